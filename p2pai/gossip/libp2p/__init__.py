@@ -1,0 +1,1 @@
+"""The one door to py-libp2p and multiaddr."""

@@ -1,0 +1,1 @@
+"""Exact training: the only package that imports jax and flax."""

@@ -1,0 +1,1 @@
+"""Exact arithmetic: every rounding explicit, so the bits are the same on any hardware."""

@@ -1,0 +1,210 @@
+"""What the core asks of the trainer, and what it gets back: bytes in, bytes out.
+
+A job names blobs by content id; the trainer process reads and writes them in the node's blob store. Every
+number in a result that consensus depends on is an integer; metrics are bit patterns of float32.
+
+Jobs of one session run in the order they were asked, so `KeepCapsule` after `Step` means the state
+before that step.
+
+Source: PoUW Algorithm 1; PROTOCOL section 7.
+"""
+
+from dataclasses import dataclass
+
+from p2pai.primitives.ids import BlobId, Hash32
+
+MessageMap = bytes
+"""A message map in wire form (see jaxtrain/message_map.py); opaque to the core."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """All that training carries from one iteration to the next, by content id."""
+
+    weights: BlobId
+    residual: BlobId
+    optimiser: BlobId
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Cut a data file into fragments of mini-batches and store them, not shared."""
+
+    path: str
+    format: str
+    batch_size: int
+    fragment_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The client's dataset as the task definition describes it."""
+
+    samples: int
+    features: int
+    classes: int
+    fragments: tuple[BlobId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Begin a training session, or resume one from `state`; replaces a session of the same name."""
+
+    session: str
+    task: bytes
+    seed: Hash32
+    fragments: tuple[BlobId, ...]
+    """The revealed fragments in training order; their chunks are the mini-batches."""
+    state: ModelState | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The session is ready; `state` is stored."""
+
+    state: ModelState
+    weight_count: int
+    batch_count: int
+    """Mini-batches to train on: the revealed ones less those set apart for validation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One iteration of Algorithm 1 (lines 2 to 19)."""
+
+    session: str
+    batch: int
+    """Index of the mini-batch among the session's batches."""
+    peers: tuple[MessageMap, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """What an iteration gave."""
+
+    before: ModelState
+    """Content ids of the state it started from (not stored)."""
+    after: BlobId
+    """Content id of the weights theta'' at its end (not stored)."""
+    batch: Hash32
+    batch_kib: int
+    message_map: MessageMap
+    metrics: tuple[int, ...]
+    """Bit patterns of float32, in the order of the task's metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Store the session's state as it is now, shared, to resume from or to deliver."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The state is stored."""
+
+    state: ModelState
+
+
+@dataclass(frozen=True, slots=True)
+class KeepCapsule:
+    """Store what replaying the session's last step needs (state before it, its batch), shared."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class CapsuleKept:
+    """The capsule is stored."""
+
+    before: ModelState
+    batch: Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class Validate:
+    """Score the session's model on its validation batches."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """Metrics over the validation batches (empty when there are none)."""
+
+    metrics: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Recompute one iteration from its capsule and compare; needs no session."""
+
+    task: bytes
+    before: ModelState
+    batch: Hash32
+    peers: tuple[MessageMap, ...]
+    message_map: MessageMap
+    metrics: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay found; `difference` is empty when every recorded value came out again."""
+
+    after: BlobId
+    difference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Score models (weights by content id) on whole fragments, exactly."""
+
+    task: bytes
+    models: tuple[BlobId, ...]
+    fragments: tuple[BlobId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """Samples classified correctly by each model, in the order asked; 0 for a malformed model."""
+
+    correct: tuple[int, ...]
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Turn stored weights into a safetensors file, stored as a blob."""
+
+    task: bytes
+    weights: BlobId
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The file's content id."""
+
+    file: BlobId
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No result; `reason` is one sentence for a person."""
+
+    reason: str
+
+
+Job = Prepare | Open | Step | Keep | KeepCapsule | Validate | Replay | Evaluate | Export
+Result = (
+    Prepared
+    | Opened
+    | Stepped
+    | Kept
+    | CapsuleKept
+    | Validated
+    | Replayed
+    | Evaluated
+    | Exported
+    | Failed
+)

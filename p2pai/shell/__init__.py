@@ -1,0 +1,1 @@
+"""Where effects meet the world: trio, SQLite, files, clock, child processes."""

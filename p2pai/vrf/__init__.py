@@ -1,0 +1,1 @@
+"""Verifiable draws: who is chosen, and how anybody can check it."""
