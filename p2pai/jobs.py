@@ -197,14 +197,5 @@ class Failed:
 
 Job = Prepare | Open | Step | Keep | KeepCapsule | Validate | Replay | Evaluate | Export
 Result = (
-    Prepared
-    | Opened
-    | Stepped
-    | Kept
-    | CapsuleKept
-    | Validated
-    | Replayed
-    | Evaluated
-    | Exported
-    | Failed
+    Prepared | Opened | Stepped | Kept | CapsuleKept | Validated | Replayed | Evaluated | Exported | Failed
 )

@@ -8,6 +8,10 @@ answers instead of refusing.  Each guard below closes one of them:
 * a public key at infinity among the signers,
 * a secret key of zero.
 
+An aggregate over one message proves nothing about a key whose owner may have
+computed it from the others' keys; a proof of possession, checked once when the
+key is registered, excludes that.
+
 Scheme: BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_, keys in G1.
 Source: draft-irtf-cfrg-bls-signature, sections 2 and 3.3.
 """
@@ -24,14 +28,12 @@ _INFINITY_PUBLIC_KEY = bytes([0xC0]) + bytes(47)
 
 def sign(secret_key: bytes, message: bytes) -> BlsSignature:
     """Sign `message`; the signature is unique for the key and the message."""
-    assert any(secret_key), "secret key is zero"
-    return BlsSignature(bytes(PopSchemeMPL.sign(PrivateKey.from_bytes(secret_key), message)))
+    return BlsSignature(bytes(PopSchemeMPL.sign(_secret(secret_key), message)))
 
 
 def public_key(secret_key: bytes) -> BlsPublicKey:
     """Return the public key of `secret_key`, a 32-byte big-endian scalar."""
-    assert any(secret_key), "secret key is zero"
-    return BlsPublicKey(bytes(PrivateKey.from_bytes(secret_key).get_g1()))
+    return BlsPublicKey(bytes(_secret(secret_key).get_g1()))
 
 
 def verify(key: BlsPublicKey, message: bytes, signature: BlsSignature) -> None:
@@ -42,6 +44,21 @@ def verify(key: BlsPublicKey, message: bytes, signature: BlsSignature) -> None:
     """
     if not PopSchemeMPL.verify(_g1(key), message, _g2(signature)):
         raise InvalidProof("signature does not match")
+
+
+def prove_possession(secret_key: bytes) -> BlsSignature:
+    """Return the proof that the owner of the public key knows `secret_key`."""
+    return BlsSignature(bytes(PopSchemeMPL.pop_prove(_secret(secret_key))))
+
+
+def verify_possession(key: BlsPublicKey, proof: BlsSignature) -> None:
+    """Check a proof of possession; to be done before `key` is put into any aggregate.
+
+    Raises:
+      InvalidProof: the key or the proof is malformed, or the proof is not of this key.
+    """
+    if not PopSchemeMPL.pop_verify(_g1(key), _g2(proof)):
+        raise InvalidProof("proof of possession does not match the key")
 
 
 def aggregate(signatures: Sequence[BlsSignature]) -> BlsSignature:
@@ -68,6 +85,14 @@ def verify_each_message(
     points = [_g1(k) for k in keys]
     if not PopSchemeMPL.aggregate_verify(points, list(messages), _g2(signature)):
         raise InvalidProof("aggregate signature does not match")
+
+
+def _secret(secret_key: bytes) -> PrivateKey:
+    assert any(secret_key), "secret key is zero"
+    try:
+        return PrivateKey.from_bytes(secret_key)
+    except ValueError as error:
+        raise AssertionError("secret key is not a scalar of 32 bytes") from error
 
 
 def _g1(key: BlsPublicKey) -> G1Element:

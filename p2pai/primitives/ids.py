@@ -45,11 +45,11 @@ class Outpoint(NamedTuple):
     """One output of one transaction; as a ticket's outpoint it identifies the ticket."""
 
     txid: Hash32
-    index: int
+    position: int
 
     def encode(self) -> bytes:
-        """Return the 36-byte form: txid, then the index as u32 little-endian."""
-        return self.txid + self.index.to_bytes(4, "little")
+        """Return the 36-byte form: txid, then the position as u32 little-endian."""
+        return self.txid + self.position.to_bytes(4, "little")
 
     @classmethod
     def decode(cls, data: bytes) -> "Outpoint":
@@ -58,4 +58,4 @@ class Outpoint(NamedTuple):
         return cls(Hash32(data[:HASH_SIZE]), int.from_bytes(data[HASH_SIZE:], "little"))
 
     def __str__(self) -> str:
-        return f"{self.txid.hex()}:{self.index}"
+        return f"{self.txid.hex()}:{self.position}"

@@ -3,7 +3,8 @@
 A record is encoded as a list of its fields in order; where a field may hold one of several records, the
 class name stands in front. The annotation of each field is the schema: sizes of the byte types in `ids`,
 unsigned 64-bit integers, tuples, nested records, `None`. A value that does not fit is the sender's fault
-(`InvalidMessage`), so a decoded record needs no further check of shape.
+(`InvalidMessage`) when it is read and our own bug when it is written, so a decoded record needs no further
+check of shape, and what was encoded can be decoded.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hi
 
 from p2pai.primitives import cbor
 from p2pai.primitives.errors import InvalidMessage
-from p2pai.primitives.ids import Outpoint
+from p2pai.primitives.ids import HASH_SIZE, Outpoint
 
 SIZES: Final = {
     "Hash32": 32,
@@ -29,8 +30,11 @@ SIZES: Final = {
 TUPLE_LENGTH_MAX: Final = 65_536
 """Items in one tuple; the longest today is the transactions of a block."""
 
+_OUTPOINT_SIZE: Final = HASH_SIZE + 4
+
 T = TypeVar("T")
-Decoder = Callable[[Any], Any]
+Coder = Callable[[Any], Any]
+"""Turns a field into CBOR's types, or back."""
 
 
 def encode(record: object) -> bytes:
@@ -49,136 +53,208 @@ def decode(cls: type[T], data: bytes, *, size_max: int) -> T:
     Raises:
       InvalidMessage: not canonical CBOR, or not of the shape that `cls` declares.
     """
-    decoded: T = _decoder(cls)(cbor.decode(data, size_max=size_max))
+    hint: Any = cls
+    decoded: T = _decoder(hint)(cbor.decode(data, size_max=size_max))
     return decoded
 
 
 def decode_tagged(classes: Any, data: bytes, *, size_max: int) -> Any:  # noqa: ANN401
-    """Read one record of any class of the union `classes`."""
-    return _union_decoder(get_args(classes))(cbor.decode(data, size_max=size_max))
+    """Read one record of any class of `classes`, a record or a union of records.
+
+    Raises:
+      InvalidMessage: not canonical CBOR, none of these classes, or not of the shape that it declares.
+    """
+    value = cbor.decode(data, size_max=size_max)
+    records = _records(classes) or (classes,)
+    by_name: dict[str, Any] = {a.__name__: a for a in records}
+    assert len(by_name) == len(records), "two records of one name"
+    return _decode_named(by_name, value)
 
 
-def to_value(item: object) -> cbor.Value:
+def to_value(record: object) -> cbor.Value:
     """Turn a record into CBOR's types."""
-    if is_dataclass(item) and not isinstance(item, type):
-        hints = _hints(type(item))
-        return [_field(getattr(item, f.name), hints[f.name]) for f in fields(item)]
-    if isinstance(item, Outpoint):
-        return item.encode()
-    if isinstance(item, tuple | list):
-        return [to_value(part) for part in item]
-    assert item is None or isinstance(item, bool | int | str | bytes), type(item)
-    return item
-
-
-def _field(value: object, hint: Any) -> cbor.Value:  # noqa: ANN401
-    if is_dataclass(value) and len(_records(hint)) > 1:
-        return _tagged(value)
-    return to_value(value)
+    hint: Any = type(record)
+    value: cbor.Value = _encoder(hint)(record)
+    return value
 
 
 def _tagged(record: object) -> cbor.Value:
     body = to_value(record)
-    assert isinstance(body, list)
+    assert isinstance(body, list), "not a record"
     return [type(record).__name__, *body]
 
 
-@cache
-def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
-
-
 def _records(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
-    if get_origin(hint) in (Union, UnionType):
-        return tuple(a for a in get_args(hint) if is_dataclass(a))
-    return ()
+    return tuple(a for a in _options(hint) if is_dataclass(a))
+
+
+def _options(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else ()
+
+
+def _fields(cls: Any) -> list[tuple[str, Any]]:  # noqa: ANN401
+    hints = get_type_hints(cls)
+    return [(f.name, hints[f.name]) for f in fields(cls)]
 
 
 @cache
-def _decoder(hint: Any) -> Decoder:  # noqa: ANN401, PLR0911
+def _encoder(hint: Any) -> Coder:  # noqa: ANN401
+    if is_dataclass(hint):
+        return _record_encoder(hint)
+    if hint is Outpoint:
+        return _encode_outpoint
+    if get_origin(hint) is tuple:
+        return _tuple_encoder(get_args(hint))
+    if _options(hint):
+        return _union_encoder(hint)
+    return _plain_encoder(hint)
+
+
+def _record_encoder(cls: Any) -> Coder:  # noqa: ANN401
+    encoders = [(name, _encoder(hint)) for name, hint in _fields(cls)]
+
+    def encode_record(record: Any) -> cbor.Value:  # noqa: ANN401
+        assert type(record) is cls, f"{type(record).__name__} stands where {cls.__name__} belongs"
+        return [encoder(getattr(record, name)) for name, encoder in encoders]
+
+    return encode_record
+
+
+def _tuple_encoder(args: tuple[Any, ...]) -> Coder:
+    encoders = [_encoder(a) for a in args if a is not Ellipsis]
+
+    def encode_tuple(items: Any) -> cbor.Value:  # noqa: ANN401
+        assert isinstance(items, tuple | list), "not a tuple"
+        assert len(items) <= TUPLE_LENGTH_MAX, "tuple is too long"
+        if args[-1] is Ellipsis:
+            return [encoders[0](item) for item in items]
+        assert len(items) == len(encoders), f"expected {len(encoders)} items"
+        return [encoder(item) for encoder, item in zip(encoders, items, strict=True)]
+
+    return encode_tuple
+
+
+def _union_encoder(hint: Any) -> Coder:  # noqa: ANN401
+    named, other = len(_records(hint)) > 1, _other(hint)
+    plain = None if other is None else _encoder(other)
+
+    def encode_union(item: Any) -> cbor.Value:  # noqa: ANN401
+        if item is None:
+            assert NoneType in _options(hint), "None stands where a value belongs"
+            return None
+        if is_dataclass(item):
+            assert type(item) in _records(hint), f"{type(item).__name__} is not of {hint}"
+            return _tagged(item) if named else to_value(item)
+        assert plain is not None, f"{type(item).__name__} is not of {hint}"
+        value: cbor.Value = plain(item)
+        return value
+
+    return encode_union
+
+
+def _plain_encoder(hint: Any) -> Coder:  # noqa: ANN401
+    # What a decoder would refuse must not leave; the decoder of a plain type changes nothing.
+    decoder = _decoder(hint)
+
+    def encode_plain(item: Any) -> cbor.Value:  # noqa: ANN401
+        try:
+            value: cbor.Value = decoder(item)
+        except InvalidMessage as error:
+            raise AssertionError(f"encoding a field: {error}") from error
+        return value
+
+    return encode_plain
+
+
+def _encode_outpoint(outpoint: Any) -> cbor.Value:  # noqa: ANN401
+    assert isinstance(outpoint, Outpoint), "not an outpoint"
+    return outpoint.encode()
+
+
+@cache
+def _decoder(hint: Any) -> Coder:  # noqa: ANN401
     if is_dataclass(hint):
         return _record_decoder(hint)
     if hint is Outpoint:
-        return _outpoint
+        return _decode_outpoint
     if get_origin(hint) is tuple:
         return _tuple_decoder(get_args(hint))
-    if get_origin(hint) in (Union, UnionType):
-        return _union_decoder(get_args(hint))
-    if hasattr(hint, "__supertype__"):
-        return _newtype_decoder(hint)
+    if _options(hint):
+        return _union_decoder(hint)
     return _plain_decoder(hint)
 
 
-def _record_decoder(cls: Any) -> Decoder:  # noqa: ANN401
-    names = [f.name for f in fields(cls)]
+def _record_decoder(cls: Any) -> Coder:  # noqa: ANN401
+    decoders = [_decoder(hint) for _, hint in _fields(cls)]
 
     def decode_record(value: Any) -> Any:  # noqa: ANN401
-        if type(value) is not list or len(value) != len(names):
-            raise InvalidMessage(f"{cls.__name__} needs {len(names)} fields")
-        hints = _hints(cls)
-        return cls(*(_decoder(hints[n])(v) for n, v in zip(names, value, strict=True)))
+        if type(value) is not list or len(value) != len(decoders):
+            raise InvalidMessage(f"{cls.__name__} needs {len(decoders)} fields")
+        return cls(*(decoder(v) for decoder, v in zip(decoders, value, strict=True)))
 
     return decode_record
 
 
-def _tuple_decoder(args: tuple[Any, ...]) -> Decoder:
+def _tuple_decoder(args: tuple[Any, ...]) -> Coder:
+    decoders = [_decoder(a) for a in args if a is not Ellipsis]
+
     def decode_tuple(value: Any) -> Any:  # noqa: ANN401
         if type(value) is not list or len(value) > TUPLE_LENGTH_MAX:
             raise InvalidMessage("expected a list")
         if args[-1] is Ellipsis:
-            return tuple(_decoder(args[0])(v) for v in value)
+            return tuple(decoders[0](v) for v in value)
         if len(value) != len(args):
             raise InvalidMessage(f"expected {len(args)} items")
-        return tuple(_decoder(a)(v) for a, v in zip(args, value, strict=True))
+        return tuple(decoder(v) for decoder, v in zip(decoders, value, strict=True))
 
     return decode_tuple
 
 
-def _union_decoder(args: tuple[Any, ...]) -> Decoder:
-    by_name = {a.__name__: a for a in args if is_dataclass(a)}
-    others = [a for a in args if a is not NoneType and not is_dataclass(a)]
+def _union_decoder(hint: Any) -> Coder:  # noqa: ANN401
+    records, other = _records(hint), _other(hint)
+    by_name: dict[str, Any] = {a.__name__: a for a in records}
+    assert len(by_name) == len(records), "two records of one name"
+    only = other if other is not None else records[0] if len(records) == 1 else None
 
     def decode_union(value: Any) -> Any:  # noqa: ANN401
-        if value is None and NoneType in args:
+        if value is None and NoneType in _options(hint):
             return None
-        if len(by_name) == 1 and not others:
-            return _decoder(next(iter(by_name.values())))(value)
-        if by_name and type(value) is list and value and value[0] in by_name:
-            return _decoder(by_name[value[0]])(value[1:])
-        if len(others) == 1:
-            return _decoder(others[0])(value)
-        raise InvalidMessage("unknown kind of record")
+        return _decode_named(by_name, value) if only is None else _decoder(only)(value)
 
     return decode_union
 
 
-def _newtype_decoder(hint: Any) -> Decoder:  # noqa: ANN401
+def _other(hint: Any) -> Any:  # noqa: ANN401
+    """Return the one member of a union that is neither a record nor None, if there is one."""
+    others = [a for a in _options(hint) if a is not NoneType and not is_dataclass(a)]
+    assert len(others) + bool(_records(hint)) == 1, f"{hint} can't be told apart on the wire"
+    return others[0] if others else None
+
+
+def _decode_named(by_name: dict[str, Any], value: Any) -> Any:  # noqa: ANN401
+    if type(value) is not list or not value or type(value[0]) is not str or value[0] not in by_name:
+        raise InvalidMessage("unknown kind of record")
+    return _decoder(by_name[value[0]])(value[1:])
+
+
+def _plain_decoder(hint: Any) -> Coder:  # noqa: ANN401
     base, size = hint, None
     while hasattr(base, "__supertype__"):
         size = SIZES.get(base.__name__, size)
         base = base.__supertype__
-    plain = _plain_decoder(base)
-
-    def decode_newtype(value: Any) -> Any:  # noqa: ANN401
-        if size is not None and len(plain(value)) != size:
-            raise InvalidMessage(f"{hint.__name__} has {size} bytes")
-        return plain(value)
-
-    return decode_newtype
-
-
-def _plain_decoder(cls: Any) -> Decoder:  # noqa: ANN401
-    assert cls in (int, bool, str, bytes), cls
+    assert base in (int, bool, str, bytes), f"{hint} has no wire form"
 
     def decode_plain(value: Any) -> Any:  # noqa: ANN401
-        if type(value) is not cls or (cls is int and value < 0):
-            raise InvalidMessage(f"expected {cls.__name__}")
+        if type(value) is not base or (base is int and not 0 <= value <= cbor.INTEGER_MAX):
+            raise InvalidMessage(f"expected {hint.__name__}")
+        if size is not None and len(value) != size:
+            raise InvalidMessage(f"{hint.__name__} has {size} bytes")
         return value
 
     return decode_plain
 
 
-def _outpoint(value: Any) -> Outpoint:  # noqa: ANN401
-    if type(value) is not bytes or len(value) != 36:  # noqa: PLR2004
-        raise InvalidMessage("an outpoint has 36 bytes")
+def _decode_outpoint(value: Any) -> Outpoint:  # noqa: ANN401
+    if type(value) is not bytes or len(value) != _OUTPOINT_SIZE:
+        raise InvalidMessage(f"an outpoint has {_OUTPOINT_SIZE} bytes")
     return Outpoint.decode(value)

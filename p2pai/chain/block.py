@@ -1,0 +1,111 @@
+"""Blocks: a header of 172 bytes, a work proof, and transactions.
+
+Two hashes of one header matter. The *work hash* must lie under the target; it is taken with `hash_msg` and
+`hash_msg_hist` zero, because the messages they name are certified only after the nonce was found. The *block
+hash* is of the whole header and identifies the block. The *zero-nonce hash* is the commitment of k iterations
+before: nonce, hash_msg and hash_msg_hist all zero.
+
+Source: PoUW §5 and figure 6; PROTOCOL section 8.
+"""
+
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Final
+
+from p2pai.chain.params import BLOCK_SIZE_MAX
+from p2pai.chain.transaction import Transaction
+from p2pai.chain.work_proof import WorkProof
+from p2pai.primitives import merkle, record
+from p2pai.primitives.errors import InvalidBlock
+from p2pai.primitives.ids import ZERO_HASH, Hash32
+
+HEADER_SIZE: Final = 172
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A block's header; all integers little-endian on the wire."""
+
+    version: int
+    prev: Hash32
+    merkle_root: Hash32
+    time: int
+    """Unix seconds."""
+    bits: int
+    nonce: Hash32
+    hash_msg: Hash32
+    hash_msg_hist: Hash32
+
+    def encode(self) -> bytes:
+        """Return the 172 bytes."""
+        return b"".join(
+            (
+                self.version.to_bytes(4, "little"),
+                self.prev,
+                self.merkle_root,
+                self.time.to_bytes(4, "little"),
+                self.bits.to_bytes(4, "little"),
+                self.nonce,
+                self.hash_msg,
+                self.hash_msg_hist,
+            )
+        )
+
+    @property
+    def hash(self) -> Hash32:
+        """The block hash."""
+        return double_sha256(self.encode())
+
+    @property
+    def work_hash(self) -> Hash32:
+        """What is compared with the target."""
+        return replace(self, hash_msg=ZERO_HASH, hash_msg_hist=ZERO_HASH).hash
+
+    @property
+    def zero_nonce_hash(self) -> Hash32:
+        """What was committed to k iterations before."""
+        return replace(self, nonce=ZERO_HASH, hash_msg=ZERO_HASH, hash_msg_hist=ZERO_HASH).hash
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block as it travels; nothing in it is checked (see transition.apply_block)."""
+
+    header: Header
+    work_proof: WorkProof | None
+    """None only in the genesis block."""
+    transactions: tuple[Transaction, ...]
+
+    @property
+    def hash(self) -> Hash32:
+        """The block hash."""
+        return self.header.hash
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return record.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Block":
+        """Read a block's shape.
+
+        Raises:
+          InvalidMessage: malformed or too large.
+          InvalidBlock: a header field does not fit its bytes.
+        """
+        block = record.decode(cls, data, size_max=BLOCK_SIZE_MAX)
+        header = block.header
+        if max(header.version, header.time, header.bits) >= 1 << 32:
+            raise InvalidBlock("a header field does not fit in 4 bytes")
+        return block
+
+
+def double_sha256(data: bytes) -> Hash32:
+    """Return SHA-256 of SHA-256."""
+    return Hash32(sha256(sha256(data).digest()).digest())
+
+
+def transactions_root(transactions: tuple[Transaction, ...]) -> Hash32:
+    """Return the Merkle root over whole transactions, witnesses included."""
+    return merkle.root([merkle.leaf_hash(tx.encode()) for tx in transactions])

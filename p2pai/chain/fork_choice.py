@@ -1,0 +1,127 @@
+"""The tree of blocks, and which branch counts.
+
+The chain with the greatest approved work wins; then the higher one; then the one with the lowest tip hash.
+Every block keeps the state after it (states share structure), so switching branches recomputes nothing.
+
+Source: PROTOCOL section 9.
+"""
+
+from dataclasses import dataclass
+
+from p2pai.chain import transition
+from p2pai.chain.block import Block
+from p2pai.chain.spec import ChainSpec, genesis_block, genesis_state
+from p2pai.chain.state import State
+from p2pai.primitives.errors import InvalidBlock, Unavailable
+from p2pai.primitives.ids import Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A block of the tree with the state after it."""
+
+    block: Block
+    state: State
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """What fork choice maximises."""
+        return self.state.weight, self.state.height, -int.from_bytes(self.state.tip, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """How the best chain changed: blocks that left it, newest first, and that joined it, oldest first."""
+
+    left: tuple[Block, ...]
+    joined: tuple[Block, ...]
+
+
+class BlockTree:
+    """Every valid block known, by hash."""
+
+    def __init__(self, spec: ChainSpec) -> None:
+        genesis = Branch(genesis_block(spec), genesis_state(spec))
+        self._params = spec.params
+        self._branches = {genesis.state.tip: genesis}
+        self._best_chain = [genesis.state.tip]
+
+    @property
+    def state(self) -> State:
+        """The state after the best tip."""
+        return self._branches[self._best_chain[-1]].state
+
+    def __contains__(self, block: Hash32) -> bool:
+        return block in self._branches
+
+    def get(self, block: Hash32) -> Branch | None:
+        """Return a block of the tree."""
+        return self._branches.get(block)
+
+    def at_height(self, height: int) -> Branch | None:
+        """Return the best chain's block at a height."""
+        if not 0 <= height < len(self._best_chain):
+            return None
+        return self._branches[self._best_chain[height]]
+
+    def is_best(self, block: Hash32) -> bool:
+        """Return whether a block is on the best chain."""
+        branch = self._branches.get(block)
+        return branch is not None and self.at_height(branch.state.height) is branch
+
+    def add(self, block: Block, *, trusted: bool = False) -> Switch:
+        """Connect a block and choose the best chain again.
+
+        Raises:
+          Unavailable: its parent is not known.
+          InvalidBlock: it breaks a rule.
+        """
+        if block.hash in self._branches:
+            return Switch((), ())
+        parent = self._branches.get(block.header.prev)
+        if parent is None:
+            raise Unavailable("the block's parent is not known")
+        state = transition.apply_block(parent.state, block, self._params, trusted=trusted)
+        branch = Branch(block, state)
+        self._branches[block.hash] = branch
+        if branch.rank > self._branches[self._best_chain[-1]].rank:
+            return self._switch(branch)
+        return Switch((), ())
+
+    def locator(self) -> tuple[Hash32, ...]:
+        """Return hashes of the best chain, newest first, ever sparser, down to genesis."""
+        heights, step, height = [], 1, len(self._best_chain) - 1
+        while height > 0:
+            heights.append(height)
+            if len(heights) >= 8:
+                step *= 2
+            height -= step
+        return tuple(self._best_chain[h] for h in (*heights, 0))
+
+    def after(self, locator: tuple[Hash32, ...], count: int) -> tuple[Block, ...]:
+        """Return up to `count` blocks of the best chain that follow the first known hash of a locator."""
+        start = next((self._branches[h].state.height for h in locator if self.is_best(h)), 0)
+        hashes = self._best_chain[start + 1 : start + 1 + count]
+        return tuple(self._branches[h].block for h in hashes)
+
+    def _switch(self, best: Branch) -> Switch:
+        joined: list[Block] = []
+        branch = best
+        while not self.is_best(branch.state.tip):
+            joined.append(branch.block)
+            branch = self._branches[branch.block.header.prev]
+        fork_height = branch.state.height
+        left = [self._branches[h].block for h in reversed(self._best_chain[fork_height + 1 :])]
+        del self._best_chain[fork_height + 1 :]
+        self._best_chain += [block.hash for block in reversed(joined)]
+        return Switch(tuple(left), tuple(reversed(joined)))
+
+
+def check_time(block: Block, now_s: int, ahead_s_max: int) -> None:
+    """Refuse a block from the future.
+
+    Raises:
+      InvalidBlock: its time is more than `ahead_s_max` seconds ahead of the local clock.
+    """
+    if block.header.time > now_s + ahead_s_max:
+        raise InvalidBlock("the block's time is too far in the future")

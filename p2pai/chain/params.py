@@ -1,0 +1,131 @@
+"""Every number the network agrees on, with unit, reason and source.
+
+A chain spec sets them per network (see spec.py); the defaults are mainnet's where PROTOCOL section 1 gives
+them. Limits that no network changes are module constants.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from p2pai.primitives.ids import Amount
+
+ATOMS_PER_COIN: Final = 10**8
+"""Source: PROTOCOL, preamble."""
+
+BLOCK_SIZE_MAX: Final = 256 * 1024
+"""Bytes of a block: it travels by gossip, whose hard limit this is. Source: PROTOCOL section 13."""
+
+TRANSACTION_SIZE_MAX: Final = 32 * 1024
+"""Bytes: a task definition of 16 KiB with room for inputs and witnesses."""
+
+DATA_SIZE_MAX: Final = 512
+"""Bytes of a transaction's structured data. Source: docs/adr/0002-data-size.md."""
+
+PAY_FOR_TASK_SIZE_MAX: Final = 16 * 1024
+"""Bytes of a PAY_FOR_TASK's data. Source: PROTOCOL section 3."""
+
+INPUT_COUNT_MAX: Final = 256
+OUTPUT_COUNT_MAX: Final = 1024
+"""A CHARGE_FOR_TASK pays every participant of a task in one transaction."""
+
+MEDIAN_TIME_BLOCKS: Final = 11
+"""Headers whose median a new block's time must exceed. Source: Bitcoin."""
+
+FUTURE_TIME_S_MAX: Final = 2 * 60 * 60
+"""Seconds a block may run ahead of the local clock. Source: PROTOCOL section 8."""
+
+MONEY_MAX: Final = 2**62
+"""Atoms; no sum of valid amounts reaches 64 bits."""
+
+SLOT_MESSAGES_MAX: Final = 256
+"""Messages that close a slot. Source: PROTOCOL section 6."""
+
+WORK_PROOF_SLOTS_MAX: Final = 32
+"""Slots a work proof may span; k iterations of a healthy task span two or three."""
+
+IT_RES_SIZE_MAX: Final = 64 * 1024
+"""Bytes of an IT_RES that travels by gossip whole. Source: LIBP2P, decision 5."""
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """The parameters of one network."""
+
+    spacing_s: int = 600
+    """Seconds between blocks. Source: PoUW §8."""
+
+    commitment_distance: int = 5
+    """k: iterations between committing to a block and mining it. Source: PoUW §5.1."""
+
+    nonces_per_batch_kib: int = 1
+    """wB of PoUW §5.1."""
+
+    weights_per_nonce: int = 256
+    """1 / wM of PoUW §5.1: hashing stays insignificant beside the training."""
+
+    genesis_bits: int = 0x1E00FFFF
+    """Compact target of the first block."""
+
+    limit_bits: int = 0x200FFFFF
+    """Easiest compact target."""
+
+    half_life_s: int = 43_200
+    """ASERT half-life. Source: DCP-0011."""
+
+    subsidy_atoms: Amount = Amount(150 * ATOMS_PER_COIN)
+    halving_blocks: int = 1_050_000
+    """0: never."""
+
+    verification_window_blocks: int = 6
+    """W: a block's subsidy is paid by the coinbase W blocks later. Source: PROTOCOL section 9."""
+
+    verifiers_per_block_max: int = 10
+    """Source: PoUW §5.2."""
+
+    verifier_share_percent: int = 10
+    """Of the subsidy, to the verifiers who approved the block."""
+
+    supervisor_share_percent: int = 10
+    """Of the subsidy of a predefined task's blocks, to its supervisors. Source: PoUW §5.1."""
+
+    ticket_price_atoms: Amount = Amount(10 * ATOMS_PER_COIN)
+    """Stake per ticket; the stake difficulty rule starts from it."""
+
+    ticket_maturity_blocks: int = 128
+    """Source: PoUW §3.3."""
+
+    tickets_per_block_max: int = 50
+    """Source: PoUW §3.3."""
+
+    join_blocks: int = 6
+    """Blocks in which JOIN_TASKs of a task are accepted."""
+
+    evaluate_commit_blocks: int = 6
+    """Blocks in which evaluators commit, counted from the end of training."""
+
+    evaluate_reveal_blocks: int = 6
+    """Blocks in which they reveal, counted from the end of the commits."""
+
+    evaluate_rounds_max: int = 3
+    """Rounds of evaluation before the fee returns to the client."""
+
+    offline_penalty_percent: int = 10
+    """Of the stake, for a committed verdict or conclusion that was not revealed. Source: PoUW §3.3."""
+
+    slot_ms: int = 2_000
+    """The leader closes a slot at this age. Source: PROTOCOL section 6."""
+
+    iteration_ms_min: int = 0
+    """Pace of iterations, so that spacing >= 20 k iterations. Source: PROTOCOL section 1."""
+
+
+def quorum(members: int) -> int:
+    """Return t = ceil(2n/3), the number of committee members that certifies. Source: PROTOCOL section 6."""
+    return (2 * members + 2) // 3
+
+
+def subsidy(params: Params, height: int) -> Amount:
+    """Return the full subsidy of the block at `height`, atoms."""
+    if params.halving_blocks == 0:
+        return params.subsidy_atoms
+    return Amount(params.subsidy_atoms >> min(height // params.halving_blocks, 63))

@@ -1,0 +1,87 @@
+"""Money divided without losing an atom.
+
+Source: PoUW §3.4 (reward scheme R), §4.4, §5.2; PROTOCOL sections 5, 9, 10.
+"""
+
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
+from p2pai.chain.params import Params, subsidy
+from p2pai.chain.state import State, Task, Verification
+from p2pai.chain.transaction import Conclusion, Pay
+from p2pai.primitives.ids import Amount, KeyHash, Outpoint
+
+K = TypeVar("K", bound=Hashable)
+
+
+def split(total: int, shares: Mapping[K, int]) -> dict[K, Amount]:
+    """Divide `total` atoms in proportion to integer shares.
+
+    The remainder of the division goes to the largest share, ties to the lowest key, so that every node agrees
+    on the last atom.
+
+    Args:
+      total: atoms to divide.
+      shares: weight of each receiver, none negative; all equal when every weight is zero.
+
+    Returns:
+      Atoms per receiver, in key order; they sum to `total` exactly.
+    """
+    assert shares and total >= 0 and all(w >= 0 for w in shares.values())
+    keys = sorted(shares)  # type: ignore[type-var]
+    weights = [shares[key] for key in keys]
+    if not any(weights):
+        weights = [1] * len(keys)
+    parts = [total * w // sum(weights) for w in weights]
+    parts[weights.index(max(weights))] += total - sum(parts)
+    return {key: Amount(part) for key, part in zip(keys, parts, strict=True)}
+
+
+def task_payouts(state: State, task: Task, conclusion: Conclusion) -> tuple[Pay, ...]:
+    """Return the outputs of a task's CHARGE_FOR_TASK: the fee by reward scheme R.
+
+    Miners share their part by samples classified correctly; supervisors and the evaluators who found the
+    agreed conclusion share theirs equally.
+    """
+    scheme = task.definition.reward
+    pools = split(task.fee, {"1": scheme.miners, "2": scheme.supervisors, "3": scheme.evaluators})
+    agreeing = [f.ticket for f in task.findings if f.conclusion == conclusion]
+    parts = (
+        split(pools["1"], dict(zip(task.miners, conclusion.correct, strict=True))),
+        split(pools["2"], dict.fromkeys(task.supervisors, 1)),
+        split(pools["3"], dict.fromkeys(agreeing, 1)),
+    )
+    return tuple(_pay(state, ticket, value) for part in parts for ticket, value in part.items() if value)
+
+
+def block_payouts(state: State, verification: Verification, params: Params) -> tuple[Pay, ...]:
+    """Return the outputs that pay a block's subsidy: to its miner, its verifiers, a predefined task's supervisors.
+
+    The subsidy is in proportion to the approvals. Source: PROTOCOL section 9.
+    """
+    scale = len(verification.verifiers)
+    if scale == 0 or verification.approvals == 0:
+        return ()
+    total = subsidy(params, verification.height) * verification.approvals // scale
+    approvers = [r.ticket for r in verification.reveals if r.approved]
+    verifiers = total * params.verifier_share_percent // 100
+    supervisors = total * params.supervisor_share_percent // 100 if verification.supervisors else 0
+    pays = [Pay(Amount(total - verifiers - supervisors), verification.miner)]
+    pays += [_pay(state, t, v) for t, v in split(verifiers, dict.fromkeys(approvers, 1)).items() if v]
+    if supervisors:
+        shares = dict.fromkeys(range(len(verification.supervisors)), 1)
+        pays += [
+            Pay(value, verification.supervisors[i])
+            for i, value in split(supervisors, shares).items()
+            if value
+        ]
+    return tuple(pays)
+
+
+def _pay(state: State, ticket: Outpoint, value: Amount) -> Pay:
+    return Pay(value, owner_of(state, ticket))
+
+
+def owner_of(state: State, ticket: Outpoint) -> KeyHash:
+    """Return who is paid for a ticket; its stake output outlives the ticket's work."""
+    return state.tickets[ticket].key_hash

@@ -1,0 +1,263 @@
+"""A network's chain spec: its name, its parameters, and the state it starts from.
+
+A spec is a TOML file; three ship with the package (presets/). Its hash is the chain id: part of every topic
+name, of every signature, and the Merkle root of the genesis block, so two networks never mix.
+
+Bootstrap tickets and allocations name keys in hex, or, on a network for development, the number of a published
+account, whose keys anybody can derive (`dev_account_seed`).
+
+Source: PROTOCOL section 1.
+"""
+
+import tomllib
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+
+from immutables import Map
+
+from p2pai.chain.block import Block, Header
+from p2pai.chain.params import ATOMS_PER_COIN, Params
+from p2pai.chain.state import Stage, State, Task, Ticket
+from p2pai.chain.task import Dataset, Dense, Group, Reward, Sgd, TaskDefinition
+from p2pai.chain.transaction import ROLES, Output, Pay, Stake
+from p2pai.primitives import bls, ecdsa, record
+from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives.hashing import tagged_hash
+from p2pai.primitives.ids import ZERO_HASH, Amount, BlobId, Hash32, KeyHash, Outpoint, PeerId, TaskId
+from p2pai.primitives.keys import Keys, derive_keys
+from p2pai.vrf import ecvrf
+
+GENESIS_VERSION: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """Coins that exist from the start."""
+
+    key_hash: KeyHash
+    value: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """A ticket that exists from the start; `in_task` puts it into the first task group."""
+
+    ticket: Ticket
+    in_task: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSpec:
+    """A network, complete."""
+
+    name: str
+    prefix: str
+    """Of addresses."""
+    params: Params
+    genesis_time: int
+    dev_accounts: int
+    """Published accounts; 0 outside development."""
+    allocations: tuple[Allocation, ...]
+    tickets: tuple[Bootstrap, ...]
+    tasks: tuple[TaskDefinition, ...]
+    """Predefined tasks; the first has the bootstrap tickets as its group."""
+    task_data: tuple[str, ...]
+    """Where the data of each predefined task lies, e.g. "package:digits.npz"."""
+    bootstrap: tuple[str, ...]
+    """Multiaddrs of public bootstrap peers; they do not change what the chain is."""
+
+    @property
+    def id(self) -> Hash32:
+        """The chain id."""
+        return tagged_hash("p2pai/spec", record.encode(replace(self, bootstrap=())))
+
+    @property
+    def short_id(self) -> str:
+        """Eight hex digits of the chain id, as in topic names."""
+        return self.id.hex()[:8]
+
+
+def dev_account_seed(chain_name: str, account: int) -> bytes:
+    """Return the published seed of a development account."""
+    return tagged_hash("p2pai/dev-account", chain_name.encode(), account.to_bytes(4, "big"))
+
+
+def parse(text: str) -> ChainSpec:
+    """Read a chain spec.
+
+    Raises:
+      InvalidInput: not TOML, or a key is missing, unknown or of the wrong kind; one sentence.
+    """
+    try:
+        table = tomllib.loads(text)
+        return _spec(table)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"the chain spec is not TOML: {error}") from error
+    except KeyError as error:
+        raise InvalidInput(f"the chain spec lacks the key {error}") from error
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InvalidInput(f"the chain spec has a value of the wrong kind: {error}") from error
+
+
+def genesis_block(spec: ChainSpec) -> Block:
+    """Return the first block: its Merkle root is the chain id."""
+    header = Header(
+        GENESIS_VERSION,
+        ZERO_HASH,
+        spec.id,
+        spec.genesis_time,
+        spec.params.genesis_bits,
+        ZERO_HASH,
+        ZERO_HASH,
+        ZERO_HASH,
+    )
+    return Block(header, None, ())
+
+
+def predefined_task_id(spec: ChainSpec, index: int) -> TaskId:
+    """Return the id of a predefined task."""
+    return TaskId(tagged_hash("p2pai/predefined-task", spec.id, index.to_bytes(4, "little")))
+
+
+def genesis_state(spec: ChainSpec) -> State:
+    """Return the state after the genesis block."""
+    block = genesis_block(spec)
+    first = predefined_task_id(spec, 0) if spec.tasks else None
+    outputs: dict[Outpoint, Output] = {
+        Outpoint(spec.id, i): Pay(a.value, a.key_hash) for i, a in enumerate(spec.allocations)
+    }
+    tickets: dict[Outpoint, Ticket] = {}
+    for i, bootstrap in enumerate(spec.tickets):
+        outpoint = Outpoint(block.hash, i)
+        outputs[outpoint] = Stake(spec.params.ticket_price_atoms, bootstrap.ticket.key_hash)
+        tickets[outpoint] = replace(bootstrap.ticket, task=first if bootstrap.in_task else None)
+    return State(
+        chain=spec.id,
+        height=0,
+        tip=block.hash,
+        times=(spec.genesis_time,),
+        bits=spec.params.genesis_bits,
+        anchor=None,
+        weight=0,
+        issued=Amount(sum(output.value for output in outputs.values())),
+        burned=Amount(0),
+        utxos=Map(outputs),
+        tickets=Map(tickets),
+        tasks=Map(_genesis_tasks(spec, tickets)),
+    )
+
+
+def _genesis_tasks(spec: ChainSpec, tickets: dict[Outpoint, Ticket]) -> dict[TaskId, Task]:
+    tasks: dict[TaskId, Task] = {}
+    for i, definition in enumerate(spec.tasks):
+        task_id = predefined_task_id(spec, i)
+
+        def of_role(role: str, task_id: TaskId = task_id) -> tuple[Outpoint, ...]:
+            return tuple(sorted(o for o, t in tickets.items() if t.role == role and t.task == task_id))
+
+        tasks[task_id] = Task(
+            definition=definition,
+            client=KeyHash(bytes(20)),
+            fee=Amount(0),
+            stake=None,
+            definition_block=spec.id,
+            stage=Stage.TRAINING,
+            since=0,
+            history=((Stage.TRAINING.value, 0),),
+            miners=of_role("miner"),
+            supervisors=of_role("supervisor"),
+        )
+    return tasks
+
+
+def _spec(table: dict[str, Any]) -> ChainSpec:
+    name = str(table["name"])
+    dev_accounts = int(table.get("dev_accounts", 0))
+    accounts = [derive_keys(dev_account_seed(name, i)) for i in range(dev_accounts)]
+    genesis = table["genesis"]
+    tasks = genesis.get("task", [])
+    return ChainSpec(
+        name=name,
+        prefix=str(table["prefix"]),
+        params=_params(table["params"]),
+        genesis_time=int(genesis["time"]),
+        dev_accounts=dev_accounts,
+        allocations=tuple(_allocation(a, accounts) for a in genesis.get("allocation", [])),
+        tickets=tuple(t for row in genesis.get("ticket", []) for t in _tickets(row, accounts)),
+        tasks=tuple(_task(t) for t in tasks),
+        task_data=tuple(str(t["data"]) for t in tasks),
+        bootstrap=tuple(str(a) for a in table.get("bootstrap", [])),
+    )
+
+
+def _params(table: dict[str, Any]) -> Params:
+    known = [f.name for f in fields(Params)]
+    for key, value in table.items():
+        if key not in known:
+            raise InvalidInput(f"the chain spec has an unknown parameter {key!r}")
+        if type(value) is not int or value < 0:
+            raise InvalidInput(f"the chain spec's parameter {key!r} must be a non-negative integer")
+    return Params(**table)
+
+
+def _allocation(row: dict[str, Any], accounts: list[Keys]) -> Allocation:
+    key_hash = (
+        ecdsa.key_hash(ecdsa.public_key(accounts[row["account"]].spending))
+        if "account" in row
+        else KeyHash(bytes.fromhex(row["key_hash"]))
+    )
+    return Allocation(key_hash, Amount(int(row["coins"]) * ATOMS_PER_COIN))
+
+
+def _tickets(row: dict[str, Any], accounts: list[Keys]) -> list[Bootstrap]:
+    keys = accounts[row["account"]]
+    owner = ecdsa.public_key(keys.spending)
+    for role in row["roles"]:
+        if role not in ROLES:
+            raise InvalidInput(f"the chain spec names an unknown role {role!r}")
+    return [
+        Bootstrap(
+            Ticket(
+                role=role,
+                owner=owner,
+                key_hash=ecdsa.key_hash(owner),
+                preferences=tuple(int(p) for p in row["preferences"]),
+                vrf_key=ecvrf.public_key(keys.vrf),
+                bls_key=bls.public_key(keys.bls),
+                peer=PeerId(""),
+                height=0,
+            ),
+            in_task=bool(row.get("in_task", False)),
+        )
+        for role in row["roles"]
+    ]
+
+
+def _task(row: dict[str, Any]) -> TaskDefinition:
+    data, group = row["dataset"], row["group"]
+    widths = [int(n) for n in row["hidden"]]
+    layers = [Dense(n, "relu") for n in widths] + [Dense(int(data["classes"]), "none")]
+    return TaskDefinition(
+        name=str(row["name"]),
+        layers=tuple(layers),
+        loss="softmax_cross_entropy",
+        optimiser=Sgd(int(row["learning_rate_ppm"])),
+        tau_bits=int(row["tau_bits"]),
+        epochs=0,
+        metrics=("loss", "accuracy"),
+        dataset=Dataset(
+            format=str(data["format"]),
+            samples=int(data["samples"]),
+            features=int(data["features"]),
+            classes=int(data["classes"]),
+            batch_size=int(data["batch_size"]),
+            training_percent=int(data["training_percent"]),
+            validation_percent=int(data["validation_percent"]),
+            fragments=tuple(BlobId(Hash32(bytes.fromhex(f))) for f in data["fragments"]),
+        ),
+        group=Group(int(group["miners"]), int(group["supervisors"]), int(group["evaluators"])),
+        reward=Reward(100, 0, 0),
+        preferences=tuple(int(p) for p in row["preferences"]),
+        client=PeerId(""),
+        expected_blocks=1,
+    )

@@ -1,0 +1,227 @@
+"""The ledger's state: an immutable value, so that undoing a block is keeping the state before it.
+
+Tables are persistent maps that share structure between states: a block's new state costs what the block
+changed, and hundreds of states of a fork fit in memory. Their iteration order is not agreed between nodes;
+anything that walks a table sorts first.
+
+Source: PROTOCOL sections 3 to 5, 9.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from immutables import Map
+
+from p2pai.chain.task import TaskDefinition
+from p2pai.chain.transaction import Conclusion, Output
+from p2pai.primitives import record
+from p2pai.primitives.hashing import tagged_hash
+from p2pai.primitives.ids import (
+    Amount,
+    BlobId,
+    BlsPublicKey,
+    Hash32,
+    KeyHash,
+    Outpoint,
+    PeerId,
+    PublicKey,
+    TaskId,
+    VrfPublicKey,
+)
+
+
+class Stage(Enum):
+    """Where a task stands; it only moves forward, except TRAINING <-> PAUSED. Source: PROTOCOL section 5."""
+
+    JOINING = "joining"
+    TRAINING = "training"
+    EVALUATING = "evaluating"
+    PAID = "paid"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A bought right to work; its stake lies in the output of the same outpoint until it is released."""
+
+    role: str
+    owner: PublicKey
+    key_hash: KeyHash
+    preferences: tuple[int, ...]
+    vrf_key: VrfPublicKey
+    bls_key: BlsPublicKey
+    peer: PeerId
+    height: int
+    """Of the block that bought it."""
+    task: TaskId | None = None
+    """The task it works on, or has applied for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """An accepted JOIN_TASK."""
+
+    ticket: Outpoint
+    role: str
+    beta: bytes
+    """The ticket's proven draw, 64 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A commitment of a verifier or evaluator."""
+
+    ticket: Outpoint
+    commitment: Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An evaluator's revealed conclusion."""
+
+    ticket: Outpoint
+    conclusion: Conclusion
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task's life on chain."""
+
+    definition: TaskDefinition
+    client: KeyHash
+    fee: Amount
+    stake: Outpoint | None
+    """The fee's output; None for a predefined task."""
+    definition_block: Hash32
+    stage: Stage
+    since: int
+    """Height at which the stage, or its round, began."""
+    history: tuple[tuple[str, int], ...]
+    joins: tuple[Join, ...] = ()
+    miners: tuple[Outpoint, ...] = ()
+    supervisors: tuple[Outpoint, ...] = ()
+    evaluators: tuple[Outpoint, ...] = ()
+    slots: int = 0
+    """Slots registered on chain."""
+    models: BlobId | None = None
+    round: int = 0
+    commits: tuple[Sealed, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    conclusion: Conclusion | None = None
+
+    @property
+    def is_predefined(self) -> bool:
+        """Whether the chain spec brought it, so that it keeps the chain going."""
+        return self.stake is None
+
+    def workers(self) -> tuple[tuple[str, tuple[Outpoint, ...]], ...]:
+        """Return the tickets by role."""
+        return (
+            ("miner", self.miners),
+            ("supervisor", self.supervisors),
+            ("evaluator", self.evaluators),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """A verifier's opened verdict."""
+
+    ticket: Outpoint
+    approved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The verifiers' work on one block, until its subsidy is paid."""
+
+    height: int
+    task: TaskId
+    ticket: Outpoint
+    miner: KeyHash
+    nonce: Hash32
+    """The first nonce of the lucky iteration: a revealed precursor must hash to it."""
+    bits: int
+    """Compact target of the block, hence its work."""
+    verifiers: tuple[Outpoint, ...]
+    supervisors: tuple[KeyHash, ...]
+    """Who shares in the subsidy besides: the supervisors of a predefined task."""
+    commits: tuple[Sealed, ...] = ()
+    collected: bool = False
+    reveals: tuple[Revealed, ...] = ()
+
+    @property
+    def approvals(self) -> int:
+        """Revealed verdicts that approve."""
+        return sum(r.approved for r in self.reveals)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that decides whether the next block is valid."""
+
+    chain: Hash32
+    """Hash of the chain spec."""
+    height: int
+    tip: Hash32
+    times: tuple[int, ...]
+    """Times of the last blocks, oldest first, for the median."""
+    bits: int
+    anchor: tuple[int, int, int] | None
+    """Height, time and bits of the first block: where ASERT counts from."""
+    weight: int
+    """Approved work of the chain."""
+    issued: Amount
+    burned: Amount
+    utxos: Map[Outpoint, Output] = field(default_factory=Map)
+    tickets: Map[Outpoint, Ticket] = field(default_factory=Map)
+    tasks: Map[TaskId, Task] = field(default_factory=Map)
+    verifications: Map[Hash32, Verification] = field(default_factory=Map)
+    pending: Map[int, Hash32] = field(default_factory=Map)
+    """Height -> hash of the blocks whose subsidy is not paid yet."""
+
+    def active_tasks(self) -> list[tuple[TaskId, Task]]:
+        """Return the tasks that are not over, by id."""
+        over = (Stage.PAID, Stage.FAILED)
+        return sorted((i, t) for i, t in self.tasks.items() if t.stage not in over)
+
+    def live_tickets(self, role: str, at_height: int, maturity_blocks: int) -> list[Outpoint]:
+        """Return the free tickets of a role that are mature at a height, in order."""
+        return sorted(
+            outpoint
+            for outpoint, t in self.tickets.items()
+            if t.role == role and t.task is None and t.height + maturity_blocks <= at_height
+        )
+
+    def unspent_total(self) -> int:
+        """Return the sum of all unspent outputs, atoms."""
+        return sum(output.value for output in self.utxos.values())
+
+    def digest(self) -> Hash32:
+        """Return a hash of the whole state, the same on every node with the same chain."""
+        weight = self.weight.to_bytes(64, "big")
+        head = record.encode(_Head(self.chain, self.height, self.tip, weight, self.issued, self.burned))
+        tables = (self.utxos, self.tickets, self.tasks, self.verifications)
+        return tagged_hash("p2pai/state", head, *(_table_digest(table) for table in tables))
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    chain: Hash32
+    height: int
+    tip: Hash32
+    weight: bytes
+    issued: int
+    burned: int
+
+
+Table = Map[Hash32, Verification] | Map[Outpoint, Output] | Map[Outpoint, Ticket] | Map[TaskId, Task]
+
+
+def _table_digest(table: Table) -> Hash32:
+    rows = sorted((_key_bytes(key), record.encode_tagged(value)) for key, value in table.items())
+    return tagged_hash("p2pai/table", *(part for row in rows for part in row))
+
+
+def _key_bytes(key: bytes | Outpoint) -> bytes:
+    return key.encode() if isinstance(key, Outpoint) else key

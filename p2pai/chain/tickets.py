@@ -1,0 +1,152 @@
+"""Buying tickets, applying for tasks with them, losing part of a stake.
+
+Source: PoUW §3.3, §4.1; PROTOCOL section 4.
+"""
+
+from dataclasses import dataclass, replace
+
+from p2pai.chain.params import Params
+from p2pai.chain.state import Join, Stage, State, Ticket
+from p2pai.chain.transaction import ROLES, BuyTickets, JoinTask, Stake, Transaction
+from p2pai.primitives import bls, ecdsa
+from p2pai.primitives.errors import InvalidTicket, InvalidTransaction
+from p2pai.primitives.ids import Amount, KeyHash, Outpoint, PublicKey
+from p2pai.vrf import ecvrf, selection
+
+WORKER_ROLES = ("miner", "supervisor", "evaluator")
+"""Roles that a task draws; verifiers are drawn per block."""
+
+PEER_ID_LENGTH_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a rule needs besides the state."""
+
+    params: Params
+    height: int
+    """Of the block that the transaction would be in."""
+    author: PublicKey
+    """Key of the first input's witness."""
+
+    @property
+    def author_hash(self) -> KeyHash:
+        """The author as outputs name it."""
+        return ecdsa.key_hash(self.author)
+
+
+def apply_buy_tickets(state: State, tx: Transaction, data: BuyTickets, context: Context) -> State:
+    """Lock a stake per ticket.
+
+    Raises:
+      InvalidTicket: a rule of tickets is broken.
+      InvalidProof: the BLS key's possession is not proven.
+    """
+    if data.role not in ROLES:
+        raise InvalidTicket(f"no tickets are sold for the role {data.role!r}")
+    if len(data.peer) > PEER_ID_LENGTH_MAX:
+        raise InvalidTicket("peer id is too long")
+    selection.check_traits(data.preferences)
+    ecvrf.check_key(data.vrf_key)
+    bls.verify_possession(data.bls_key, data.possession)
+    count = ticket_count(tx)
+    if count == 0:
+        raise InvalidTicket("no stake output")
+    stakes = tx.outputs[:count]
+    if any(s.value != context.params.ticket_price_atoms for s in stakes):
+        raise InvalidTicket(f"a ticket costs {context.params.ticket_price_atoms} atoms")
+    if any(s.key_hash != context.author_hash for s in stakes):
+        raise InvalidTicket("the stake belongs to another key")
+    ticket = Ticket(
+        data.role,
+        context.author,
+        context.author_hash,
+        data.preferences,
+        data.vrf_key,
+        data.bls_key,
+        data.peer,
+        context.height,
+    )
+    tickets = state.tickets.update({Outpoint(tx.txid, i): ticket for i in range(count)})
+    return replace(state, tickets=tickets)
+
+
+def ticket_count(tx: Transaction) -> int:
+    """Return the number of tickets that a BUY_TICKETS buys: its leading stake outputs."""
+    for count, output in enumerate(tx.outputs):
+        if not isinstance(output, Stake):
+            return count
+    return len(tx.outputs)
+
+
+def apply_join_task(state: State, data: JoinTask, context: Context) -> State:
+    """Accept a drawn ticket's application for a task.
+
+    Raises:
+      InvalidTicket: the ticket may not apply, or was not drawn.
+      InvalidProof: the draw's proof does not hold.
+      InvalidTransaction: the task does not take applications.
+    """
+    task = state.tasks.get(data.task)
+    if task is None or task.stage is not Stage.JOINING:
+        raise InvalidTransaction("the task does not take applications")
+    if data.definition_block != task.definition_block:
+        raise InvalidTransaction("the application names another task definition block")
+    ticket = require_ticket(state, data.ticket, context)
+    if ticket.role not in WORKER_ROLES or ticket.task is not None:
+        raise InvalidTicket("the ticket is not free for this task")
+    if ticket.height + context.params.ticket_maturity_blocks > task.since:
+        raise InvalidTicket("the ticket was not live when the task was submitted")
+    alpha = selection.alpha(task.definition_block, data.task, ticket.role, data.ticket)
+    beta = ecvrf.verify(ticket.vrf_key, alpha, data.proof)
+    draw = selection.draw_of(beta)
+    if not selection.is_selected(ticket.preferences, task.definition.preferences, draw):
+        raise InvalidTicket("the ticket was not drawn")
+    join = Join(data.ticket, ticket.role, beta)
+    return replace(
+        state,
+        tasks=state.tasks.set(data.task, replace(task, joins=(*task.joins, join))),
+        tickets=state.tickets.set(data.ticket, replace(ticket, task=data.task)),
+    )
+
+
+def require_ticket(state: State, outpoint: Outpoint, context: Context) -> Ticket:
+    """Return a ticket of the transaction's author.
+
+    Raises:
+      InvalidTicket: there is none.
+    """
+    ticket = state.tickets.get(outpoint)
+    if ticket is None:
+        raise InvalidTicket("no such ticket")
+    if ticket.owner != context.author:
+        raise InvalidTicket("the ticket belongs to another key")
+    return ticket
+
+
+def slash(state: State, outpoint: Outpoint, percent: int) -> State:
+    """Burn a share of a ticket's stake; the rest stays locked or returns as before."""
+    output = state.utxos.get(outpoint)
+    if outpoint not in state.tickets or output is None:
+        return state
+    cut = output.value * percent // 100
+    rest = replace(output, value=Amount(output.value - cut))
+    return replace(state, utxos=state.utxos.set(outpoint, rest), burned=Amount(state.burned + cut))
+
+
+def release(state: State, outpoints: tuple[Outpoint, ...]) -> State:
+    """Give stakes back to their owners: the tickets are gone, their outputs can be spent."""
+    tickets = state.tickets
+    for outpoint in outpoints:
+        if outpoint in tickets:
+            tickets = tickets.delete(outpoint)
+    return replace(state, tickets=tickets)
+
+
+def free(state: State, outpoints: tuple[Outpoint, ...]) -> State:
+    """Make tickets available to other tasks again."""
+    for outpoint in outpoints:
+        ticket = state.tickets.get(outpoint)
+        if ticket is not None:
+            state = replace(state, tickets=state.tickets.set(outpoint, replace(ticket, task=None)))
+    return state

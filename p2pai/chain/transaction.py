@@ -1,0 +1,274 @@
+"""Transactions: unspent outputs in, outputs and one structured record out.
+
+A transaction spends outputs and makes new ones; its last output is *data*, a record that says what the
+transaction is for. Witnesses (public key and signature) stand apart, so a txid does not depend on them.
+
+Output kinds: `Pay` to a key hash; `Stake`, locked while a ticket or a task holds it, then its owner's again;
+and the data record.
+
+Source: PoUW §3.2 and Appendix A; PROTOCOL section 3.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from p2pai.chain.params import (
+    DATA_SIZE_MAX,
+    INPUT_COUNT_MAX,
+    MONEY_MAX,
+    OUTPUT_COUNT_MAX,
+    PAY_FOR_TASK_SIZE_MAX,
+    TRANSACTION_SIZE_MAX,
+)
+from p2pai.chain.task import TaskDefinition
+from p2pai.primitives import ecdsa, record
+from p2pai.primitives.errors import InvalidTransaction
+from p2pai.primitives.hashing import tagged_hash
+from p2pai.primitives.ids import (
+    Amount,
+    BlobId,
+    BlsPublicKey,
+    BlsSignature,
+    Hash32,
+    KeyHash,
+    Outpoint,
+    PeerId,
+    PublicKey,
+    TaskId,
+    VrfPublicKey,
+)
+
+VERSION: Final = 1
+ROLES: Final = ("miner", "supervisor", "evaluator", "verifier")
+"""Roles that a ticket can be bought for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pay:
+    """Money anyone with the key may spend."""
+
+    value: Amount
+    key_hash: KeyHash
+
+
+@dataclass(frozen=True, slots=True)
+class Stake:
+    """Money locked by a ticket or a task."""
+
+    value: Amount
+    key_hash: KeyHash
+
+
+Output = Pay | Stake
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """TRANSFER: plain payment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coinbase:
+    """The first transaction of a block: who mined it, by which ticket, on which task."""
+
+    height: int
+    task: TaskId
+    ticket: Outpoint
+
+
+@dataclass(frozen=True, slots=True)
+class BuyTickets:
+    """BUY_TICKETS: every leading Stake output is one ticket; keys are fixed before any draw is known."""
+
+    role: str
+    preferences: tuple[int, ...]
+    vrf_key: VrfPublicKey
+    bls_key: BlsPublicKey
+    possession: BlsSignature
+    """Proof of possession of the BLS key."""
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class PayForTask:
+    """PAY_FOR_TASK: output 0 is the fee, staked."""
+
+    definition: TaskDefinition
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class JoinTask:
+    """JOIN_TASK: a ticket's proof that it was drawn."""
+
+    task: TaskId
+    definition_block: Hash32
+    ticket: Outpoint
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MessageHistory:
+    """MESSAGE_HISTORY: registers slots `first` to `last`; with `models`, training is over."""
+
+    task: TaskId
+    first: int
+    last: int
+    root: Hash32
+    """RFC 6962 root over the slots' roots."""
+    models: BlobId | None
+    """Content id of the miners' model announcements."""
+    signers: int
+    """Bit i: the i-th supervisor of the task signed."""
+    signature: BlsSignature
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyCommit:
+    """VERIFY_COMMIT: a verifier's hidden verdict on a block."""
+
+    block: Hash32
+    ticket: Outpoint
+    commitment: Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class CollectVerifications:
+    """COLLECT_VERIFICATIONS: the block's miner closes the commits, so that verifiers may reveal."""
+
+    block: Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReveal:
+    """VERIFY_REVEAL: opens a VERIFY_COMMIT."""
+
+    block: Hash32
+    ticket: Outpoint
+    precursor: Hash32
+    approved: bool
+    salt: Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What an evaluator found: samples right per miner (in ticket order), and the best model."""
+
+    correct: tuple[int, ...]
+    samples: int
+    model: BlobId
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateCommit:
+    """EVALUATE_COMMIT: an evaluator's hidden conclusion."""
+
+    task: TaskId
+    ticket: Outpoint
+    commitment: Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateReveal:
+    """EVALUATE_REVEAL: opens an EVALUATE_COMMIT."""
+
+    task: TaskId
+    ticket: Outpoint
+    conclusion: Conclusion
+    salt: Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeForTask:
+    """CHARGE_FOR_TASK: pays by the agreed conclusion; result is `RESULT:task:cid`."""
+
+    task: TaskId
+    result: str
+
+
+Data = (
+    Transfer
+    | Coinbase
+    | BuyTickets
+    | PayForTask
+    | JoinTask
+    | MessageHistory
+    | VerifyCommit
+    | CollectVerifications
+    | VerifyReveal
+    | EvaluateCommit
+    | EvaluateReveal
+    | ChargeForTask
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Who spends an input."""
+
+    key: PublicKey
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction; `witnesses` pair up with `inputs`, or are empty where none is needed."""
+
+    version: int
+    inputs: tuple[Outpoint, ...]
+    outputs: tuple[Output, ...]
+    data: Data
+    witnesses: tuple[Witness, ...] = ()
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return record.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Transaction":
+        """Read a transaction's shape; `check_form` has its rules."""
+        return record.decode(cls, data, size_max=TRANSACTION_SIZE_MAX)
+
+    @property
+    def txid(self) -> Hash32:
+        """Hash of everything but the witnesses."""
+        return tagged_hash("p2pai/txid", record.encode(replace(self, witnesses=())))
+
+    @property
+    def kind(self) -> str:
+        """The type's name as the protocol writes it, e.g. BUY_TICKETS."""
+        name = type(self.data).__name__
+        return "".join("_" + c if c.isupper() else c for c in name)[1:].upper()
+
+
+def signing_digest(tx: Transaction, chain: Hash32) -> Hash32:
+    """Return what a witness signs: the transaction on one chain."""
+    return tagged_hash("p2pai/sighash", chain, tx.txid)
+
+
+def sign(tx: Transaction, chain: Hash32, secret: bytes) -> Transaction:
+    """Return `tx` with every input signed by one key."""
+    digest = signing_digest(tx, chain)
+    witness = Witness(ecdsa.public_key(secret), ecdsa.sign(secret, digest))
+    return replace(tx, witnesses=(witness,) * len(tx.inputs))
+
+
+def check_form(tx: Transaction) -> None:
+    """Check what can be checked without a ledger: version, counts, sizes, amounts.
+
+    Raises:
+      InvalidTransaction: the first rule that it breaks.
+    """
+    if tx.version != VERSION:
+        raise InvalidTransaction(f"version {tx.version}, expected {VERSION}")
+    if len(tx.inputs) > INPUT_COUNT_MAX or len(tx.outputs) > OUTPUT_COUNT_MAX:
+        raise InvalidTransaction("too many inputs or outputs")
+    if len(dict.fromkeys(tx.inputs)) != len(tx.inputs):
+        raise InvalidTransaction("an input is named twice")
+    if not tx.inputs and not isinstance(tx.data, Coinbase):
+        raise InvalidTransaction("no inputs")
+    if any(not 0 < output.value <= MONEY_MAX for output in tx.outputs):
+        raise InvalidTransaction("an output's value is out of range")
+    limit = PAY_FOR_TASK_SIZE_MAX if isinstance(tx.data, PayForTask) else DATA_SIZE_MAX
+    if len(record.encode_tagged(tx.data)) > limit:
+        raise InvalidTransaction(f"data is larger than {limit} bytes")

@@ -1,0 +1,309 @@
+"""The rules of the ledger: `apply_block(state, block)` gives the next state or says what is wrong.
+
+A block is connected in five steps: its header and work are checked, its transactions applied in order, the
+subsidy of the block W below is settled and the coinbase compared with what is due, deadlines pass, and the
+block's own verification opens. Nothing of a failed block remains, because a state is a value.
+
+Source: PoUW §3.2, §5; PROTOCOL sections 3, 8, 9.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from p2pai.chain import difficulty, evaluation, it_res, task_life, tickets, verification, work
+from p2pai.chain.block import Block, Header, transactions_root
+from p2pai.chain.block import VERSION as BLOCK_VERSION
+from p2pai.chain.params import BLOCK_SIZE_MAX, MEDIAN_TIME_BLOCKS, Params
+from p2pai.chain.state import Stage, State, Verification
+from p2pai.chain.tickets import Context
+from p2pai.chain.transaction import (
+    BuyTickets,
+    ChargeForTask,
+    Coinbase,
+    CollectVerifications,
+    EvaluateCommit,
+    EvaluateReveal,
+    JoinTask,
+    MessageHistory,
+    Output,
+    Pay,
+    PayForTask,
+    Stake,
+    Transaction,
+    VerifyCommit,
+    VerifyReveal,
+    check_form,
+    signing_digest,
+)
+from p2pai.primitives import ecdsa
+from p2pai.primitives.errors import InvalidBlock, InvalidInput, InvalidTransaction
+from p2pai.primitives.ids import ZERO_HASH, Amount, Hash32, Outpoint, PublicKey, TaskId
+
+NO_AUTHOR = PublicKey(bytes(33))
+"""Stands for the author of a transaction that needs no signature."""
+
+
+def apply_block(state: State, block: Block, params: Params, *, trusted: bool = False) -> State:
+    """Return the state after `block`.
+
+    Args:
+      state: after the parent block.
+      block: as received.
+      params: of the network.
+      trusted: the block was checked before (it comes from our own journal): signatures and work are not
+        checked again, all other rules are.
+
+    Raises:
+      InvalidBlock: the block must not be part of any chain.
+    """
+    check_header(state, block.header, params)
+    coinbase = _check_body(state, block)
+    if not trusted:
+        assert block.work_proof is not None
+        work.check(block.header, block.work_proof, coinbase, state, params)
+    transactions = block.transactions[1:]
+    after, fees = apply_transactions(state, transactions, params, trusted=trusted)
+    after, due = coinbase_outputs(after, coinbase, fees, params)
+    if block.transactions[0].outputs != due:
+        raise InvalidBlock("the coinbase does not pay what is due")
+    return _finish(after, block, coinbase, params)
+
+
+def check_header(state: State, header: Header, params: Params) -> None:
+    """Check a header against its parent's state; the clock is the caller's to check.
+
+    Raises:
+      InvalidBlock: the first rule that it breaks.
+    """
+    if header.version != BLOCK_VERSION:
+        raise InvalidBlock(f"block version {header.version}, expected {BLOCK_VERSION}")
+    if header.prev != state.tip:
+        raise InvalidBlock("the block does not follow this state")
+    if header.bits != next_bits(state, params):
+        raise InvalidBlock("the target is not the one due")
+    if header.time <= median_time(state):
+        raise InvalidBlock("the block's time is not after the median of the last blocks")
+
+
+def next_bits(state: State, params: Params) -> int:
+    """Return the compact target of the next block (ASERT, anchored at the first block)."""
+    if state.anchor is None:
+        return params.genesis_bits
+    height, time, bits = state.anchor
+    return difficulty.next_bits(
+        bits,
+        state.times[-1] - time,
+        state.height - height,
+        params.spacing_s,
+        params.half_life_s,
+        params.limit_bits,
+    )
+
+
+def median_time(state: State) -> int:
+    """Return the median of the last block times, Unix seconds."""
+    return sorted(state.times)[len(state.times) // 2]
+
+
+def apply_transactions(
+    state: State, transactions: tuple[Transaction, ...], params: Params, *, trusted: bool = False
+) -> tuple[State, Amount]:
+    """Apply a block's transactions after its coinbase; return the state and their fees.
+
+    Raises:
+      InvalidBlock: one of them is invalid, or too many tickets are bought.
+    """
+    fees = 0
+    bought = sum(tickets.ticket_count(tx) for tx in transactions if isinstance(tx.data, BuyTickets))
+    if bought > params.tickets_per_block_max:
+        raise InvalidBlock(f"at most {params.tickets_per_block_max} tickets per block")
+    for tx in transactions:
+        try:
+            state, fee = apply_transaction(state, tx, params, trusted=trusted)
+        except InvalidInput as error:
+            raise InvalidBlock(f"transaction {tx.txid.hex()[:16]}: {error}") from error
+        fees += fee
+    return state, Amount(fees)
+
+
+def apply_transaction(
+    state: State, tx: Transaction, params: Params, *, trusted: bool = False
+) -> tuple[State, Amount]:
+    """Apply one transaction for the block after `state`; return the new state and the fee.
+
+    Raises:
+      InvalidInput: a rule is broken; which one, the message says.
+    """
+    check_form(tx)
+    context = Context(params, state.height + 1, _author(tx))
+    if isinstance(tx.data, Coinbase):
+        raise InvalidTransaction("a coinbase stands only at the front of a block")
+    if isinstance(tx.data, ChargeForTask):
+        state = evaluation.apply_charge_for_task(state, tx, tx.data, context)
+        spent, state = _spend(state, tx)
+    else:
+        _check_witnesses(state, tx, trusted=trusted)
+        spent, state = _spend(state, tx)
+        state = _apply_data(state, tx, context)
+    fee = spent - sum(output.value for output in tx.outputs)
+    if fee < 0:
+        raise InvalidTransaction("the outputs exceed the inputs")
+    return _add_outputs(state, tx.txid, tx.outputs), Amount(fee)
+
+
+def coinbase_outputs(
+    state: State, coinbase: Coinbase, fees: Amount, params: Params
+) -> tuple[State, tuple[Output, ...]]:
+    """Settle what is due at a block and return the outputs that its coinbase must have."""
+    miner = state.tickets.get(coinbase.ticket)
+    if miner is None:
+        raise InvalidBlock("the coinbase names a ticket that does not exist")
+    state, due = verification.settle(state, coinbase.height, params)
+    own = (Pay(fees, miner.key_hash),) if fees else ()
+    return state, own + due
+
+
+def _author(tx: Transaction) -> PublicKey:
+    return tx.witnesses[0].key if tx.witnesses else NO_AUTHOR
+
+
+def _check_witnesses(state: State, tx: Transaction, *, trusted: bool) -> None:
+    if len(tx.witnesses) != len(tx.inputs):
+        raise InvalidTransaction("every input needs a witness")
+    digest = signing_digest(tx, state.chain)
+    checked: dict[PublicKey, bytes] = {}
+    for outpoint, witness in zip(tx.inputs, tx.witnesses, strict=True):
+        output = _unspent(state, outpoint)
+        if ecdsa.key_hash(witness.key) != output.key_hash:
+            raise InvalidTransaction("an input belongs to another key")
+        if isinstance(output, Stake) and is_locked(state, outpoint):
+            raise InvalidTransaction("an input is a stake that is still locked")
+        if not trusted and checked.get(witness.key) != witness.signature:
+            ecdsa.verify(witness.key, digest, witness.signature)
+            checked[witness.key] = witness.signature
+
+
+def is_locked(state: State, outpoint: Outpoint) -> bool:
+    """Return whether a ticket or a task that is not over holds a stake."""
+    if outpoint in state.tickets:
+        return True
+    task = state.tasks.get(TaskId(outpoint.txid))
+    return task is not None and task.stake == outpoint and task.stage not in (Stage.PAID, Stage.FAILED)
+
+
+def _unspent(state: State, outpoint: Outpoint) -> Output:
+    output = state.utxos.get(outpoint)
+    if output is None:
+        raise InvalidTransaction("an input is unknown or spent already")
+    return output
+
+
+def _spend(state: State, tx: Transaction) -> tuple[int, State]:
+    total = 0
+    utxos = state.utxos
+    for outpoint in tx.inputs:
+        total += _unspent(state, outpoint).value
+        utxos = utxos.delete(outpoint)
+    return total, replace(state, utxos=utxos)
+
+
+def _add_outputs(state: State, txid: Hash32, outputs: tuple[Output, ...]) -> State:
+    new = {Outpoint(txid, i): output for i, output in enumerate(outputs)}
+    return replace(state, utxos=state.utxos.update(new))
+
+
+def _apply_data(state: State, tx: Transaction, context: Context) -> State:
+    if isinstance(tx.data, BuyTickets):
+        return tickets.apply_buy_tickets(state, tx, tx.data, context)
+    if isinstance(tx.data, PayForTask):
+        return task_life.apply_pay_for_task(state, tx, tx.data, context)
+    if any(isinstance(output, Stake) for output in tx.outputs):
+        raise InvalidTransaction("only BUY_TICKETS and PAY_FOR_TASK stake")
+    rule = _RULES.get(type(tx.data))
+    return rule(state, tx.data, context) if rule else state
+
+
+_RULES: Final[dict[type, Callable[[State, Any, Context], State]]] = {
+    JoinTask: tickets.apply_join_task,
+    MessageHistory: task_life.apply_message_history,
+    VerifyCommit: verification.apply_verify_commit,
+    CollectVerifications: verification.apply_collect_verifications,
+    VerifyReveal: verification.apply_verify_reveal,
+    EvaluateCommit: evaluation.apply_evaluate_commit,
+    EvaluateReveal: evaluation.apply_evaluate_reveal,
+}
+"""What each kind of data does to the state; TRANSFER does nothing more."""
+
+
+def _check_body(state: State, block: Block) -> Coinbase:
+    if block.work_proof is None or not block.transactions:
+        raise InvalidBlock("a block has a work proof and a coinbase")
+    if block.header.merkle_root != transactions_root(block.transactions):
+        raise InvalidBlock("the Merkle root is not of these transactions")
+    first = block.transactions[0]
+    if not isinstance(first.data, Coinbase) or first.inputs or first.witnesses:
+        raise InvalidBlock("the first transaction is not a coinbase")
+    if first.data.height != state.height + 1:
+        raise InvalidBlock("the coinbase names another height")
+    if len(block.encode()) > BLOCK_SIZE_MAX:
+        raise InvalidBlock(f"the block is larger than {BLOCK_SIZE_MAX} bytes")
+    return first.data
+
+
+def _finish(state: State, block: Block, coinbase: Coinbase, params: Params) -> State:
+    header, height = block.header, state.height + 1
+    state = _add_outputs(state, block.transactions[0].txid, block.transactions[0].outputs)
+    state = task_life.define(
+        state,
+        tuple(TaskId(tx.txid) for tx in block.transactions if isinstance(tx.data, PayForTask)),
+        header.hash,
+    )
+    state = _open_verification(state, block, coinbase, params)
+    state = task_life.pass_deadlines(state, height, params)
+    state = evaluation.pass_deadlines(state, height, params)
+    return replace(
+        state,
+        height=height,
+        tip=header.hash,
+        times=(*state.times, header.time)[-MEDIAN_TIME_BLOCKS:],
+        bits=header.bits,
+        anchor=state.anchor or (height, header.time, header.bits),
+    )
+
+
+def _open_verification(state: State, block: Block, coinbase: Coinbase, params: Params) -> State:
+    assert block.work_proof is not None
+    task = state.tasks[coinbase.task]
+    supervisors = tuple(state.tickets[t].key_hash for t in task.supervisors) if task.is_predefined else ()
+    opened = Verification(
+        height=coinbase.height,
+        task=coinbase.task,
+        ticket=coinbase.ticket,
+        miner=state.tickets[coinbase.ticket].key_hash,
+        nonce=it_res.decode(block.work_proof.lucky.message).nonce,
+        bits=block.header.bits,
+        verifiers=verification.draw_verifiers(state, block.hash, coinbase.ticket, coinbase.height, params),
+        supervisors=supervisors,
+    )
+    return replace(
+        state,
+        verifications=state.verifications.set(block.hash, opened),
+        pending=state.pending.set(coinbase.height, block.hash),
+    )
+
+
+def zero_nonce_header(
+    state: State, transactions: tuple[Transaction, ...], time: int, params: Params
+) -> Header:
+    """Return the header that a miner commits to: complete but for nonce and message hashes."""
+    return Header(
+        BLOCK_VERSION,
+        state.tip,
+        transactions_root(transactions),
+        max(time, median_time(state) + 1),
+        next_bits(state, params),
+        ZERO_HASH,
+        ZERO_HASH,
+        ZERO_HASH,
+    )

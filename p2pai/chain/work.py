@@ -1,0 +1,138 @@
+"""The cheap check of a block's work: what every node does before anything else, cheapest rules first.
+
+Source: PoUW §5.1, §5.2; PROTOCOL section 8.
+"""
+
+from p2pai.chain import committee, difficulty, it_res, schedule
+from p2pai.chain.block import Header
+from p2pai.chain.params import WORK_PROOF_SLOTS_MAX, Params
+from p2pai.chain.state import Stage, State, Task
+from p2pai.chain.task import TaskDefinition
+from p2pai.chain.task_life import supervisor_keys
+from p2pai.chain.transaction import Coinbase
+from p2pai.chain.work_proof import Recorded, WorkProof
+from p2pai.primitives import merkle
+from p2pai.primitives.errors import InvalidBlock, InvalidInput
+from p2pai.primitives.ids import Hash32
+
+NONCE_MODULUS = 1 << 256
+
+
+def nonce_count(task: TaskDefinition, params: Params) -> int:
+    """Return a, how many nonces one iteration earns. Source: PoUW §5.1."""
+    batch_kib = task.dataset.batch_size * (task.dataset.features + 2) // 1024
+    return params.nonces_per_batch_kib * batch_kib + task.weight_count // params.weights_per_nonce + 1
+
+
+def meets_target(header: Header) -> bool:
+    """Return whether the header's work hash lies under its own target."""
+    return int.from_bytes(header.work_hash, "little") <= difficulty.decode_bits(header.bits)
+
+
+def check(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, params: Params) -> None:
+    """Check that a block's nonce was earned by a recorded iteration.
+
+    Args:
+      header: of the block.
+      proof: its work proof.
+      coinbase: says which task and ticket.
+      state: the ledger after the parent block.
+      params: of the network.
+
+    Raises:
+      InvalidBlock: the first rule that it breaks, with the reason.
+    """
+    if not meets_target(header):
+        raise InvalidBlock("the work hash is above the target")
+    task = state.tasks.get(coinbase.task)
+    if task is None or task.stage is not Stage.TRAINING:
+        raise InvalidBlock("the block's task is not training")
+    if coinbase.ticket not in task.miners or proof.ticket != coinbase.ticket:
+        raise InvalidBlock("the ticket is not a miner of the task")
+    _check_slots(header, proof, coinbase, state, task)
+    try:
+        committed = _open(proof.committed, proof, coinbase, state)
+        previous = _open(proof.previous, proof, coinbase, state)
+        lucky = _open(proof.lucky, proof, coinbase, state)
+    except InvalidInput as error:
+        raise InvalidBlock(f"work proof: {error}") from error
+    _check_iterations(header, committed, previous, lucky, params)
+    _check_nonce(header, lucky, task.definition, params)
+    _check_turn(proof, lucky, task)
+
+
+def _check_slots(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, task: Task) -> None:
+    statements = [slot.statement for slot in proof.slots]
+    if not 1 <= len(statements) <= WORK_PROOF_SLOTS_MAX:
+        raise InvalidBlock(f"a work proof spans 1 to {WORK_PROOF_SLOTS_MAX} slots")
+    if any(s.task != coinbase.task for s in statements):
+        raise InvalidBlock("a slot belongs to another task")
+    if [s.slot for s in statements] != list(range(statements[0].slot, statements[0].slot + len(statements))):
+        raise InvalidBlock("the slots are not consecutive")
+    if header.hash_msg_hist != committee.history_root([s.root for s in statements]):
+        raise InvalidBlock("hash_msg_hist is not the root of the slots")
+    keys = supervisor_keys(state, task)
+    try:
+        for slot in proof.slots:
+            committee.verify(slot.statement, slot.certificate, keys)
+    except InvalidInput as error:
+        raise InvalidBlock(f"slot certificate: {error}") from error
+
+
+def _open(recorded: Recorded, proof: WorkProof, coinbase: Coinbase, state: State) -> it_res.IterationResult:
+    if recorded.slot >= len(proof.slots):
+        raise InvalidBlock("a message names a slot outside the proof")
+    root = proof.slots[recorded.slot].statement.root
+    leaf = it_res.message_id(recorded.message)
+    merkle.verify_inclusion(leaf, recorded.index, recorded.size, recorded.path, root)
+    message = it_res.decode(recorded.message)
+    if message.ticket != coinbase.ticket:
+        raise InvalidBlock("a message is of another miner")
+    it_res.verify_signature(message, coinbase.task, state.tickets[coinbase.ticket].owner)
+    return message
+
+
+def _check_iterations(
+    header: Header,
+    committed: it_res.IterationResult,
+    previous: it_res.IterationResult,
+    lucky: it_res.IterationResult,
+    params: Params,
+) -> None:
+    if lucky.iteration != committed.iteration + params.commitment_distance:
+        raise InvalidBlock("the commitment is not k iterations before the lucky one")
+    if lucky.iteration != previous.iteration + 1:
+        raise InvalidBlock("the previous message is not of the iteration before the lucky one")
+    if committed.zero_nonce_block != header.zero_nonce_hash:
+        raise InvalidBlock("the block is not the one committed to")
+    if previous.queued != lucky.applied:
+        raise InvalidBlock("the peers' updates applied are not those announced")
+
+
+def _check_nonce(header: Header, lucky: it_res.IterationResult, task: TaskDefinition, params: Params) -> None:
+    if header.hash_msg != it_res.message_id(lucky.encode()):
+        raise InvalidBlock("hash_msg is not the lucky iteration's message")
+    offset = int.from_bytes(header.nonce, "big") - int.from_bytes(lucky.nonce, "big")
+    if offset % NONCE_MODULUS >= nonce_count(task, params):
+        raise InvalidBlock("the nonce was not earned by the iteration")
+
+
+def _check_turn(proof: WorkProof, lucky: it_res.IterationResult, task: Task) -> None:
+    plan = schedule.make_schedule(task.definition, task.definition_block)
+    rank = task.miners.index(proof.ticket)
+    turn = plan.turn(lucky.iteration, rank, len(task.miners))
+    if turn is None or turn.epoch != lucky.epoch:
+        raise InvalidBlock("the miner has no such iteration")
+    place = plan.place(turn.batch)
+    try:
+        merkle.verify_inclusion(
+            lucky.batch, place.index, place.batch_count, proof.batch_path, Hash32(place.fragment)
+        )
+    except InvalidInput as error:
+        raise InvalidBlock("the batch was not that miner's turn") from error
+
+
+def nonce_at(first: Hash32, offset: int) -> Hash32:
+    """Return the nonce `offset` after the first, modulo 2^256."""
+    value = (int.from_bytes(first, "big") + offset) % NONCE_MODULUS
+    return Hash32(value.to_bytes(32, "big"))

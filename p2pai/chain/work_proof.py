@@ -1,0 +1,49 @@
+"""What shows that a block's nonce was earned by a recorded iteration of training.
+
+A work proof carries three IT_RES messages of one miner, each with its Merkle path into a certified slot: that
+of iteration i, which committed to the zero-nonce block; that of iteration i+k, whose by-products are the nonce;
+and the one just before it, which ties the lucky iteration's starting point to what was announced. Every node
+checks all of this without training anything; verifiers also replay the lucky iteration.
+
+Source: PoUW §5.1, §5.2; PROTOCOL section 8.
+"""
+
+from dataclasses import dataclass
+
+from p2pai.chain.committee import Certificate, SlotStatement
+from p2pai.primitives.ids import Hash32, Outpoint
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedRoot:
+    """A slot's root and its certificate, without the slot's messages."""
+
+    statement: SlotStatement
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A message and its place in one of the proof's slots."""
+
+    message: bytes
+    slot: int
+    """Index into `WorkProof.slots`."""
+    index: int
+    size: int
+    """Messages in that slot."""
+    path: tuple[Hash32, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkProof:
+    """The proof, unchecked (see work.py)."""
+
+    ticket: Outpoint
+    slots: tuple[CertifiedRoot, ...]
+    """Consecutive slots from the one with `committed` to the one with `lucky`."""
+    committed: Recorded
+    previous: Recorded
+    lucky: Recorded
+    batch_path: tuple[Hash32, ...]
+    """From the lucky iteration's batch to its fragment's root."""

@@ -1,0 +1,47 @@
+"""The command `p2pai`: every subcommand, and the one place where errors become sentences.
+
+Exit status: 0 done, 1 refused or failed (one sentence on standard error), 2 wrong usage, 130 interrupted.
+"""
+
+import sys
+
+import typer
+
+from p2pai import __version__
+from p2pai.cli import block, screen, start, status, task, wallet
+from p2pai.cli import replay as replay_command
+from p2pai.primitives.errors import P2paiError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="A peer-to-peer network whose proof of work trains neural networks.",
+)
+app.command("start")(start.start)
+app.command("status")(status.status)
+app.add_typer(task.app, name="task")
+app.add_typer(block.app, name="block")
+app.add_typer(wallet.app, name="wallet")
+app.command("replay")(replay_command.replay)
+
+
+@app.command("version")
+def version() -> None:
+    """Show the version."""
+    screen.show_line(f"p2pai {__version__}")
+
+
+def main() -> None:
+    """Run the command line, and leave with its exit status; never shows a traceback for what we foresaw."""
+    try:
+        app()
+    except P2paiError as error:
+        screen.complain(str(error))
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader (head, less) has left; Python must not complain about it again on its way out.
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

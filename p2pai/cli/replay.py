@@ -1,0 +1,87 @@
+"""`p2pai replay`: recompute the training iteration that earned a block, and compare every value.
+
+Nothing is taken on trust: the trainer loads the capsule (weights, residual, batch, peers' updates) from the
+data directory by content id, runs the iteration, and the outcome is held against what the block's certified
+message recorded, bit for bit.
+
+Source: PROTOCOL section 8.
+"""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import trio
+import typer
+
+from p2pai import jobs
+from p2pai.cli import options, screen
+from p2pai.cli.access import Source, reader
+from p2pai.primitives import record
+from p2pai.primitives.errors import Unavailable
+from p2pai.shell.blobs import DIRECTORY_NAME
+from p2pai.shell.trainer import Trainer
+
+JOB_SIZE_MAX: Final = 16 << 20
+"""Bytes of a replay job: the peers' message maps are most of it."""
+
+
+def replay(
+    block: Annotated[str, typer.Argument(metavar="BLOCK", help="A height, or the beginning of a block's hash.")],
+    *,
+    data_dir: options.DataDir = options.DATA_DIR_DEFAULT,
+    as_json: options.AsJson = False,
+) -> None:
+    """Recompute a block's lucky iteration from its capsule; exit status 0 only if it is identical."""
+    directory = options.expand(data_dir)
+    answer = run(reader(directory), directory, block)
+    if as_json:
+        screen.show_json(answer)
+    elif answer["identical"]:
+        screen.show_line(f"identical: {_place(answer)}, recomputed in {answer['seconds']} s")
+    else:
+        screen.show_line(f"different: {_place(answer)}: {answer['difference']}")
+    if not answer["identical"]:
+        raise typer.Exit(1)
+
+
+def run(source: Source, directory: Path, block: str) -> dict[str, Any]:
+    """Replay a block and say what came of it.
+
+    Raises:
+      Unavailable: the capsule isn't in this data directory, or the trainer could not run it.
+    """
+    asked = source.call("replay.job", {"block": block})
+    job: jobs.Replay = record.decode_tagged(
+        jobs.Job, bytes.fromhex(asked["job"]), size_max=JOB_SIZE_MAX
+    )
+    start_s = time.monotonic()
+    result = trio.run(partial(_recompute, directory, job))
+    if isinstance(result, jobs.Failed):
+        raise Unavailable(
+            f"block {block} can't be replayed from {directory}: {result.reason}; "
+            "verifiers keep capsules, so name a verifier's --data-dir"
+        )
+    assert isinstance(result, jobs.Replayed), result
+    difference = result.difference or _nonce_difference(source, block, result)
+    return {
+        **{key: asked[key] for key in ("block", "task", "iteration", "recorded_nonce")},
+        "identical": not difference,
+        "difference": difference,
+        "seconds": round(time.monotonic() - start_s, 2),
+    }
+
+
+async def _recompute(directory: Path, job: jobs.Replay) -> jobs.Result:
+    async with Trainer(directory, directory / DIRECTORY_NAME) as trainer:
+        return await trainer.run(job)
+
+
+def _nonce_difference(source: Source, block: str, result: jobs.Replayed) -> str:
+    verdict = source.call("replay.verdict", {"block": block, "after": result.after.hex()})
+    return "" if verdict["identical"] else str(verdict["reason"])
+
+
+def _place(answer: dict[str, Any]) -> str:
+    return f"block {screen.short(answer['block'])}, iteration {answer['iteration']}"

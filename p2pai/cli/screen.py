@@ -1,0 +1,98 @@
+"""Where the commands print: tables for people, JSON for programs, one sentence for errors.
+
+Text that came from other people (task names, reasons) may hold anything, so characters that could move a
+terminal's cursor are replaced before they reach it.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from p2pai.cli.money import format_atoms
+
+
+def show_json(value: object) -> None:
+    """Print a value as JSON on standard output."""
+    print(json.dumps(value, indent=2, ensure_ascii=True))  # noqa: T201
+
+
+def show(*parts: RenderableType) -> None:
+    """Print for people; strings are plain text, never markup."""
+    Console(highlight=False).print(*(clean(p) if isinstance(p, str) else p for p in parts), sep="\n")
+
+
+def show_line(line: str) -> None:
+    """Print one line as it is, at any width, at once."""
+    print(clean(line).plain, flush=True)  # noqa: T201
+
+
+def complain(sentence: str) -> None:
+    """Print an error on standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(clean(f"p2pai: {sentence}"))
+
+
+def clean(text: object) -> Text:
+    """Return text without control characters but for the end of a line."""
+    return Text(
+        "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+    )
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> Table:
+    """Return a table; a heading that ends with `>` is a column of numbers."""
+    made = Table(box=None, title=clean(title) if title else None, title_justify="left", pad_edge=False)
+    for heading in headings:
+        name = heading.removesuffix(">")
+        made.add_column(name, justify="right" if heading.endswith(">") else "left", no_wrap=True)
+    for row in rows:
+        made.add_row(*(clean(dash(cell)) for cell in row))
+    return made
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> Table:
+    """Return names and values, one pair a line."""
+    made = Table(box=None, show_header=False, pad_edge=False)
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in pairs:
+        made.add_row(Text(name, style="bold"), clean(dash(value)))
+    return made
+
+
+def stack(*parts: RenderableType | None) -> Group:
+    """Return the parts one below the other, with an empty line between; None is left out."""
+    present = [p for p in parts if p is not None]
+    spaced: list[RenderableType] = []
+    for part in present:
+        spaced.extend((Text(""), part) if spaced else (part,))
+    return Group(*spaced)
+
+
+def dash(value: object) -> str:
+    """Show nothing as a dash, yes and no as words."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def short(text: str | None, keep: int = 10) -> str:
+    """Shorten a hash or an address, both ends kept."""
+    if not text:
+        return "-"
+    return text if len(text) <= keep + 5 else f"{text[:keep]}..{text[-4:]}"
+
+
+def coins(atoms: int | None) -> str:
+    """Show an amount in coins."""
+    return "-" if atoms is None else f"{format_atoms(atoms)} coins"
+
+
+def fraction(value: Any) -> str:  # noqa: ANN401
+    """Show a loss or an accuracy with four digits."""
+    return "-" if value is None else f"{float(value):.4f}"

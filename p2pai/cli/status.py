@@ -1,0 +1,34 @@
+"""`p2pai status`: what the node is and where it stands."""
+
+from typing import Any
+
+from rich.console import RenderableType
+
+from p2pai.cli import options, screen
+from p2pai.cli.access import reader
+
+
+def status(*, data_dir: options.DataDir = options.DATA_DIR_DEFAULT, as_json: options.AsJson = False) -> None:
+    """Show the node's version, chain, address, roles, height and remotes."""
+    answer = reader(options.expand(data_dir)).call("node.status", {})
+    if as_json:
+        screen.show_json(answer)
+    else:
+        screen.show(render(answer))
+
+
+def render(answer: dict[str, Any]) -> RenderableType:
+    """Show an answer of `node.status`."""
+    return screen.facts(
+        [
+            ("Version", answer["version"]),
+            ("Chain", answer["chain"]),
+            ("Peer id", answer["peer_id"]),
+            ("Address", answer["address"]),
+            ("Roles", ", ".join(answer["roles"])),
+            ("Height", answer["height"]),
+            ("Tip", answer["tip"]),
+            ("Remotes", answer["remotes"]),
+            ("Mempool", f"{answer['mempool']} transactions"),
+        ]
+    )

@@ -1,0 +1,137 @@
+"""`p2pai task`: order a training, follow it, look at what came of it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+
+from p2pai.cli import definition, options, progress, screen
+from p2pai.cli.access import Source, reader, running
+from p2pai.cli.wallet import wait_until_posted
+
+app = typer.Typer(no_args_is_help=True, help="Order the training of a network, and follow it.")
+
+Which = Annotated[str, typer.Argument(metavar="TASK", help="The task's id, or the beginning of it.")]
+
+
+@app.command("submit")
+def submit(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.yaml", help="What to train; see examples/digits.yaml.")
+    ],
+    *,
+    data: Annotated[Path | None, typer.Option(help="Data file, in place of the one the task names.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the task until it is paid.")] = False,
+    data_dir: options.DataDir = options.DATA_DIR_DEFAULT,
+    as_json: options.AsJson = False,
+) -> None:
+    """Order a training and put its fee in escrow; needs the running node, which serves the data."""
+    submission = definition.load(file, data)
+    node = running(options.expand(data_dir))
+    posted = wait_until_posted(node, node.call("task.submit", submission.params())["id"])
+    if not as_json:
+        screen.show_line(f"Task {posted['task']} submitted for {screen.coins(submission.fee)}.")
+    if watch:
+        _follow(node, posted["task"], as_json=as_json)
+    elif as_json:
+        screen.show_json(posted)
+
+
+@app.command("list")
+def list_tasks(
+    *, data_dir: options.DataDir = options.DATA_DIR_DEFAULT, as_json: options.AsJson = False
+) -> None:
+    """List the tasks of the chain."""
+    tasks = reader(options.expand(data_dir)).call("task.list", {})
+    if as_json:
+        screen.show_json(tasks)
+    else:
+        screen.show(render_list(tasks))
+
+
+@app.command("show")
+def show_task(
+    task: Which,
+    *,
+    data_dir: options.DataDir = options.DATA_DIR_DEFAULT,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show a task: what was ordered, who worked on it, its result and its payments."""
+    answer = reader(options.expand(data_dir)).call("task.show", {"task": task})
+    if as_json:
+        screen.show_json(answer)
+    else:
+        screen.show(render_task(answer))
+
+
+@app.command("watch")
+def watch_task(
+    task: Which,
+    *,
+    data_dir: options.DataDir = options.DATA_DIR_DEFAULT,
+    as_json: options.AsJson = False,
+) -> None:
+    """Follow a task until it has ended; exit status 0 only if it was paid. Needs the running node."""
+    _follow(running(options.expand(data_dir)), task, as_json=as_json)
+
+
+def _follow(node: Source, task: str, *, as_json: bool) -> None:
+    answer = progress.watch(node, task, quiet=as_json)
+    if as_json:
+        screen.show_json(answer)
+    if str(answer["state"]).upper() != "PAID":
+        screen.complain(f"the task ended {answer['state']}; p2pai task show {task} tells its history")
+        raise typer.Exit(1)
+
+
+def render_list(tasks: list[dict[str, Any]]) -> RenderableType:
+    """Show an answer of `task.list`."""
+    headings = ("task", "name", "state", "fee>", "height>", "miners>", "iterations>", "accuracy>")
+    return screen.table(
+        headings,
+        [
+            (
+                screen.short(t["task"]),
+                t["name"],
+                t["state"],
+                screen.coins(t["fee"]),
+                t["height"],
+                t["miners"],
+                t["iterations"],
+                screen.fraction(t["accuracy"]),
+            )
+            for t in tasks
+        ],
+    )
+
+
+def render_task(task: dict[str, Any]) -> RenderableType:
+    """Show an answer of `task.show`."""
+    result = task.get("result") or {}
+    return screen.stack(
+        screen.facts(_plain_facts(task)),
+        screen.stack(screen.clean("Ordered"), screen.facts(_pairs(task.get("definition") or {}))),
+        screen.table(
+            ("worker", "role", "ticket"), [(w["address"], w["role"], w["ticket"]) for w in task["workers"]]
+        ),
+        screen.stack(screen.clean("Result"), screen.facts(_result(result))) if result else None,
+        progress.render_payouts(result["payouts"]) if result.get("payouts") else None,
+        screen.table(("height>", "state"), [(h["height"], h["state"]) for h in task.get("history", ())]),
+    )
+
+
+def _plain_facts(task: dict[str, Any]) -> list[tuple[str, object]]:
+    return [
+        (key.capitalize(), screen.coins(value) if key == "fee" else value)
+        for key, value in task.items()
+        if not isinstance(value, dict | list)
+    ]
+
+
+def _pairs(values: dict[str, Any]) -> list[tuple[str, object]]:
+    return [(key.replace("_", " "), value) for key, value in values.items()]
+
+
+def _result(result: dict[str, Any]) -> list[tuple[str, object]]:
+    return [(key, value) for key, value in result.items() if key != "payouts"]

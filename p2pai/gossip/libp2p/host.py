@@ -1,0 +1,103 @@
+"""A libp2p host as p2pai wants it: TCP, noise and yamux and nothing else, and no handler that can kill us.
+
+The stock host also accepts plaintext, secio, tls and mplex; its resource manager refuses connections when the
+machine's memory is in use; and any exception that leaves a stream handler ends the process. `make_host`
+closes all three.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+import trio
+from libp2p import load_identity, new_host
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
+from libp2p.network.config import ConnectionConfig
+from libp2p.rcmgr import new_resource_manager
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
+from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
+from multiaddr import Multiaddr
+
+from p2pai.gossip.libp2p import tuning
+
+RESET_TIMEOUT_S: Final = 2.0
+"""Seconds for telling a remote that its stream is over; it may not be listening."""
+
+_log = structlog.get_logger(__name__)
+
+Host = Any
+Stream = Any
+
+
+def load_or_create_identity(path: Path) -> Any:  # noqa: ANN401
+    """Return the key pair in the file `path`, made and stored (mode 0600) when there is none.
+
+    Raises:
+      ValueError: the file is not a key.
+    """
+    if not path.exists():
+        _write_private(path, create_new_key_pair().private_key.serialize())
+    return load_identity(path)
+
+
+def make_host(key_pair: Any, listen: Sequence[str]) -> Host:  # noqa: ANN401
+    """Build a host that isn't running yet."""
+    tuning.apply()
+    noise = NoiseTransport(key_pair, noise_privkey=create_noise_key_pair().private_key)
+    host = new_host(
+        key_pair=key_pair,
+        sec_opt={NOISE_ID: noise},
+        muxer_opt={YAMUX_ID: tuning.QuietYamux},
+        listen_addrs=[Multiaddr(address) for address in listen],
+        # No connections of the library's own choosing: discovery is ours.
+        connection_config=ConnectionConfig(min_connections=0, low_watermark=0),
+        resource_manager=new_resource_manager(
+            enable_memory_limits=False,
+            enable_metrics=False,
+            enable_circuit_breaker=False,
+            enable_graceful_degradation=False,
+        ),
+        disable_identify_address_discovery=True,
+    )
+    network = host.get_network()
+    network.set_stream_handler(guarded(network.common_stream_handler))
+    return host
+
+
+def guarded(handle: Callable[[Stream], Awaitable[None]]) -> Callable[[Stream], Awaitable[None]]:
+    """Wrap a stream handler so that whatever it raises resets that stream, and nothing else."""
+
+    async def handle_guarded(stream: Stream) -> None:
+        try:
+            await handle(stream)
+        except Exception as error:  # noqa: BLE001
+            remote = str(stream.muxed_conn.peer_id)
+            _log.info("stream failed", protocol=stream.get_protocol(), remote=remote, error=repr(error))
+            await reset(stream)
+
+    return handle_guarded
+
+
+async def reset(stream: Stream) -> None:
+    """End a stream in both directions, whatever state it is in; never raises."""
+    with trio.move_on_after(RESET_TIMEOUT_S, shield=True):
+        try:
+            await stream.reset()
+        except Exception as error:  # noqa: BLE001
+            _log.debug("reset failed", error=repr(error))
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    # A crash leaves no file or a whole one, and no moment in which others may read it.
+    draft = path.with_name(path.name + ".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    draft.replace(path)

@@ -1,0 +1,261 @@
+"""The node's whole view of the network: topics, questions, blobs, and who is there.
+
+A remote is *connected* once it accepted a stream of our ask protocol, whose name carries the chain's id; it is
+*disconnected* when that stream is gone. Handlers are called from the network's own tasks. An exception of theirs
+outside the `P2paiError` family is our own bug: `Network.run` then ends by raising it. Whatever a remote does ends
+one stream at most.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+import structlog
+import trio
+from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
+from libp2p.peer.id import ID
+from libp2p.tools.anyio_service import background_trio_service
+from multiaddr import Multiaddr
+
+from p2pai.gossip.libp2p.answering import Answerer, Sources
+from p2pai.gossip.libp2p.discovery import Discovery, parse_address
+from p2pai.gossip.libp2p.frames import FrameStream, remote_of
+from p2pai.gossip.libp2p.host import Stream, load_or_create_identity, make_host, reset
+from p2pai.gossip.libp2p.links import Links
+from p2pai.gossip.libp2p.pubsub import HardenedPubsub
+from p2pai.gossip.libp2p.router import MeshRouter
+from p2pai.gossip.libp2p.transfer import Sink, Transfer
+from p2pai.gossip.limits import ANSWER_SIZE_MAX, GOSSIP_SIZE_MAX
+from p2pai.primitives.errors import InvalidMessage, P2paiError, Unavailable
+from p2pai.primitives.ids import BlobId, Hash32, PeerId
+
+STREAMS_PER_REMOTE_MAX: Final = 2
+"""Ask streams of one remote; it needs one, and a second while the first is ending."""
+
+LINK_TIMEOUT_S: Final = 5.0
+"""Seconds from a new connection to a stream that can be asked."""
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+class Handlers(Protocol):
+    """What the node does when the network has something for it."""
+
+    def received(self, remote: PeerId, topic: str, data: bytes) -> bool:
+        """Judge a message, each once and never our own; True lets it travel on."""
+
+    async def asked(self, remote: PeerId, body: bytes) -> bytes:
+        """Answer a question; cancelled when the asker no longer waits; Unavailable when there is no answer."""
+
+    def connected(self, remote: PeerId) -> None:
+        """A remote can be asked."""
+
+    def disconnected(self, remote: PeerId) -> None:
+        """A remote can no longer be asked."""
+
+    def manifest(self, blob: BlobId) -> tuple[Hash32, ...] | None:
+        """Return the leaf hashes of a shared blob."""
+
+    def chunk(self, blob: BlobId, index: int) -> bytes | None:
+        """Return one chunk of a shared blob."""
+
+
+class Network:
+    """One node of the network; everything but `peer_id` and `remotes` needs `run` to be running."""
+
+    def __init__(
+        self, identity: Path, listen: Sequence[str], bootstrap: Sequence[str], chain_id: str, handlers: Handlers
+    ) -> None:
+        """Read or make the identity.
+
+        Args:
+          identity: file of the key that gives the peer id.
+          listen: multiaddrs to listen on; port 0 picks a free one.
+          bootstrap: full multiaddrs of nodes to start from.
+          chain_id: separates chains; remotes of other chains are never connected.
+          handlers: what the node does.
+
+        Raises:
+          ValueError: a malformed identity file or address.
+        """
+        for address in bootstrap:
+            parse_address(address)
+        self._key_pair = load_or_create_identity(identity)
+        self._listen = [Multiaddr(address) for address in listen]
+        self._bootstrap = bootstrap
+        self._chain_id = chain_id
+        self._handlers = handlers
+        self._protocol = f"/p2pai/{chain_id}/ask/1"
+        self._serving: dict[ID, int] = {}
+        self._failure: Exception | None = None
+        self._id = ID.from_pubkey(self._key_pair.public_key)
+        self.peer_id = PeerId(str(self._id))
+        self.addresses: tuple[str, ...] = ()
+        """Full multiaddrs under which others reach this node, once it runs."""
+
+    async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:  # noqa: ANN401
+        """Take part in the network until cancelled; ready when `task_status` is told.
+
+        Raises:
+          OSError: an address cannot be listened on.
+          Exception: whatever a handler raised that is not a `P2paiError`.
+        """
+        self._failed = trio.Event()
+        self._host = make_host(self._key_pair, [str(address) for address in self._listen])
+        self._host.set_stream_handler(self._protocol, self._serve)
+        self._links = Links(self._host, self._protocol, self._came, self._went)
+        router = MeshRouter()
+        self._pubsub = HardenedPubsub(self._host, router, self._judge)
+        dht = KadDHT(self._host, DHTMode.SERVER)
+        self._discovery = Discovery(self._host, dht, self._chain_id, self._bootstrap, self._links.is_welcome)
+        async with (
+            self._host.run(self._listen),
+            background_trio_service(self._pubsub),
+            background_trio_service(router),
+            background_trio_service(dht),
+            trio.open_nursery() as nursery,
+        ):
+            self.addresses = self._find_addresses()
+            await nursery.start(self._links.run)
+            nursery.start_soon(self._discovery.run)
+            task_status.started()
+            await self._failed.wait()
+            nursery.cancel_scope.cancel()
+        if self._failure is not None:
+            raise self._failure
+
+    def remotes(self) -> tuple[PeerId, ...]:
+        """Return who can be asked now."""
+        return tuple(PeerId(str(remote)) for remote in self._links.askers)
+
+    async def join(self, topic: str) -> None:
+        """Follow a topic."""
+        await self._pubsub.subscribe(topic)
+
+    async def leave(self, topic: str) -> None:
+        """Stop following a topic."""
+        await self._pubsub.unsubscribe(topic)
+
+    async def publish(self, topic: str, data: bytes) -> None:
+        """Send a message to all who follow a topic, or to as many as can be reached; never raises."""
+        assert len(data) <= GOSSIP_SIZE_MAX, "message is too large for gossip"
+        await self._pubsub.publish(topic, data)
+
+    async def ask(self, remote: PeerId, body: bytes, timeout_s: float) -> bytes:
+        """Ask a connected remote.
+
+        Raises:
+          Unavailable: not connected, no answer in time, or none to give.
+        """
+        asker = self._links.askers.get(_parse_id(remote))
+        if asker is None:
+            raise Unavailable("the remote is not connected")
+        return await asker.ask(body, timeout_s)
+
+    async def fetch(self, blob: BlobId, providers: Sequence[PeerId], sink: Sink) -> tuple[Hash32, ...]:
+        """Get a blob, from `providers` in order and then from whoever is connected.
+
+        Args:
+          blob: its content id; all that arrives is checked against it.
+          providers: who probably has it; found through the DHT when not connected.
+          sink: takes each chunk once, as it arrives.
+
+        Returns:
+          The leaf hashes of the blob's chunks, in order.
+
+        Raises:
+          Unavailable: nobody has it, or not all of it.
+        """
+        transfer = Transfer(blob, sink)
+        tried = {self._id}
+        for remote in (*map(_parse_id, providers), *tuple(self._links.askers)):
+            if remote in tried:
+                continue
+            tried.add(remote)
+            leaves = await self._fetch_from(remote, transfer)
+            if leaves is not None:
+                return leaves
+        raise Unavailable("no remote has the blob")
+
+    async def hangup(self, remote: PeerId, seconds: float) -> None:
+        """Close the connections to a remote and refuse it for a while."""
+        await self._links.refuse(_parse_id(remote), seconds)
+
+    async def _fetch_from(self, remote: ID, transfer: Transfer) -> tuple[Hash32, ...] | None:
+        if remote not in self._links.askers and await self._discovery.find(remote):
+            await self._links.wait_for(remote, LINK_TIMEOUT_S)
+        asker = self._links.askers.get(remote)
+        if asker is None:
+            return None
+        try:
+            return await transfer.fetch_from(asker)
+        except Unavailable as error:
+            _log.debug("blob is not there", remote=str(remote), reason=str(error))
+        except InvalidMessage as error:
+            _log.warning("remote gave a false blob", remote=str(remote), reason=str(error))
+        return None
+
+    async def _serve(self, stream: Stream) -> None:
+        remote = remote_of(stream)
+        if not self._links.is_welcome(remote) or self._serving.get(remote, 0) >= STREAMS_PER_REMOTE_MAX:
+            await reset(stream)
+            return
+        self._serving[remote] = self._serving.get(remote, 0) + 1
+        try:
+            await Answerer(FrameStream(stream), self._sources(PeerId(str(remote)))).run()
+        finally:
+            self._serving[remote] -= 1
+            if not self._serving[remote]:
+                del self._serving[remote]
+
+    def _sources(self, remote: PeerId) -> Sources:
+        async def ask(body: bytes) -> bytes | None:
+            try:
+                answer = await self._handlers.asked(remote, body)
+                assert len(answer) <= ANSWER_SIZE_MAX, "answer is too long"
+            except P2paiError:
+                return None
+            except Exception as error:  # noqa: BLE001
+                self._fail(error)
+                return None
+            return answer
+
+        return Sources(
+            ask,
+            lambda blob: self._call(None, self._handlers.manifest, blob),
+            lambda blob, index: self._call(None, self._handlers.chunk, blob, index),
+        )
+
+    def _judge(self, remote: ID, topic: str, data: bytes) -> bool:
+        return self._call(False, self._handlers.received, PeerId(str(remote)), topic, data)  # noqa: FBT003
+
+    def _came(self, remote: ID) -> None:
+        self._discovery.note_change()
+        self._call(None, self._handlers.connected, PeerId(str(remote)))
+
+    def _went(self, remote: ID) -> None:
+        self._discovery.note_change()
+        self._call(None, self._handlers.disconnected, PeerId(str(remote)))
+
+    def _call(self, otherwise: T, handler: Callable[..., T], *args: object) -> T:
+        try:
+            return handler(*args)
+        except P2paiError as error:
+            _log.debug("handler refused", reason=str(error))
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+        return otherwise
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
+        self._failed.set()
+
+    def _find_addresses(self) -> tuple[str, ...]:
+        suffix = f"/p2p/{self.peer_id}"
+        found = (str(address) for address in self._host.get_addrs())
+        return tuple(text if text.endswith(suffix) else text + suffix for text in found)
+
+
+def _parse_id(remote: PeerId) -> ID:
+    return ID.from_base58(remote)

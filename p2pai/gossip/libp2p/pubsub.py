@@ -1,0 +1,211 @@
+"""Publish and subscribe without the stock implementation's traps (py-libp2p 0.8.1).
+
+* A restarted node's messages were taken for old ones for two minutes, because numbers start at the clock's
+  seconds: here at its nanoseconds.
+* Malformed bytes, or a validator that raises, ended the process: here they end one stream, or stop the node on
+  purpose.
+* Two tasks wrote to one stream and tore frames apart (8 of 8 joins of a busy topic failed): here one writer.
+* A message that reaches us on two paths while it is judged was delivered twice: here it is marked as seen first.
+* A record older than a known one made a whole RPC vanish: here records are neither sent nor read.
+* Frames with thousands of tiny messages cost seconds: here 64 messages are read of each RPC.
+
+Messages are judged by one synchronous function, in the reader's own task: a remote that sends faster than we
+judge is slowed down by its own connection.
+"""
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
+
+import structlog
+import trio
+from libp2p.peer.id import ID
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.pubsub.validators import PUBSUB_SIGNING_PREFIX
+
+from p2pai.gossip.libp2p.host import Host, Stream, reset
+from p2pai.gossip.libp2p.outbox import Outbox
+from p2pai.gossip.libp2p.reading import BufferedReader, with_prefix
+from p2pai.gossip.libp2p.router import RPC_MESSAGES_MAX, MeshRouter
+from p2pai.gossip.limits import GOSSIP_SIZE_MAX
+
+RPC_SIZE_MAX: Final = 1 << 20
+"""Bytes of one RPC; four of the largest messages."""
+
+SEEN_FOR_S: Final = 120
+"""Seconds at least for which a message is recognised when it comes again."""
+
+SUBSCRIPTIONS_MAX: Final = 256
+"""Topics that one remote may follow: a handful per task."""
+
+AUTHOR_SIZE_MAX: Final = 64
+"""Bytes of an author's peer id; an Ed25519 key's has 38."""
+
+_PREFIX: Final = PUBSUB_SIGNING_PREFIX.encode()
+_log = structlog.get_logger(__name__)
+
+Judge = Callable[[ID, str, bytes], bool]
+"""Takes forwarder, topic and data; True lets the message travel on."""
+
+
+class SeenMessages:
+    """Message ids of the last minutes, in two generations so that forgetting is cheap."""
+
+    def __init__(self) -> None:
+        self._young: dict[bytes, None] = {}
+        self._old: dict[bytes, None] = {}
+        self._born = trio.current_time()
+
+    def has(self, message_id: bytes) -> bool:
+        """Tell whether the message was seen."""
+        return message_id in self._young or message_id in self._old
+
+    def add(self, message_id: bytes) -> None:
+        """Remember a message for `SEEN_FOR_S` to twice as long."""
+        if trio.current_time() - self._born > SEEN_FOR_S:
+            self._old, self._young = self._young, {}
+            self._born = trio.current_time()
+        self._young[message_id] = None
+
+
+class HardenedPubsub(Pubsub):  # type: ignore[misc]
+    """Pubsub whose messages go to `judge`; made inside trio."""
+
+    def __init__(self, host: Host, router: MeshRouter, judge: Judge) -> None:
+        super().__init__(
+            host,
+            router,
+            strict_signing=True,
+            max_inbound_rpc_size=RPC_SIZE_MAX,
+            max_subscriptions_per_rpc=SUBSCRIPTIONS_MAX,
+            max_subscriptions_per_peer=SUBSCRIPTIONS_MAX,
+        )
+        self.seen_messages.stop()
+        self.seen_messages = SeenMessages()
+        self.counter = time.time_ns()
+        self._judge = judge
+        self._opening: set[ID] = set()
+        self._inbound: dict[ID, Stream] = {}
+
+    async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:  # noqa: ANN401
+        """Judge a message that is new and properly signed, and pass it on if it is good."""
+        message_id = msg.from_id + msg.seqno
+        ours = msg_forwarder == self.my_id
+        if self.seen_messages.has(message_id) or not (ours or self._is_acceptable(msg)):
+            return
+        self.seen_messages.add(message_id)
+        if ours or self._judge(msg_forwarder, msg.topicIDs[0], msg.data):
+            await self.router.publish(msg_forwarder, msg)
+
+    def _is_acceptable(self, msg: Any) -> bool:  # noqa: ANN401
+        return (
+            len(msg.topicIDs) == 1
+            and msg.topicIDs[0] in self.topic_ids
+            and len(msg.data) <= GOSSIP_SIZE_MAX
+            and msg.from_id != self.my_id.to_bytes()
+            and is_signed(msg)
+        )
+
+    def get_hello_packet(self) -> Any:  # noqa: ANN401
+        """Return the first RPC on a stream: the topics we follow."""
+        topics = [rpc_pb2.RPC.SubOpts(subscribe=True, topicid=topic) for topic in self.topic_ids]
+        return rpc_pb2.RPC(subscriptions=topics)
+
+    async def message_all_peers(self, raw_msg: bytes, announce: Any = None) -> None:  # noqa: ANN401
+        """Tell all remotes that we follow, or no longer follow, a topic."""
+        assert announce is not None, "only announcements go to all"
+        frame = with_prefix(rpc_pb2.RPC(subscriptions=[announce]).SerializeToString())
+        for outbox in self.peer_queues.values():
+            outbox.push(frame, control=True)
+
+    async def stream_handler(self, stream: Stream) -> None:
+        """Read a remote's gossip until it ends; a failure of its newest stream makes both start anew."""
+        remote = stream.muxed_conn.peer_id
+        self._inbound[remote] = stream
+        try:
+            await self.continuously_read_stream(stream)
+        except Exception as error:  # noqa: BLE001
+            _log.debug("gossip stream ended", remote=str(remote), error=repr(error))
+            await reset(stream)
+        if self._inbound.get(remote) is stream:
+            del self._inbound[remote]
+            self._handle_dead_peer(remote)
+
+    async def continuously_read_stream(self, stream: Stream) -> None:
+        """Read and carry out one RPC after another."""
+        remote = stream.muxed_conn.peer_id
+        reader = BufferedReader(stream)
+        while self.manager.is_running:
+            rpc = rpc_pb2.RPC()
+            rpc.ParseFromString(await reader.prefixed(RPC_SIZE_MAX))
+            for option in rpc.subscriptions[:SUBSCRIPTIONS_MAX]:
+                self.handle_subscription(remote, option)
+            for message in rpc.publish[:RPC_MESSAGES_MAX]:
+                await self.push_msg(remote, message)
+                await trio.lowlevel.checkpoint()
+            if rpc.HasField("control"):
+                rpc.ClearField("senderRecord")
+                await self.router.handle_rpc(rpc, remote)
+
+    def _forget_subscription(self, peer_id: ID, topic: str) -> None:
+        super()._forget_subscription(peer_id, topic)
+        self.router.forget_subscriber(peer_id, topic)
+
+    async def _handle_new_peer(self, peer_id: ID) -> None:
+        # Two connections to one remote announce it twice; it gets one stream.
+        if peer_id in self.peers or peer_id in self._opening:
+            return
+        self._opening.add(peer_id)
+        try:
+            await self._open_gossip(peer_id)
+        finally:
+            self._opening.discard(peer_id)
+
+    async def _open_gossip(self, remote: ID) -> None:
+        stream = await self.host.new_stream(remote, self.protocols)
+        # From here to the writer's start nothing waits, so no change of our topics can slip between.
+        outbox = Outbox()
+        outbox.push(with_prefix(self.get_hello_packet().SerializeToString()), control=True)
+        self.router.add_peer(remote, stream.get_protocol())
+        self.peers[remote] = stream
+        self.peer_queues[remote] = outbox
+        self.manager.run_task(self.handle_sending_messages, remote, stream, outbox)
+        await self._send_recent_messages_to_new_peer(remote)
+        for topic in [name for name, remotes in self.peer_topics.items() if remote in remotes]:
+            await self.router.on_peer_subscribed(remote, topic)
+
+    async def handle_sending_messages(self, peer_id: ID, stream: Stream, queue: Outbox) -> None:
+        """Write what the queue holds until it is closed; a failure makes the stream start anew."""
+        try:
+            while (burst := await queue.pop()) is not None:
+                await stream.write(burst)
+        except Exception as error:  # noqa: BLE001
+            _log.debug("gossip writer ended", remote=str(peer_id), error=repr(error))
+        await reset(stream)
+        if self.peers.get(peer_id) is stream:
+            self._handle_dead_peer(peer_id)
+
+
+def is_signed(msg: Any) -> bool:  # noqa: ANN401
+    """Tell whether a message carries its author's signature."""
+    key = _key_of(msg.from_id)
+    if key is None:
+        return False
+    signed = rpc_pb2.Message(data=msg.data, topicIDs=msg.topicIDs, from_id=msg.from_id, seqno=msg.seqno)
+    try:
+        return bool(key.verify(_PREFIX + signed.SerializeToString(), msg.signature))
+    except Exception:  # noqa: BLE001
+        return False
+
+
+@lru_cache(maxsize=1024)
+def _key_of(author: bytes) -> Any:  # noqa: ANN401
+    # Keys too large to be written in the peer id itself (RSA) are not used here.
+    if len(author) > AUTHOR_SIZE_MAX:
+        return None
+    try:
+        return ID(author).extract_public_key()
+    except Exception:  # noqa: BLE001
+        return None

@@ -1,0 +1,72 @@
+"""A node's three secret keys, and how all of them follow from one seed.
+
+The seed is hashed under a tag of its own for each key, so that no key says anything about another. The
+scalars (spending, BLS) are drawn by rejection: a digest that is zero or not below the group's order is
+discarded and the next counter is tried, so every scalar is equally likely. BLS needs this more than half of
+the time (its order is 0.45 x 2^256), secp256k1 practically never.
+
+Source: PROTOCOL section 2; RELIABILITY (5), "separate keys".
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives.hashing import tagged_hash
+
+SEED_SIZE: Final = 32
+KEY_SIZE: Final = 32
+
+SPENDING_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+"""Order of secp256k1. Source: SEC 2, section 2.4.1."""
+
+BLS_ORDER: Final = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
+"""Order of the groups of BLS12-381. Source: draft-irtf-cfrg-pairing-friendly-curves, section 4.2.1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Secret keys, 32 bytes each; they never show in a representation.
+
+    Raises:
+      InvalidInput: a key of the wrong size, or a scalar that is zero or not below its group's order.
+    """
+
+    spending: bytes = field(repr=False)
+    """secp256k1 scalar, big-endian: signs transactions and off-chain messages."""
+    vrf: bytes = field(repr=False)
+    """Ed25519 seed: draws."""
+    bls: bytes = field(repr=False)
+    """BLS12-381 scalar, big-endian: the supervisors' committee."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no curve accepts."""
+        if any(len(key) != KEY_SIZE for key in (self.spending, self.vrf, self.bls)):
+            raise InvalidInput("a secret key has 32 bytes")
+        if not _is_scalar(self.spending, SPENDING_ORDER):
+            raise InvalidInput("the spending key is outside the group of secp256k1")
+        if not _is_scalar(self.bls, BLS_ORDER):
+            raise InvalidInput("the BLS key is outside the group of BLS12-381")
+
+
+def derive_keys(seed: bytes) -> Keys:
+    """Return the keys that follow from a 32-byte secret seed, the same each time."""
+    assert len(seed) == SEED_SIZE, "a seed has 32 bytes"
+    return Keys(
+        spending=_scalar("p2pai/secret/spending", seed, SPENDING_ORDER),
+        vrf=tagged_hash("p2pai/secret/vrf", seed),
+        bls=_scalar("p2pai/secret/bls", seed, BLS_ORDER),
+    )
+
+
+def _scalar(tag: str, seed: bytes, order: int) -> bytes:
+    counter = 0
+    while True:
+        digest = tagged_hash(tag, seed, counter.to_bytes(4, "big"))
+        if _is_scalar(digest, order):
+            return digest
+        counter += 1
+
+
+def _is_scalar(data: bytes, order: int) -> bool:
+    return 0 < int.from_bytes(data, "big") < order

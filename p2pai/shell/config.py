@@ -1,0 +1,108 @@
+"""What a node is told when it starts, and what it leaves in `DIR/node.json` for tools that come later."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from p2pai.primitives.errors import InvalidInput, Unavailable
+from p2pai.primitives.ids import PeerId
+from p2pai.shell.files import make_directory, write_atomically
+
+FILE_NAME: Final = "node.json"
+BLOBS_NAME: Final = "blobs"
+IDENTITY_NAME: Final = "identity.key"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Settings of one node."""
+
+    data_dir: Path
+    chain: str
+    """Name of a packaged chain spec, or the path of one."""
+    roles: tuple[str, ...] = ("peer",)
+    listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
+    """Multiaddrs to listen on."""
+    bootstrap: tuple[str, ...] = ()
+    """Multiaddrs of nodes to connect to first."""
+    rpc_port: int = 0
+    """TCP port of the RPC on loopback; 0 lets the system choose."""
+    seed: bytes | None = None
+    """32 secret bytes that the keys follow from; None makes new ones or uses those stored."""
+
+    @property
+    def blobs_dir(self) -> Path:
+        """Where blobs are stored."""
+        return self.data_dir / BLOBS_NAME
+
+    @property
+    def identity(self) -> Path:
+        """The file with the key of the libp2p identity."""
+        return self.data_dir / IDENTITY_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """A node as its data directory describes it."""
+
+    config: NodeConfig
+    peer_id: PeerId
+
+
+def save(record: NodeRecord) -> None:
+    """Write the record of a node into its data directory; without secrets."""
+    config = record.config
+    values = {
+        "chain": config.chain,
+        "roles": list(config.roles),
+        "listen": list(config.listen),
+        "bootstrap": list(config.bootstrap),
+        "peer_id": record.peer_id,
+    }
+    path = make_directory(config.data_dir) / FILE_NAME
+    write_atomically(path, json.dumps(values, indent=1).encode())
+
+
+def load(data_dir: Path) -> NodeRecord:
+    """Read the record of the node that last ran on a data directory.
+
+    Raises:
+      Unavailable: none ever did.
+      InvalidInput: the file is damaged.
+    """
+    path = data_dir / FILE_NAME
+    try:
+        values = json.loads(path.read_bytes())
+        config = NodeConfig(
+            data_dir,
+            _text(values["chain"]),
+            roles=_texts(values["roles"]),
+            listen=_texts(values["listen"]),
+            bootstrap=_texts(values["bootstrap"]),
+        )
+        return NodeRecord(config, PeerId(_text(values["peer_id"])))
+    except FileNotFoundError as error:
+        raise Unavailable(
+            f"{data_dir} holds no node; start one: p2pai start --data-dir {data_dir}"
+        ) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidInput(f"{path} is damaged; remove it and start the node again") from error
+
+
+def settle(config: NodeConfig) -> NodeConfig:
+    """Return the settings with absolute paths, so that they mean the same from any directory."""
+    chain = str(Path(config.chain).absolute()) if Path(config.chain).is_file() else config.chain
+    return replace(config, data_dir=config.data_dir.absolute(), chain=chain)
+
+
+def _text(value: Any) -> str:  # noqa: ANN401
+    if not isinstance(value, str):
+        raise TypeError("expected text")
+    return value
+
+
+def _texts(values: Any) -> tuple[str, ...]:  # noqa: ANN401
+    if not isinstance(values, list):
+        raise TypeError("expected a list")
+    return tuple(_text(value) for value in values)

@@ -1,0 +1,40 @@
+"""A core rebuilt from what a node left on disk, for questions when no node runs.
+
+The journal is opened read-only and the core's effects are dropped: nothing is sent, signed or written.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from p2pai.events import Started
+from p2pai.shell.clock import Clock
+from p2pai.shell.store import read_journal
+from p2pai.shell.wire import Core
+
+
+def open_core(data_dir: Path, make_core: Callable[[], Core]) -> Core:
+    """Return a core that has taken in the journal of a data directory; use only its `query`.
+
+    Raises:
+      Unavailable: there is no journal.
+      InvalidInput: the journal can't be read.
+    """
+    records = read_journal(data_dir)
+    core = make_core()
+    core.handle(Started(records), Clock().now_ms())
+    return core
+
+
+def open_offline(data_dir: Path) -> Core:
+    """Return the core of the node that last ran on a data directory, as `open_core`.
+
+    Raises:
+      Unavailable: none ever did.
+      InvalidInput: its files are damaged.
+    """
+    from p2pai.shell import config, keystore  # noqa: PLC0415
+    from p2pai.shell.node_process import make_core  # noqa: PLC0415
+
+    record = config.load(data_dir)
+    keys = keystore.load(data_dir)
+    return open_core(data_dir, lambda: make_core(record.config, keys, record.peer_id))

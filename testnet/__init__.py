@@ -1,0 +1,1 @@
+"""Networks to try things on: real processes on one machine."""
