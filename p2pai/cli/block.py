@@ -45,7 +45,7 @@ def show_block(
 
 def render_list(blocks: list[dict[str, Any]]) -> RenderableType:
     """Show an answer of `block.list`, or the `blocks` of a task's progress."""
-    headings = ("height>", "hash", "task", "miner", "iteration>", "approvals>", "settled", "paid>", "tx>")
+    headings = ("height>", "hash", "task", "miner", "iteration>", "approvals>", "paid>")
     return screen.table(headings, [_row(b) for b in blocks])
 
 
@@ -62,9 +62,7 @@ def _row(block: dict[str, Any]) -> tuple[object, ...]:
         screen.short(block.get("miner")),
         block.get("iteration"),
         approvals(block),
-        block["settled"],
-        screen.coins(block.get("subsidy_paid")),
-        block["transactions"] if isinstance(block["transactions"], int) else len(block["transactions"]),
+        screen.coins(block["subsidy_paid"]) if block["settled"] else "not yet",
     )
 
 

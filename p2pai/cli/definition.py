@@ -100,10 +100,13 @@ def _read_yaml(text: str) -> object:
 def _refuse_twins(top: yaml.Node | None) -> None:
     # The loader keeps the last of two equal keys; a person would never know.
     stack = [] if top is None else [top]
+    seen: set[int] = set()
     while stack:
         node = stack.pop()
-        if not isinstance(node, yaml.CollectionNode):
+        # An alias can lead back to where it stands, so no node is looked at twice.
+        if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
             continue
+        seen.add(id(node))
         for child in node.value:
             stack.extend(child if isinstance(child, tuple) else (child,))
         if isinstance(node, yaml.MappingNode):

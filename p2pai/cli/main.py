@@ -35,7 +35,7 @@ def version() -> None:
 def main() -> None:
     """Run the command line, and leave with its exit status; never shows a traceback for what we foresaw."""
     try:
-        app()
+        app(prog_name="p2pai")
     except P2paiError as error:
         screen.complain(str(error))
         sys.exit(1)

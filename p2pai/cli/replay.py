@@ -20,7 +20,7 @@ from p2pai.cli import options, screen
 from p2pai.cli.access import Source, reader
 from p2pai.primitives import record
 from p2pai.primitives.errors import Unavailable
-from p2pai.shell.blobs import DIRECTORY_NAME
+from p2pai.shell.config import BLOBS_NAME
 from p2pai.shell.trainer import Trainer
 
 JOB_SIZE_MAX: Final = 16 << 20
@@ -28,7 +28,9 @@ JOB_SIZE_MAX: Final = 16 << 20
 
 
 def replay(
-    block: Annotated[str, typer.Argument(metavar="BLOCK", help="A height, or the beginning of a block's hash.")],
+    block: Annotated[
+        str, typer.Argument(metavar="BLOCK", help="A height, or the beginning of a block's hash.")
+    ],
     *,
     data_dir: options.DataDir = options.DATA_DIR_DEFAULT,
     as_json: options.AsJson = False,
@@ -53,9 +55,7 @@ def run(source: Source, directory: Path, block: str) -> dict[str, Any]:
       Unavailable: the capsule isn't in this data directory, or the trainer could not run it.
     """
     asked = source.call("replay.job", {"block": block})
-    job: jobs.Replay = record.decode_tagged(
-        jobs.Job, bytes.fromhex(asked["job"]), size_max=JOB_SIZE_MAX
-    )
+    job: jobs.Replay = record.decode_tagged(jobs.Job, bytes.fromhex(asked["job"]), size_max=JOB_SIZE_MAX)
     start_s = time.monotonic()
     result = trio.run(partial(_recompute, directory, job))
     if isinstance(result, jobs.Failed):
@@ -74,7 +74,7 @@ def run(source: Source, directory: Path, block: str) -> dict[str, Any]:
 
 
 async def _recompute(directory: Path, job: jobs.Replay) -> jobs.Result:
-    async with Trainer(directory, directory / DIRECTORY_NAME) as trainer:
+    async with Trainer(directory, directory / BLOBS_NAME) as trainer:
         return await trainer.run(job)
 
 

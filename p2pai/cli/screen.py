@@ -5,14 +5,17 @@ terminal's cursor are replaced before they reach it.
 """
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from p2pai.cli.money import format_atoms
+
+PIPE_COLUMNS: Final = 1000
 
 
 def show_json(value: object) -> None:
@@ -22,7 +25,11 @@ def show_json(value: object) -> None:
 
 def show(*parts: RenderableType) -> None:
     """Print for people; strings are plain text, never markup."""
-    Console(highlight=False).print(*(clean(p) if isinstance(p, str) else p for p in parts), sep="\n")
+    # In a pipe there is no edge to fit into, and a program behind it wants whole words.
+    width = None if sys.stdout.isatty() else PIPE_COLUMNS
+    Console(highlight=False, width=width).print(
+        *(clean(p) if isinstance(p, str) else p for p in parts), sep="\n"
+    )
 
 
 def show_line(line: str) -> None:
@@ -81,7 +88,7 @@ def dash(value: object) -> str:
     return str(value)
 
 
-def short(text: str | None, keep: int = 10) -> str:
+def short(text: str | None, keep: int = 6) -> str:
     """Shorten a hash or an address, both ends kept."""
     if not text:
         return "-"

@@ -23,7 +23,7 @@ class Section:
             raise InvalidInput(f"{where or 'the file'} must be a mapping of keys to values")
         self._items = dict(value)
         self._where = where
-        self._known: list[str] = []
+        self._known: dict[str, None] = {}
 
     def name(self, key: str) -> str:
         """Return the full name of a key, such as `dataset.batch_size`."""
@@ -31,7 +31,7 @@ class Section:
 
     def has(self, key: str) -> bool:
         """Tell whether the key is there; the key counts as known from now on."""
-        self._known.append(key)
+        self._known[key] = None
         return key in self._items
 
     def take(self, key: str) -> object:

@@ -16,6 +16,7 @@ NAMES: Final = (
     "tx",
     "block",
     "it_res",
+    "model",
     "message_history",
     "consider_pause",
     "heartbeat",

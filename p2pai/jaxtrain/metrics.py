@@ -54,9 +54,10 @@ def ratio_bits(numerator: int, denominator: int) -> int:
         return 0
     exponent = numerator.bit_length() - denominator.bit_length() - _PRECISION_BITS
     mantissa = _round_quotient(numerator, denominator, exponent)
-    if mantissa < 1 << (_PRECISION_BITS - 1):
-        exponent -= 1
+    if mantissa >= 1 << _PRECISION_BITS:
+        exponent += 1
         mantissa = _round_quotient(numerator, denominator, exponent)
+    assert 1 << (_PRECISION_BITS - 1) <= mantissa <= 1 << _PRECISION_BITS
     # The hidden bit adds one to the exponent field, and so does a mantissa that was rounded up to 2^24.
     field = exponent + 127 + 22
     assert 0 <= field < 254, "quotient is out of float32's normal range"  # noqa: PLR2004

@@ -33,7 +33,7 @@ class Blobs(Protocol):
     def get(self, blob_id: BlobId) -> tuple[bytes, ...]:
         """Return the chunks of a blob; raises Unavailable."""
 
-    def put(self, chunks: tuple[bytes, ...], shared: bool) -> BlobId:  # noqa: FBT001
+    def put(self, chunks: tuple[bytes, ...], *, shared: bool) -> BlobId:
         """Store a blob, and let remotes fetch it if `shared`."""
 
 
@@ -70,7 +70,7 @@ class Worker:
             raise InvalidInput("batch size and number of fragments are at least 1")
         samples = data_file.read(job.path, job.format)
         fragments = dataset.cut(samples.x, samples.y, job.fragment_count, job.batch_size)
-        ids = tuple(self._blobs.put(chunks, False) for chunks in fragments)  # noqa: FBT003
+        ids = tuple(self._blobs.put(chunks, shared=False) for chunks in fragments)
         return jobs.Prepared(len(samples.x), samples.x.shape[1], samples.classes, ids)
 
     def _open(self, job: jobs.Open) -> jobs.Opened:
@@ -105,7 +105,7 @@ class Worker:
         capsule = self._session(job.session).last
         if capsule is None:
             raise InvalidInput(f"session {job.session!r} has made no step yet")
-        batch = self._blobs.put((capsule.chunk,), True)  # noqa: FBT003
+        batch = self._blobs.put((capsule.chunk,), shared=True)
         return jobs.CapsuleKept(self._store(capsule.before), batch)
 
     def _validate(self, job: jobs.Validate) -> jobs.Validated:
@@ -145,7 +145,7 @@ class Worker:
         architecture = Architecture.of(_decode_task(job.task))
         theta = weights.unpack_weights(self._bytes(job.weights), architecture)
         file = weights.export_safetensors(theta, architecture)
-        return jobs.Exported(self._blobs.put(blob.cut(file), True))  # noqa: FBT003
+        return jobs.Exported(self._blobs.put(blob.cut(file), shared=True))
 
     def _session(self, name: str) -> Session:
         if name not in self._sessions:
@@ -171,7 +171,7 @@ class Worker:
 
     def _store(self, state: State) -> jobs.ModelState:
         for part in state.blobs:
-            self._blobs.put(blob.cut(part), True)  # noqa: FBT003
+            self._blobs.put(blob.cut(part), shared=True)
         return state.ids
 
 

@@ -75,11 +75,9 @@ def _point(key: PublicKey) -> coincurve.PublicKey:
 
 def _check_canonical(signature: bytes) -> None:
     # An r or s beyond the group's order is read as zero, hence it does not survive the round trip either.
-    if len(signature) > SIGNATURE_SIZE_MAX:
-        raise InvalidProof("signature is too long")
     try:
         canonical = cdata_to_der(der_to_cdata(signature))
     except ValueError as error:
-        raise InvalidProof("malformed signature") from error
+        raise InvalidProof("signature is not strict DER") from error
     if canonical != signature:
         raise InvalidProof("signature is not in canonical form")

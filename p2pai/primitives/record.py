@@ -73,6 +73,7 @@ def decode_tagged(classes: Any, data: bytes, *, size_max: int) -> Any:  # noqa: 
 
 def to_value(record: object) -> cbor.Value:
     """Turn a record into CBOR's types."""
+    assert is_dataclass(record), f"{type(record).__name__} is not a record"
     hint: Any = type(record)
     value: cbor.Value = _encoder(hint)(record)
     return value
@@ -80,7 +81,7 @@ def to_value(record: object) -> cbor.Value:
 
 def _tagged(record: object) -> cbor.Value:
     body = to_value(record)
-    assert isinstance(body, list), "not a record"
+    assert isinstance(body, list)
     return [type(record).__name__, *body]
 
 

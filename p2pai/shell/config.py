@@ -15,17 +15,17 @@ IDENTITY_NAME: Final = "identity.key"
 
 
 @dataclass(frozen=True, slots=True)
-class NodeConfig:
+class Config:
     """Settings of one node."""
 
     data_dir: Path
     chain: str
     """Name of a packaged chain spec, or the path of one."""
     roles: tuple[str, ...] = ("peer",)
-    listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
-    """Multiaddrs to listen on."""
+    listen: str = "/ip4/127.0.0.1/tcp/0"
+    """Multiaddr to listen on; port 0 lets the system choose."""
     bootstrap: tuple[str, ...] = ()
-    """Multiaddrs of nodes to connect to first."""
+    """Multiaddrs of nodes to join the network by."""
     rpc_port: int = 0
     """TCP port of the RPC on loopback; 0 lets the system choose."""
     seed: bytes | None = None
@@ -46,7 +46,7 @@ class NodeConfig:
 class NodeRecord:
     """A node as its data directory describes it."""
 
-    config: NodeConfig
+    config: Config
     peer_id: PeerId
 
 
@@ -56,7 +56,7 @@ def save(record: NodeRecord) -> None:
     values = {
         "chain": config.chain,
         "roles": list(config.roles),
-        "listen": list(config.listen),
+        "listen": config.listen,
         "bootstrap": list(config.bootstrap),
         "peer_id": record.peer_id,
     }
@@ -74,11 +74,11 @@ def load(data_dir: Path) -> NodeRecord:
     path = data_dir / FILE_NAME
     try:
         values = json.loads(path.read_bytes())
-        config = NodeConfig(
+        config = Config(
             data_dir,
             _text(values["chain"]),
             roles=_texts(values["roles"]),
-            listen=_texts(values["listen"]),
+            listen=_text(values["listen"]),
             bootstrap=_texts(values["bootstrap"]),
         )
         return NodeRecord(config, PeerId(_text(values["peer_id"])))
@@ -90,7 +90,7 @@ def load(data_dir: Path) -> NodeRecord:
         raise InvalidInput(f"{path} is damaged; remove it and start the node again") from error
 
 
-def settle(config: NodeConfig) -> NodeConfig:
+def settle(config: Config) -> Config:
     """Return the settings with absolute paths, so that they mean the same from any directory."""
     chain = str(Path(config.chain).absolute()) if Path(config.chain).is_file() else config.chain
     return replace(config, data_dir=config.data_dir.absolute(), chain=chain)

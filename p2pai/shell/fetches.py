@@ -1,5 +1,6 @@
 """Fetches under way: each blob at most once at a time, a few at a time."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -21,6 +22,9 @@ FETCH_S_MAX: Final = 300.0
 INLINE_BYTES_MAX: Final = 256 << 10
 """A blob up to this size comes with its event. Source: events.Fetched."""
 
+_PEER_ID: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{1,128}")
+"""Base58."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -34,11 +38,13 @@ class Fetches:
 
     def begin(self, blob: BlobId, providers: Sequence[PeerId]) -> bool:
         """Note a wish; True when `finish` must follow, False when a fetch under way takes it over."""
+        # A provider's name may come from a remote; what can't be a peer id is nobody.
+        named = [p for p in providers if _PEER_ID.fullmatch(p)]
         known = self._providers.get(blob)
         if known is not None:
-            known.extend(p for p in providers if p not in known)
+            known.extend(p for p in named if p not in known)
             return False
-        self._providers[blob] = list(dict.fromkeys(providers))
+        self._providers[blob] = list(dict.fromkeys(named))
         return True
 
     async def finish(self, network: Wire, blob: BlobId) -> Fetched:

@@ -35,7 +35,7 @@ from p2pai.shell.fetches import Fetches
 from p2pai.shell.store import Journal
 from p2pai.shell.timers import Timers
 from p2pai.shell.trainer import Trainer
-from p2pai.shell.wire import Core, TaskStatus, Wire
+from p2pai.shell.wire import Core, Wire
 
 ASK_S_MAX: Final = 10.0
 """Seconds a remote has to answer our question."""
@@ -89,7 +89,10 @@ class Runtime:
         self._carriers = self._bind()
 
     async def run(
-        self, core: Core, network: Wire, task_status: TaskStatus = trio.TASK_STATUS_IGNORED
+        self,
+        core: Core,
+        network: Wire,
+        task_status: Any = trio.TASK_STATUS_IGNORED,  # noqa: ANN401
     ) -> None:
         """Start the core from the journal, then feed it until cancelled.
 
@@ -247,8 +250,14 @@ class Runtime:
         network = await self._reach()
         while True:
             announcement = await self._announcements.take()
-            with trio.move_on_after(ANNOUNCED_S_MAX) as scope:
-                await announcement(network)
+            try:
+                with trio.move_on_after(ANNOUNCED_S_MAX) as scope:
+                    await announcement(network)
+            except AssertionError as error:
+                self._stop(error)
+                return
+            except Exception:
+                _log.exception("the network failed")
             if scope.cancelled_caught:
                 _log.warning("the network took too long")
 

@@ -191,7 +191,7 @@ def _check_schema(database: sqlite3.Connection, path: Path) -> None:
     version = _pragma(database, "user_version")
     if version != SCHEMA_VERSION:
         raise InvalidInput(
-            f"{path} has schema version {version}, this p2pai reads {SCHEMA_VERSION}; use the one that wrote it"
+            f"{path} has schema version {version}, this p2pai reads {SCHEMA_VERSION}; use the other one"
         )
 
 

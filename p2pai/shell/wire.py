@@ -8,13 +8,6 @@ from p2pai.events import Event
 from p2pai.primitives.ids import BlobId, Hash32, Millis, PeerId
 
 
-class TaskStatus(Protocol):
-    """How a task says that it serves; trio's nursery gives one."""
-
-    def started(self) -> None:
-        """Say so, once."""
-
-
 class Core(Protocol):
     """The heart of a node: no I/O, one event at a time."""
 
@@ -36,8 +29,8 @@ class Wire(Protocol):
     def addresses(self) -> tuple[str, ...]:
         """Full multiaddrs under which others reach us."""
 
-    async def run(self, task_status: TaskStatus) -> None:
-        """Serve until cancelled."""
+    async def run(self, task_status: Any) -> None:  # noqa: ANN401
+        """Serve until cancelled; tells `task_status` (trio's) when it does."""
 
     async def join(self, topic: str) -> None:
         """Follow a topic."""

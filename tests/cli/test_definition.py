@@ -1,6 +1,7 @@
 """Task files: what is read, and one sentence for each way to get one wrong."""
 
 import copy
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -75,7 +76,7 @@ FAULTS = [
     ("dataset.training_percent", 9, "dataset.training_percent leaves no whole fragment"),
     ("dataset.validation_percent", -1, "dataset.validation_percent must be"),
     ("dataset.batchsize", 3, "dataset.batchsize is not a known key; did you mean batch_size?"),
-    ("zzz", 3, "zzz is not a known key; known keys: name"),
+    ("zzz", 3, "zzz is not a known key; known keys: data, name"),
     ("model.layers", [], "model.layers must be a list of 1 to 32 items"),
     ("model.layers", "dense", "model.layers must be a list"),
     ("model.layers.0", 64, "model.layers[0] must be a mapping"),
@@ -167,10 +168,8 @@ def test_a_file_that_cannot_be_read(tmp_path, content):
     st.sampled_from(sorted(GOOD)),
 )
 def test_any_value_anywhere_is_read_or_refused(value, key):
-    try:
-        read(changed(key, value))
-    except InvalidInput as error:
-        assert str(error)
+    with suppress(InvalidInput):
+        assert read(changed(key, value)).params()["fee"] > 0
 
 
 @given(st.sampled_from(definition.TAU_BITS), st.decimals("0.7072", "1.4142"))

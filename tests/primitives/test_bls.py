@@ -134,10 +134,10 @@ def test_nothing_and_infinity_prove_nothing():
         bls.verify_each_message([], [], INFINITY_SIGNATURE)
     with pytest.raises(InvalidProof):
         bls.verify_same_message([], MESSAGE, INFINITY_SIGNATURE)
-    for check in (bls.verify_same_message, bls.verify_each_message):
-        with pytest.raises(InvalidProof, match="infinity"):
-            messages = MESSAGE if check is bls.verify_same_message else [MESSAGE]
-            check([INFINITY_KEY], messages, INFINITY_SIGNATURE)
+    with pytest.raises(InvalidProof, match="infinity"):
+        bls.verify_same_message([INFINITY_KEY], MESSAGE, INFINITY_SIGNATURE)
+    with pytest.raises(InvalidProof, match="infinity"):
+        bls.verify_each_message([INFINITY_KEY], [MESSAGE], INFINITY_SIGNATURE)
     with pytest.raises(InvalidProof):
         bls.verify(KEYS[0], MESSAGE, INFINITY_SIGNATURE)
 

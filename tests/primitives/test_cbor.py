@@ -107,7 +107,7 @@ def test_the_published_examples_within_our_types_are_accepted():
             continue
         accepted += 1
     assert len(VECTORS) == 82
-    assert accepted == 36
+    assert accepted == 35
 
 
 @pytest.mark.parametrize("name", BOMBS)

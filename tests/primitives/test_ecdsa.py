@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 
+import coincurve
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,6 +103,7 @@ def test_every_changed_bit_of_a_signature_is_refused(bit):
 def odd_forms():
     r, s = parts(SIGNATURE)
     body = SIGNATURE[2:]
+    negative = b"\x02\x20\x80" + r.to_bytes(32, "big")[1:] + integer(s)
     padded = b"\x02" + bytes([SIGNATURE[3] + 1]) + b"\x00" + SIGNATURE[4:]
     return {
         "empty": b"",
@@ -119,7 +121,7 @@ def odd_forms():
         "compact": r.to_bytes(32, "big") + s.to_bytes(32, "big"),
         "compact and a tag": r.to_bytes(32, "big") + s.to_bytes(32, "big") + b"\x01",
         "very long": SIGNATURE + bytes(1 << 16),
-        "negative r": b"\x30" + bytes([len(body)]) + b"\x02\x20" + b"\x80" + body[3:],
+        "negative r": b"\x30" + bytes([len(negative)]) + negative,
     }
 
 
@@ -128,6 +130,27 @@ def test_another_form_of_a_signature_is_refused(name):
     assert odd_forms()[name] != SIGNATURE
     with pytest.raises(InvalidProof):
         ecdsa.verify(KEY, DIGEST, odd_forms()[name])
+
+
+@pytest.mark.parametrize("name", ["zero r", "zero s"])
+def test_zero_is_no_part_of_a_signature(name):
+    with pytest.raises(InvalidProof, match="does not match"):
+        ecdsa.verify(KEY, DIGEST, odd_forms()[name])
+
+
+@pytest.mark.parametrize("name", ["r of the order", "r plus the order", "s plus the order", "negative r"])
+def test_a_number_beyond_the_order_is_refused_as_such(name):
+    with pytest.raises(InvalidProof, match="canonical"):
+        ecdsa.verify(KEY, DIGEST, odd_forms()[name])
+
+
+@pytest.mark.parametrize("tag", [4, 6])
+def test_the_long_forms_of_the_right_key_are_refused(tag):
+    point = coincurve.PublicKey(KEY).format(compressed=False)
+    key = bytes([tag if tag == 4 else 6 + point[-1] % 2]) + point[1:]
+    assert coincurve.PublicKey(key).format() == KEY
+    with pytest.raises(InvalidProof, match="65 bytes"):
+        ecdsa.verify(key, DIGEST, SIGNATURE)
 
 
 @given(st.binary(max_size=80))
@@ -154,7 +177,19 @@ def test_any_bytes_are_no_signature(data):
         ecdsa.public_key(bytes(31) + b"\x08"),
         bytes([KEY[0] ^ 1]) + KEY[1:],
     ],
-    ids=["empty", "short", "long", "zero", "bad_tag", "uncompressed_tag", "above_p", "off_curve", "uncompressed", "another", "negated"],
+    ids=[
+        "empty",
+        "short",
+        "long",
+        "zero",
+        "bad tag",
+        "uncompressed tag",
+        "above p",
+        "off curve",
+        "uncompressed",
+        "another",
+        "negated",
+    ],
 )
 def test_malformed_and_other_keys_are_refused(key):
     with pytest.raises(InvalidProof):

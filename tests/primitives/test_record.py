@@ -236,7 +236,7 @@ def test_size_max_is_checked_first():
     [
         Point(-1, 0),
         Point(2**64, 0),
-        Point(True, 0),
+        Point(x=True, y=0),
         Point(None, 0),
         Point(b"x", 0),
         Line(Circle(Point(0, 0), 1), None),

@@ -1,8 +1,9 @@
 """The answering side of a stream: serves one remote's questions, bounded, and fair to other remotes.
 
-Questions of the node's own protocol may take long: each is answered in a task of its own, within the time that the
-asker grants, and at most `QUESTIONS_IN_FLIGHT_MAX` at once. Blobs are served in the reader's task: whoever
-asks for chunks and doesn't read them is held up by its own connection, and holds one chunk of our memory.
+Questions of the node's own protocol may take long: each is answered in a task of its own, within the time
+that the asker grants, and at most `QUESTIONS_IN_FLIGHT_MAX` at once. Blobs are served in the reader's task:
+whoever asks for chunks and doesn't read them is held up by its own connection, and holds one chunk of our
+memory.
 """
 
 from collections.abc import Awaitable, Callable

@@ -61,7 +61,9 @@ class Asker:
         if answer is None:
             raise Unavailable("the remote didn't answer in time")
         if answer.kind is not Kind.ANSWER:
-            raise Unavailable("the remote has no answer" if answer.kind is Kind.ABSENT else "the remote is busy")
+            raise Unavailable(
+                "the remote has no answer" if answer.kind is Kind.ABSENT else "the remote is busy"
+            )
         return answer.payload
 
     async def _exchange(self, kind: Kind, payload: bytes) -> Frame:

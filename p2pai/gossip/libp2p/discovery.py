@@ -1,8 +1,8 @@
 """Who else is on our chain, and staying connected to them.
 
-Bootstrap addresses are dialled for ever. Every node tells the DHT that it provides its chain's key, and connects
-to others who do. The DHT's table is shared with whoever speaks `/ipfs/kad/1.0.0` (the library ignores other
-prefixes), so what it says is only a hint: a remote counts once it speaks our ask protocol.
+Bootstrap addresses are dialled for ever. Every node tells the DHT that it provides its chain's key, and
+connects to others who do. The DHT's table is shared with whoever speaks `/ipfs/kad/1.0.0` (the library
+ignores other prefixes), so what it says is only a hint: a remote counts once it speaks our ask protocol.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,6 +38,9 @@ PAUSE_S_MIN: Final = 0.25
 PAUSE_S_MAX: Final = 30.0
 """Seconds between two attempts, doubling."""
 
+LOSS_PAUSE_S: Final = 1.0
+"""Seconds from the loss of a remote to the next search, so that one that flaps costs little."""
+
 WATCH_S: Final = 1.0
 """Seconds between two looks at whether a bootstrap connection is still there."""
 
@@ -49,7 +52,12 @@ class Discovery:
     """Finds remotes and dials them; `is_welcome` tells whom not to dial."""
 
     def __init__(
-        self, host: Host, dht: KadDHT, chain_id: str, bootstrap: Sequence[str], is_welcome: Callable[[ID], bool]
+        self,
+        host: Host,
+        dht: KadDHT,
+        chain_id: str,
+        bootstrap: Sequence[str],
+        is_welcome: Callable[[ID], bool],
     ) -> None:
         self._host = host
         self._dht = dht
@@ -59,6 +67,7 @@ class Discovery:
         self._known: dict[ID, PeerInfo] = {}
         self._next_dial: dict[ID, tuple[float, float]] = {}
         self._changed = trio.Event()
+        self._searched = False
 
     async def run(self) -> None:
         """Search and redial until cancelled."""
@@ -68,8 +77,13 @@ class Discovery:
                     nursery.start_soon(self._hold, info)
             nursery.start_soon(self._search)
 
-    def note_change(self) -> None:
-        """Search again soon: a remote came or went."""
+    def note_arrival(self) -> None:
+        """Search at once when a first remote came: only now there is somebody to ask."""
+        if not self._searched:
+            self._changed.set()
+
+    def note_loss(self) -> None:
+        """Search again soon: a remote went."""
         self._changed.set()
 
     async def find(self, remote: ID) -> bool:
@@ -98,14 +112,15 @@ class Discovery:
         while True:
             self._changed = trio.Event()
             if self._host.get_connected_peers():
+                self._searched = True
                 await self._search_once()
                 pause_s = min(2 * pause_s, PAUSE_S_MAX)
             with trio.move_on_after(pause_s) as waiting:
                 await self._changed.wait()
             if not waiting.cancelled_caught:
-                pause_s = PAUSE_S_MIN
-                # A burst of changes is one change.
-                await trio.sleep(PAUSE_S_MIN)
+                # A burst of losses is one loss.
+                pause_s = LOSS_PAUSE_S
+                await trio.sleep(PAUSE_S_MIN if not self._searched else LOSS_PAUSE_S)
 
     async def _search_once(self) -> None:
         try:
@@ -163,8 +178,8 @@ class Discovery:
         return False
 
     def _forget_dials(self, remote: ID) -> None:
-        # The library dials one stored address only, perhaps that of an earlier life of the remote, and refuses
-        # to dial again for a minute after a failure.
+        # The library dials one stored address only, perhaps of an earlier life of the remote, and after a
+        # failure refuses to dial again for a minute.
         try:
             self._host.get_peerstore().clear_addrs(remote)
         except Exception as error:  # noqa: BLE001

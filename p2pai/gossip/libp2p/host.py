@@ -84,7 +84,8 @@ def guarded(handle: Callable[[Stream], Awaitable[None]]) -> Callable[[Stream], A
 
 async def reset(stream: Stream) -> None:
     """End a stream in both directions, whatever state it is in; never raises."""
-    with trio.move_on_after(RESET_TIMEOUT_S, shield=True):
+    with trio.move_on_after(RESET_TIMEOUT_S) as scope:
+        scope.shield = True
         try:
             await stream.reset()
         except Exception as error:  # noqa: BLE001

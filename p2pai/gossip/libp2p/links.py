@@ -1,7 +1,7 @@
 """One stream per remote on which it can be asked, opened when it connects and again when it breaks.
 
-The stream is opened to every connection; a remote that doesn't speak our protocol, or is of another chain, refuses
-it and is left alone.
+The stream is opened to every connection; a remote that doesn't speak our protocol, or is of another chain,
+refuses it and is left alone.
 """
 
 from collections.abc import Callable
@@ -26,6 +26,9 @@ PAUSE_S: Final = 0.25
 REFUSED_MAX: Final = 4096
 """Remotes that are refused at a time; the oldest refusal is forgotten first."""
 
+CLOSE_TIMEOUT_S: Final = 1.0
+"""Seconds for closing all connections when the node stops."""
+
 _log = structlog.get_logger(__name__)
 
 Note = Callable[[ID], None]
@@ -43,6 +46,7 @@ class Links(INotifee):  # type: ignore[misc]
         self._tended: dict[ID, trio.CancelScope] = {}
         self._refused_until: dict[ID, float] = {}
         self._waiting: dict[ID, trio.Event] = {}
+        self._connections: set[Any] = set()
         self._nursery: trio.Nursery | None = None
 
     async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:  # noqa: ANN401
@@ -50,8 +54,8 @@ class Links(INotifee):  # type: ignore[misc]
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._host.get_network().register_notifee(self)
-            for remote in self._host.get_connected_peers():
-                self._begin(remote)
+            for connection in self._host.get_network().get_connections():
+                await self.connected(None, connection)
             task_status.started()
             await trio.sleep_forever()
 
@@ -78,12 +82,22 @@ class Links(INotifee):  # type: ignore[misc]
             with trio.move_on_after(timeout_s):
                 await self._waiting.setdefault(remote, trio.Event()).wait()
 
+    async def close_all(self) -> None:
+        """Close every connection, even while being cancelled, so that no socket is left behind."""
+        with trio.move_on_after(CLOSE_TIMEOUT_S) as scope:
+            scope.shield = True
+            async with trio.open_nursery() as nursery:
+                for connection in self._connections:
+                    nursery.start_soon(_close_socket, connection)
+
     async def connected(self, network: Any, conn: Any) -> None:  # noqa: ANN401, ARG002
         """Open a stream on a first connection."""
+        self._connections.add(conn)
         self._begin(conn.muxed_conn.peer_id)
 
     async def disconnected(self, network: Any, conn: Any) -> None:  # noqa: ANN401, ARG002
         """Give up a remote whose last connection is gone."""
+        self._connections.discard(conn)
         remote = conn.muxed_conn.peer_id
         scope = self._tended.get(remote)
         if scope is not None and not self._is_connected(remote):
@@ -151,3 +165,12 @@ class Links(INotifee):  # type: ignore[misc]
 
     def _is_connected(self, remote: ID) -> bool:
         return bool(self._host.is_peer_connected(remote))
+
+
+async def _close_socket(connection: Any) -> None:  # noqa: ANN401
+    try:
+        await connection.close()
+        # If its closing was under way and got cancelled with all else, the above did nothing.
+        await connection.muxed_conn.secured_conn.close()
+    except Exception as error:  # noqa: BLE001
+        _log.debug("close failed", error=repr(error))

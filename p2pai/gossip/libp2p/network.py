@@ -1,9 +1,9 @@
 """The node's whole view of the network: topics, questions, blobs, and who is there.
 
-A remote is *connected* once it accepted a stream of our ask protocol, whose name carries the chain's id; it is
-*disconnected* when that stream is gone. Handlers are called from the network's own tasks. An exception of theirs
-outside the `P2paiError` family is our own bug: `Network.run` then ends by raising it. Whatever a remote does ends
-one stream at most.
+A remote is *connected* once it accepted a stream of our ask protocol, whose name carries the chain's id; it
+is *disconnected* when that stream is gone. Handlers are called from the network's own tasks. An exception
+of theirs outside the `P2paiError` family is our own bug: `Network.run` then ends by raising it. Whatever a
+remote does ends one stream at most.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,13 +46,13 @@ class Handlers(Protocol):
         """Judge a message, each once and never our own; True lets it travel on."""
 
     async def asked(self, remote: PeerId, body: bytes) -> bytes:
-        """Answer a question; cancelled when the asker no longer waits; Unavailable when there is no answer."""
+        """Answer a question or raise Unavailable; cancelled when the asker no longer waits."""
 
     def connected(self, remote: PeerId) -> None:
-        """A remote can be asked."""
+        """Learn that a remote can be asked."""
 
     def disconnected(self, remote: PeerId) -> None:
-        """A remote can no longer be asked."""
+        """Learn that a remote can no longer be asked."""
 
     def manifest(self, blob: BlobId) -> tuple[Hash32, ...] | None:
         """Return the leaf hashes of a shared blob."""
@@ -65,7 +65,12 @@ class Network:
     """One node of the network; everything but `peer_id` and `remotes` needs `run` to be running."""
 
     def __init__(
-        self, identity: Path, listen: Sequence[str], bootstrap: Sequence[str], chain_id: str, handlers: Handlers
+        self,
+        identity: Path,
+        listen: Sequence[str],
+        bootstrap: Sequence[str],
+        chain_id: str,
+        handlers: Handlers,
     ) -> None:
         """Read or make the identity.
 
@@ -120,8 +125,11 @@ class Network:
             await nursery.start(self._links.run)
             nursery.start_soon(self._discovery.run)
             task_status.started()
-            await self._failed.wait()
-            nursery.cancel_scope.cancel()
+            try:
+                await self._failed.wait()
+                nursery.cancel_scope.cancel()
+            finally:
+                await self._links.close_all()
         if self._failure is not None:
             raise self._failure
 
@@ -231,11 +239,11 @@ class Network:
         return self._call(False, self._handlers.received, PeerId(str(remote)), topic, data)  # noqa: FBT003
 
     def _came(self, remote: ID) -> None:
-        self._discovery.note_change()
+        self._discovery.note_arrival()
         self._call(None, self._handlers.connected, PeerId(str(remote)))
 
     def _went(self, remote: ID) -> None:
-        self._discovery.note_change()
+        self._discovery.note_loss()
         self._call(None, self._handlers.disconnected, PeerId(str(remote)))
 
     def _call(self, otherwise: T, handler: Callable[..., T], *args: object) -> T:

@@ -2,10 +2,12 @@
 
 * A restarted node's messages were taken for old ones for two minutes, because numbers start at the clock's
   seconds: here at its nanoseconds.
-* Malformed bytes, or a validator that raises, ended the process: here they end one stream, or stop the node on
-  purpose.
-* Two tasks wrote to one stream and tore frames apart (8 of 8 joins of a busy topic failed): here one writer.
-* A message that reaches us on two paths while it is judged was delivered twice: here it is marked as seen first.
+* Malformed bytes, or a validator that raises, ended the process: here they end one stream, or stop the node
+  on purpose.
+* Two tasks wrote to one stream and tore frames apart (8 of 8 joins of a busy topic failed): here one
+  writer.
+* A message that reaches us on two paths while it is judged was delivered twice: here it is marked as seen
+  first.
 * A record older than a known one made a whole RPC vanish: here records are neither sent nor read.
 * Frames with thousands of tiny messages cost seconds: here 64 messages are read of each RPC.
 
@@ -82,7 +84,8 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
             max_subscriptions_per_rpc=SUBSCRIPTIONS_MAX,
             max_subscriptions_per_peer=SUBSCRIPTIONS_MAX,
         )
-        self.seen_messages.stop()
+        # The stock cache cleans up in a thread of its own.
+        self.seen_messages.stop()  # type: ignore[has-type]
         self.seen_messages = SeenMessages()
         self.counter = time.time_ns()
         self._judge = judge
@@ -113,7 +116,11 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         topics = [rpc_pb2.RPC.SubOpts(subscribe=True, topicid=topic) for topic in self.topic_ids]
         return rpc_pb2.RPC(subscriptions=topics)
 
-    async def message_all_peers(self, raw_msg: bytes, announce: Any = None) -> None:  # noqa: ANN401
+    async def message_all_peers(
+        self,
+        raw_msg: bytes,  # noqa: ARG002
+        announce: Any = None,  # noqa: ANN401
+    ) -> None:
         """Tell all remotes that we follow, or no longer follow, a topic."""
         assert announce is not None, "only announcements go to all"
         frame = with_prefix(rpc_pb2.RPC(subscriptions=[announce]).SerializeToString())
@@ -148,6 +155,12 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
             if rpc.HasField("control"):
                 rpc.ClearField("senderRecord")
                 await self.router.handle_rpc(rpc, remote)
+
+    def handle_subscription(self, origin_id: ID, sub_message: Any) -> None:  # noqa: ANN401
+        """Note that a remote follows, or no longer follows, a topic."""
+        if sub_message.subscribe:
+            self.router.welcome_subscriber(origin_id, sub_message.topicid)
+        super().handle_subscription(origin_id, sub_message)
 
     def _forget_subscription(self, peer_id: ID, topic: str) -> None:
         super()._forget_subscription(peer_id, topic)

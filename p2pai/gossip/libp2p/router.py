@@ -1,13 +1,14 @@
 """GossipSub v1.1 with a mesh that holds: the stock router's faults mended where a method can be overridden.
 
-Mended, each measured on the stock router (py-libp2p 0.8.1): only the pruned side backs off, so the mesh falls
-apart (61 % delivered); graft floods are tracked on the wrong side; a node that leaves a topic and comes back
-stays one-sided for over 20 s; lists of grafts leak from one remote's control message into the next one's; lazy
-gossip skips remotes in back-off; every RPC carries and re-verifies a signed record (13 % of the CPU);
-messages are copied and measured once per remote; and those for remotes that never subscribed pile up.
+Mended, each measured on the stock router (py-libp2p 0.8.1): only the pruned side backs off, so the mesh
+falls apart (61 % delivered); graft floods are tracked on the wrong side; a node that leaves a topic and
+comes back stays one-sided for over 20 s; lists of grafts leak from one remote's control message into the
+next one's; lazy gossip skips remotes in back-off; every RPC carries and re-verifies a signed record (13 %
+of the CPU); messages are copied and measured once per remote; and those for remotes that never subscribed
+pile up.
 
-Scores are off: this node judges remotes itself, and hangs up. The mesh degree decides the CPU: about 2 copies of
-a message per node at 3, and 6.5 at 7.
+Scores are off: this node judges remotes itself, and hangs up. The mesh degree decides the CPU: about 2
+copies of a message per node at 3, and 6.5 at 7.
 
 Source: libp2p specs, gossipsub v1.0 and v1.1.
 """
@@ -115,10 +116,9 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
         for remote in self.mesh.pop(topic, ()):
             await self.emit_prune(topic, remote, do_px=False, is_unsubscribe=True)
 
-    async def on_peer_subscribed(self, peer_id: Any, topic: str) -> None:  # noqa: ANN401
-        """Graft a new subscriber while the mesh is thin; its earlier leaving no longer counts."""
-        self.back_off.get(topic, {}).pop(peer_id, None)
-        await super().on_peer_subscribed(peer_id, topic)
+    def welcome_subscriber(self, remote: Any, topic: str) -> None:  # noqa: ANN401
+        """Forget that a remote left a topic: it subscribes again, and may graft us at once."""
+        self.back_off.get(topic, {}).pop(remote, None)
 
     def forget_subscriber(self, remote: Any, topic: str) -> None:  # noqa: ANN401
         """Take a remote that unsubscribed out of the mesh."""

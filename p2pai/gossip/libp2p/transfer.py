@@ -1,7 +1,7 @@
 """Fetching blobs from remotes that may lie: nothing is kept that doesn't hash to what was asked for.
 
-A manifest is checked against the blob's id, each chunk against the manifest. What one remote gave is kept when
-the next one takes over, so a blob arrives as long as each of its chunks has an honest holder.
+A manifest is checked against the blob's id, each chunk against the manifest. What one remote gave is kept
+when the next one takes over, so a blob arrives as long as each of its chunks has an honest holder.
 """
 
 from collections.abc import Callable

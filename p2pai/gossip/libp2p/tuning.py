@@ -6,9 +6,11 @@ Each stands for a measured fault (figures: 2 cores, loopback) and goes away when
 * a yamux frame of 64 KiB doesn't fit one noise message, so each costs two (113 MB/s, then 193 MB/s);
 * each read of a stream sends a window update, an extra packet per message; now one per half window;
 * TCP reads take two system calls per noise packet; now one per burst;
+* most of what it logs as an error is a remote that went away;
 * a remote that vanishes is never noticed; keepalive and a user timeout find it in about 20 s.
 """
 
+import logging
 import socket
 from typing import Any, Final
 
@@ -50,6 +52,8 @@ class QuietYamux(yamux.Yamux):  # type: ignore[misc]
 
 def apply() -> None:
     """Make the changes; calling it again changes nothing."""
+    # What goes wrong between remotes is everyday life here; the library logs it as its own errors.
+    logging.getLogger("libp2p").setLevel(logging.CRITICAL)
     libp2p.network.swarm._HAPPY_EYEBALLS_DELAY = 0.0
     yamux.MAX_MESSAGE_SIZE = YAMUX_FRAME_SIZE_MAX
     yamux.YamuxStream._auto_tune_and_send_window_update = _update_window_by_halves
@@ -71,7 +75,9 @@ async def _read_buffered(self: Any, n: int | None = None) -> bytes:  # noqa: ANN
             try:
                 received += await self.stream.receive_some(RECEIVE_SIZE)
             except trio.BrokenResourceError as error:
-                raise ConnectionClosedError(f"connection reset by remote: {error}", transport="tcp") from error
+                raise ConnectionClosedError(
+                    f"connection reset by remote: {error}", transport="tcp"
+                ) from error
             except trio.ClosedResourceError:
                 return b""
     size = len(received) if n is None else n

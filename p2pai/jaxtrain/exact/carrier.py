@@ -30,13 +30,20 @@ PIECE: Final = {"int8": 2048, "float32": 2048, "float64": 1 << 20}
 """Longest K summed in one go."""
 
 WORK_MIN: Final = 1 << 23
-"""Multiplications from which splitting into int8 limbs pays. Source: measured on a 2-core AVX-512 CPU."""
+"""Multiplications from which an accelerator multiplies int8 limbs; smaller products are not worth a split."""
 
 _forced: ContextVar[Carrier | None] = ContextVar("forced", default=None)
 
 
-def choose(work: int) -> Carrier:
+def choose(work: int, platform: str) -> Carrier:
     """Pick the carrier for a product of `work` multiplications.
+
+    A CPU takes float64: measured on 2 AVX-512 cores, an iteration of a 670,000-weight network takes 8 ms with
+    it and 13 ms with the limbs. Accelerators have many times more int8 than float64 arithmetic.
+
+    Args:
+      work: rows * K * columns.
+      platform: JAX's name of the backend: "cpu", "gpu", ...
 
     Raises:
       AssertionError: not even float64 products are right on this machine.
@@ -44,7 +51,7 @@ def choose(work: int) -> Carrier:
     forced = _forced.get()
     if forced is not None:
         return forced
-    if work >= WORK_MIN and trusted("int8"):
+    if platform != "cpu" and work >= WORK_MIN and trusted("int8"):
         return "int8"
     assert trusted("float64"), "this machine multiplies wrongly; it cannot train"
     return "float64"

@@ -52,7 +52,8 @@ def _weight_gradient(x: Array, d: Array, exponent: Array) -> Array:
     if blocks == 1:
         return _round_product(x, d, _LEFT_TRANSPOSED, exponent)
     rows = x.T.reshape(blocks, inputs // blocks, -1)
-    return lax.map(lambda part: _round_product(part, d, _PLAIN, exponent), rows).reshape(inputs, units)
+    blocks_done: Array = lax.map(lambda part: _round_product(part, d, _PLAIN, exponent), rows)
+    return blocks_done.reshape(inputs, units)
 
 
 def _block_count(rows: int, elements: int) -> int:
@@ -62,7 +63,7 @@ def _block_count(rows: int, elements: int) -> int:
 
 def _round_product(left: Array, right: Array, dimensions: Dimensions, exponent: Array) -> Array:
     work = left.size * right.shape[1 - dimensions[1][0]]
-    return to_float32(multiply(left, right, dimensions, choose(work)), exponent)
+    return to_float32(multiply(left, right, dimensions, choose(work, jax.default_backend())), exponent)
 
 
 dot.defvjp(_forward, _backward)

@@ -45,7 +45,8 @@ def move(weights: Array, counts: Array, tau_bits: int) -> Array:
     units = (weights * jnp.float32(_WEIGHT_SCALE)).astype(jnp.int32)
     moved = units - counts.astype(jnp.int32) * jnp.int32(1 << (WEIGHT_BITS - tau_bits))
     clipped = jnp.clip(moved, -WEIGHT_UNITS_MAX, WEIGHT_UNITS_MAX)
-    return clipped.astype(jnp.float32) * jnp.float32(1 / _WEIGHT_SCALE)
+    result: Array = clipped.astype(jnp.float32) * jnp.float32(1 / _WEIGHT_SCALE)
+    return result
 
 
 def accumulate(residual: Array, contribution: Array) -> Array:

@@ -1,0 +1,74 @@
+# Everything a person needs: make demo, make test. Each sets up .venv first, once.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
+
+.PHONY: help demo test lint types contracts unit slow format wheel clean setup
+.DEFAULT_GOAL := help
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: setup ## train a network on a P2P network of 8 processes on this machine
+	@$(BIN)/python -m testnet.devnet.demo
+
+# One after the other in this order, whatever -j says, so that pytest's lines are the last.
+test: setup ## lint, types, import contracts, and all tests
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory contracts
+	@$(MAKE) --no-print-directory unit
+
+lint: setup ## style, and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup ## mypy --strict
+	@$(BIN)/mypy --strict
+
+contracts: setup ## who may import whom
+	@$(BIN)/lint-imports
+
+unit: setup ## pytest alone
+	@$(BIN)/python -m pytest -m "not slow and not gpu"
+
+slow: setup ## the tests that take long
+	@$(BIN)/python -m pytest -m slow
+
+format: setup ## put the code in order
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+wheel: setup ## build a wheel into dist/
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove .venv, caches and what the demonstration left
+	rm -rf $(VENV) demo-run dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -exec rm -rf {} +
+
+setup: $(VENV)/.installed
+
+# The stamp is newer than pyproject.toml once everything in it is installed.
+$(VENV)/.installed: pyproject.toml | $(VENV)/.checked
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing p2pai and what it needs into $(VENV) (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# fastecdsa, which libp2p needs, is compiled on installation: without these its error is three screens long.
+$(VENV)/.checked:
+	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); run: $(APT)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: p2pai needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V); name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "make: Python's venv module is missing; run: $(APT)" >&2; exit 1; }
+	@command -v gcc >/dev/null || { echo "make: there is no C compiler (gcc); run: $(APT)" >&2; exit 1; }
+	@echo '#include <Python.h>' | gcc -E -I"$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_paths()["include"])')" - >/dev/null 2>&1 || { \
+	  echo "make: Python's C headers (Python.h) are missing; run: $(APT)" >&2; exit 1; }
+	@echo '#include <gmp.h>' | gcc -E - >/dev/null 2>&1 || { \
+	  echo "make: the headers of the GMP library (gmp.h) are missing; run: $(APT)" >&2; exit 1; }
+	@mkdir -p $(VENV)
+	@touch $@

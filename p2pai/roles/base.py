@@ -1,0 +1,197 @@
+"""What a role may use of its node, and what every role does alike.
+
+A role is a state machine without I/O. It learns of the world through the methods of `Role`, and acts through
+the methods of `Node`, which become effects; answers come back to the function given as `then`. Roles act on
+what the ledger says *is*, not on what happened: each new tip they compare it with what should be there, and
+post what is missing. So a lost message, a reorganisation or a restart needs no case of its own.
+
+Source: docs/ARCHITECTURE.md; RELIABILITY habit 3.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from p2pai.chain.block import Block, Header
+from p2pai.chain.committee import CertifiedSlot
+from p2pai.chain.params import Params
+from p2pai.chain.spec import ChainSpec
+from p2pai.chain.state import Stage, State, Ticket
+from p2pai.chain.tickets import WORKER_ROLES
+from p2pai.chain.transaction import BuyTickets, Data, JoinTask, Output, Stake, Transaction
+from p2pai.effects import Verdict
+from p2pai.events import Fetched
+from p2pai.jobs import Job, Result
+from p2pai.primitives import bls, ecdsa
+from p2pai.primitives.hashing import tagged_hash
+from p2pai.primitives.ids import BlobId, Hash32, KeyHash, Millis, Outpoint, PeerId, PublicKey, TaskId
+from p2pai.primitives.keys import Keys
+from p2pai.roles.history import TaskHistory
+from p2pai.vrf import ecvrf, selection
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this node is."""
+
+    keys: Keys
+    public: PublicKey
+    key_hash: KeyHash
+    peer: PeerId
+
+    @classmethod
+    def of(cls, keys: Keys, peer: PeerId) -> "Identity":
+        """Derive the public half."""
+        public = ecdsa.public_key(keys.spending)
+        return cls(keys, public, ecdsa.key_hash(public), peer)
+
+    def salt(self, *parts: bytes) -> Hash32:
+        """Return a salt that nobody else can guess and that is the same after a restart."""
+        return tagged_hash("p2pai/salt", self.keys.spending, *parts)
+
+
+class Node(Protocol):
+    """What a role may use."""
+
+    spec: ChainSpec
+    params: Params
+    identity: Identity
+    now_ms: int
+
+    @property
+    def state(self) -> State:
+        """The ledger at the tip."""
+
+    @property
+    def pool(self) -> State:
+        """The ledger with every waiting transaction applied."""
+
+    def block(self, block: Hash32) -> Block | None:
+        """Return a known block."""
+
+    def is_best(self, block: Hash32) -> bool:
+        """Return whether a block is on the best chain."""
+
+    def follow(self, task: TaskId, first_slot: int | None = None) -> TaskHistory:
+        """Join a task's topics; get the slots from `first_slot` on too, not only those from now on."""
+
+    def unfollow(self, task: TaskId) -> None:
+        """Leave a task's topics."""
+
+    def record_slot(self, slot: CertifiedSlot) -> None:
+        """Take in a certified slot as if a remote had said it."""
+
+    def publish(self, name: str, task: TaskId, body: bytes) -> None:
+        """Say something to a task's group."""
+
+    def persist(self, record: object, then: Callable[[], None]) -> None:
+        """Write a journal record; `then` runs when it is durable."""
+
+    def set_timer(self, name: str, delay_ms: Millis, then: Callable[[], None]) -> None:
+        """Run `then` after a delay; setting a name again replaces it."""
+
+    def train(self, job: Job, then: Callable[[Result], None]) -> None:
+        """Give the trainer a job."""
+
+    def fetch(self, blob: BlobId, providers: tuple[PeerId, ...], then: Callable[[Fetched], None]) -> None:
+        """Get a blob."""
+
+    def put_blob(self, chunks: tuple[bytes, ...]) -> BlobId:
+        """Store a blob that remotes may fetch; return its id."""
+
+    def share(self, blob: BlobId) -> None:
+        """Let remotes fetch a stored blob."""
+
+    def deliver(self, blob: BlobId, name: str) -> None:
+        """Hand a blob to the user as a file."""
+
+    def post(self, data: Data, outputs: tuple[Output, ...] = ()) -> Transaction | None:
+        """Fund, sign and announce a transaction; None when there is no money for it."""
+
+    def post_unsigned(self, tx: Transaction) -> None:
+        """Announce a transaction that needs no signature."""
+
+    def template(self, task: TaskId, ticket: Outpoint) -> tuple[Header, tuple[Transaction, ...]] | None:
+        """Return a block to commit to: header with zero nonce, and its transactions."""
+
+    def submit_block(self, block: Block) -> None:
+        """Connect and announce a block that we mined."""
+
+
+class Role:
+    """Base of all roles; every method may be left as it is."""
+
+    name: ClassVar[str]
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def restore(self, record: object) -> None:
+        """Take back a journal record, oldest first, before anything else is called."""
+
+    def tip_changed(self) -> None:
+        """The ledger has a new tip, or the mempool changed."""
+
+    def iteration_received(self, task: TaskId, message: Hash32) -> None:
+        """A new IT_RES is in the task's history."""
+
+    def slot_recorded(self, task: TaskId, slot: int) -> None:
+        """A new certified slot, with all its messages, is in the task's history."""
+
+    def said(self, name: str, task: TaskId, sender: PublicKey, body: bytes) -> Verdict:
+        """Somebody said something on a task's topic that the history does not understand."""
+        del name, task, sender, body
+        return Verdict.IGNORE
+
+    def tickets(self) -> list[tuple[Outpoint, Ticket]]:
+        """Return our own tickets of this role, by outpoint."""
+        ours = self.node.identity.public
+        found = self.node.state.tickets.items()
+        return sorted((o, t) for o, t in found if t.role == self.name and t.owner == ours)
+
+
+def keep_ticket(role: Role) -> None:
+    """Buy a ticket when none of this role is free, so that the node can be drawn."""
+    node = role.node
+    ours = [
+        t
+        for t in node.pool.tickets.values()
+        if t.role == role.name and t.owner == node.identity.public and t.task is None
+    ]
+    if ours:
+        return
+    keys = node.identity.keys
+    data = BuyTickets(
+        role=role.name,
+        preferences=_preferences(node),
+        vrf_key=ecvrf.public_key(keys.vrf),
+        bls_key=bls.public_key(keys.bls),
+        possession=bls.prove_possession(keys.bls),
+        peer=node.identity.peer,
+    )
+    node.post(data, (Stake(node.params.ticket_price_atoms, node.identity.key_hash),))
+
+
+def _preferences(node: Node) -> tuple[int, ...]:
+    # One trait each for the kinds of model and data that exist today; a node that has no wish takes all alike.
+    tasks = [task.definition.preferences for _, task in node.state.active_tasks()]
+    return (1,) * len(tasks[0]) if tasks else (1, 1)
+
+
+def apply_for_tasks(role: Role) -> None:
+    """Post JOIN_TASK for each of our free tickets that a task has drawn."""
+    assert role.name in WORKER_ROLES
+    node = role.node
+    for task_id, task in node.state.active_tasks():
+        if task.stage is not Stage.JOINING:
+            continue
+        for outpoint, ticket in role.tickets():
+            pooled = node.pool.tickets.get(outpoint)
+            mature = ticket.height + node.params.ticket_maturity_blocks <= task.since
+            if pooled is None or pooled.task is not None or not mature:
+                continue
+            alpha = selection.alpha(task.definition_block, task_id, role.name, outpoint)
+            proof = ecvrf.prove(node.identity.keys.vrf, alpha)
+            draw = selection.draw_of(ecvrf.output(proof))
+            if selection.is_selected(ticket.preferences, task.definition.preferences, draw):
+                node.post(JoinTask(task_id, task.definition_block, outpoint, proof))

@@ -1,0 +1,146 @@
+"""The client: submits tasks, serves their data, takes the model.
+
+Training data is shared when the group is known; the test data only when training is over; the best model is
+delivered as a safetensors file when the task is paid.
+
+Source: PoUW §3.4, §4.1, §4.2.2, §4.4.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from p2pai import jobs
+from p2pai.chain import schedule
+from p2pai.chain.state import Stage, Task
+from p2pai.chain.task import TaskDefinition, check
+from p2pai.chain.transaction import PayForTask, Stake
+from p2pai.events import Fetched
+from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives.ids import Amount, Hash32, TaskId
+from p2pai.roles.base import Node, Role
+
+
+@dataclass(slots=True)
+class Submission:
+    """A task on its way into the chain."""
+
+    state: str = "preparing"
+    task: TaskId | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPosted:
+    """Journal: a submission became a task."""
+
+    submission: Hash32
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDelivered:
+    """Journal: the user has the model."""
+
+    task: TaskId
+    name: str
+
+
+class Client(Role):
+    """See the module."""
+
+    name: ClassVar[str] = "client"
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self.submissions: dict[Hash32, Submission] = {}
+        self.delivered: dict[TaskId, str] = {}
+        self._stages: dict[TaskId, Stage] = {}
+
+    def restore(self, record: object) -> None:
+        """Take back what was submitted and delivered."""
+        if isinstance(record, TaskPosted):
+            self.submissions[record.submission] = Submission("posted", record.task)
+        elif isinstance(record, ModelDelivered):
+            self.delivered[record.task] = record.name
+
+    def submit(self, submission: Hash32, definition: TaskDefinition, path: str, fee: Amount) -> None:
+        """Begin a submission: cut the data, then post PAY_FOR_TASK."""
+        if submission in self.submissions and self.submissions[submission].state != "failed":
+            return
+        self.submissions[submission] = Submission()
+        data = definition.dataset
+        job = jobs.Prepare(path, data.format, data.batch_size, len(data.fragments))
+        self.node.train(job, lambda result: self._prepared(submission, definition, fee, result))
+
+    def _prepared(
+        self, submission: Hash32, definition: TaskDefinition, fee: Amount, result: jobs.Result
+    ) -> None:
+        entry = self.submissions[submission]
+        if not isinstance(result, jobs.Prepared):
+            entry.state = "failed"
+            entry.error = result.reason if isinstance(result, jobs.Failed) else "the data was not prepared"
+            return
+        dataset = replace(
+            definition.dataset,
+            samples=result.samples,
+            features=result.features,
+            classes=result.classes,
+            fragments=result.fragments,
+        )
+        try:
+            self._pay(submission, replace(definition, dataset=dataset), fee)
+        except InvalidInput as error:
+            entry.state, entry.error = "failed", str(error)
+
+    def _pay(self, submission: Hash32, definition: TaskDefinition, fee: Amount) -> None:
+        check(definition)
+        entry = self.submissions[submission]
+        data = PayForTask(definition, self.node.now_ms // 1000)
+        tx = self.node.post(data, (Stake(fee, self.node.identity.key_hash),))
+        if tx is None:
+            entry.state, entry.error = "failed", "the wallet cannot pay the fee"
+            return
+        entry.state, entry.task = "posted", TaskId(tx.txid)
+        self.node.persist(TaskPosted(submission, TaskId(tx.txid)), lambda: None)
+
+    def tip_changed(self) -> None:
+        """Share data and take models as our tasks move on."""
+        for task_id, task in sorted(self.node.state.tasks.items(), key=lambda item: item[0]):
+            if task.client != self.node.identity.key_hash or self._stages.get(task_id) is task.stage:
+                continue
+            self._stages[task_id] = task.stage
+            self._enter(task_id, task)
+
+    def _enter(self, task_id: TaskId, task: Task) -> None:
+        plan = schedule.make_schedule(task.definition, task.definition_block)
+        if task.stage is Stage.TRAINING:
+            self.node.follow(task_id)
+        if task.stage in (Stage.TRAINING, Stage.EVALUATING):
+            for fragment in plan.training:
+                self.node.share(fragment)
+        if task.stage is Stage.EVALUATING:
+            for fragment in plan.test:
+                self.node.share(fragment)
+        if task.stage is Stage.PAID and task_id not in self.delivered and task.conclusion is not None:
+            providers = tuple(
+                t.peer for o in task.miners if (t := self.node.state.tickets.get(o)) is not None and t.peer
+            )
+            self.node.fetch(
+                task.conclusion.model, providers, lambda fetched: self._got_model(task_id, task, fetched)
+            )
+
+    def _got_model(self, task_id: TaskId, task: Task, fetched: Fetched) -> None:
+        if fetched.chunks is None:
+            del self._stages[task_id]  # the next tip tries again
+            return
+        job = jobs.Export(task.definition.encode(), fetched.blob)
+        self.node.train(job, lambda result: self._exported(task_id, result))
+
+    def _exported(self, task_id: TaskId, result: jobs.Result) -> None:
+        if not isinstance(result, jobs.Exported):
+            del self._stages[task_id]
+            return
+        name = f"{task_id.hex()}.safetensors"
+        self.node.deliver(result.file, name)
+        self.delivered[task_id] = name
+        self.node.persist(ModelDelivered(task_id, name), lambda: None)

@@ -1,0 +1,160 @@
+"""The evaluator: scores the miners' models on the hidden test data, agrees with the others, pays.
+
+Source: PoUW §4.4; PROTOCOL section 10.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from p2pai import jobs
+from p2pai.chain import evaluation, schedule
+from p2pai.chain.state import Stage, Task
+from p2pai.chain.transaction import Conclusion, EvaluateCommit, EvaluateReveal
+from p2pai.events import Fetched
+from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives.ids import BlobId, Hash32, Millis, Outpoint, PeerId, TaskId
+from p2pai.roles.base import Node, Role, apply_for_tasks, keep_ticket
+from p2pai.roles.history import ModelAnnouncement
+from p2pai.roles.recorder import read_models
+
+RETRY_MS: Final = Millis(1_500)
+"""Pause before models or test data are asked for again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConclusionReached:
+    """Journal: what we found, so that it can be revealed after a restart."""
+
+    task: TaskId
+    conclusion: Conclusion
+
+
+class Evaluator(Role):
+    """See the module."""
+
+    name: ClassVar[str] = "evaluator"
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self._conclusions: dict[TaskId, Conclusion] = {}
+        self._busy: dict[TaskId, None] = {}
+
+    def restore(self, record: object) -> None:
+        """Take back conclusions."""
+        if isinstance(record, ConclusionReached):
+            self._conclusions[record.task] = record.conclusion
+
+    def tip_changed(self) -> None:
+        """Apply for tasks; evaluate, commit, reveal and charge as the ledger asks."""
+        keep_ticket(self)
+        apply_for_tasks(self)
+        ours = [outpoint for outpoint, _ in self.tickets()]
+        for task_id, task in self.node.pool.active_tasks():
+            if task.stage is Stage.EVALUATING:
+                for ticket in task.evaluators:
+                    if ticket in ours:
+                        self._attend(task_id, ticket, task)
+
+    def _attend(self, task_id: TaskId, ticket: Outpoint, task: Task) -> None:
+        conclusion = self._conclusions.get(task_id)
+        if conclusion is None:
+            if task_id not in self._busy and task.models is not None:
+                self._busy[task_id] = None
+                Scoring(self.node, task_id, task, lambda found: self._scored(task_id, found))
+        elif task.conclusion is not None:
+            self.node.post_unsigned(evaluation.charge(self.node.pool, task_id, task))
+        elif not any(c.ticket == ticket for c in task.commits):
+            self._commit(task_id, ticket, conclusion)
+        elif not any(f.ticket == ticket for f in task.findings):
+            self._reveal(task_id, ticket, conclusion)
+
+    def _scored(self, task_id: TaskId, conclusion: Conclusion | None) -> None:
+        self._busy.pop(task_id, None)
+        if conclusion is None:
+            self.node.set_timer(f"evaluate:{task_id.hex()}", RETRY_MS, self.tip_changed)
+            return
+
+        def durable() -> None:
+            self._conclusions[task_id] = conclusion
+            self.tip_changed()
+
+        self.node.persist(ConclusionReached(task_id, conclusion), durable)
+
+    def _salt(self, task_id: TaskId, ticket: Outpoint) -> Hash32:
+        return self.node.identity.salt(b"conclusion", task_id, ticket.encode())
+
+    def _commit(self, task_id: TaskId, ticket: Outpoint, conclusion: Conclusion) -> None:
+        salt = self._salt(task_id, ticket)
+        commitment = evaluation.commitment(ticket, task_id, conclusion, salt)
+        self.node.post(EvaluateCommit(task_id, ticket, commitment))
+
+    def _reveal(self, task_id: TaskId, ticket: Outpoint, conclusion: Conclusion) -> None:
+        confirmed = self.node.state.tasks[task_id]
+        everyone = len(confirmed.commits) == len(confirmed.evaluators)
+        closed = self.node.state.height + 1 > confirmed.since + self.node.params.evaluate_commit_blocks
+        if confirmed.stage is Stage.EVALUATING and (everyone or closed):
+            salt = self._salt(task_id, ticket)
+            self.node.post(EvaluateReveal(task_id, ticket, conclusion, salt))
+
+
+class Scoring:
+    """Gets models and test data of one task and scores them; ends with a conclusion, or None to try again."""
+
+    def __init__(
+        self, node: Node, task_id: TaskId, task: Task, then: Callable[[Conclusion | None], None]
+    ) -> None:
+        assert task.models is not None
+        self._node, self._task_id, self._task, self._then = node, task_id, task, then
+        self._plan = schedule.make_schedule(task.definition, task.definition_block)
+        self._announced: dict[Outpoint, ModelAnnouncement] = {}
+        self._missing: dict[BlobId, None] = {}
+        self._failed = False
+        node.fetch(task.models, self._peers(task.supervisors), self._got_list)
+
+    def _peers(self, tickets: tuple[Outpoint, ...]) -> tuple[PeerId, ...]:
+        known = (self._node.state.tickets.get(t) for t in tickets)
+        return tuple(ticket.peer for ticket in known if ticket is not None and ticket.peer)
+
+    def _got_list(self, fetched: Fetched) -> None:
+        if fetched.data is None:
+            self._then(None)
+            return
+        try:
+            announced = read_models(fetched.data)
+        except InvalidInput:
+            self._then(None)
+            return
+        self._announced = {a.ticket: a for a in announced}
+        models = [a.weights for a in announced]
+        self._missing = dict.fromkeys((*models, *self._plan.test))
+        for model in models:
+            self._node.fetch(model, self._peers(self._task.miners), self._got)
+        client = (self._task.definition.client,)
+        for fragment in self._plan.test:
+            self._node.fetch(fragment, client, self._got)
+
+    def _got(self, fetched: Fetched) -> None:
+        if self._failed or fetched.blob not in self._missing:
+            return
+        if fetched.chunks is None:
+            self._failed = True
+            self._then(None)
+            return
+        del self._missing[fetched.blob]
+        if not self._missing:
+            models = tuple(self._announced[t].weights for t in self._present())
+            definition = self._task.definition.encode()
+            self._node.train(jobs.Evaluate(definition, models, self._plan.test), self._evaluated)
+
+    def _present(self) -> list[Outpoint]:
+        return [t for t in self._task.miners if t in self._announced]
+
+    def _evaluated(self, result: jobs.Result) -> None:
+        if not isinstance(result, jobs.Evaluated):
+            self._then(None)
+            return
+        scores = dict(zip(self._present(), result.correct, strict=True))
+        correct = tuple(scores.get(ticket, 0) for ticket in self._task.miners)
+        best = max(self._present(), key=lambda t: (scores[t], -self._task.miners.index(t)))
+        self._then(Conclusion(correct, result.samples, self._announced[best].weights))

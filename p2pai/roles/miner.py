@@ -1,0 +1,128 @@
+"""The miner: trains on the tasks it was drawn for, one at a time, and mines with what training yields.
+
+A client's task comes before a predefined one. Work on one task is a `Session` (session.py); this module chooses
+which, collects the verifications of the blocks mined, and keeps what must survive a restart.
+
+Source: PoUW §4.3, §5.1.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from p2pai.chain.state import Stage, Verification
+from p2pai.chain.transaction import CollectVerifications
+from p2pai.jobs import ModelState
+from p2pai.primitives.ids import Hash32, Outpoint, TaskId
+from p2pai.roles.base import Node, Role, apply_for_tasks, keep_ticket
+from p2pai.roles.session import Clock, Memory, Session
+
+
+@dataclass(frozen=True, slots=True)
+class IterationSent:
+    """Journal: a place in which we have signed an IT_RES; never sign another there."""
+
+    task: TaskId
+    ticket: Outpoint
+    iteration: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateKept:
+    """Journal: a state to resume from, and which messages of each miner it has applied."""
+
+    task: TaskId
+    ticket: Outpoint
+    state: ModelState
+    applied: Clock
+    slot: int
+    """The task's next slot then: later slots may hold messages that the state lacks."""
+
+
+class Miner(Role):
+    """See the module."""
+
+    name: ClassVar[str] = "miner"
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self.session: Session | None = None
+        self._memories: dict[tuple[TaskId, Outpoint], Memory] = {}
+
+    def restore(self, record: object) -> None:
+        """Take back how far each session had come."""
+        if isinstance(record, IterationSent):
+            self._memory(record.task, record.ticket).sent = record.iteration
+        elif isinstance(record, StateKept):
+            memory = self._memory(record.task, record.ticket)
+            memory.state, memory.applied, memory.slot = record.state, record.applied, record.slot
+
+    def tip_changed(self) -> None:
+        """Choose the task to train, apply for others, collect verifications."""
+        keep_ticket(self)
+        apply_for_tasks(self)
+        self._choose()
+        self._collect()
+        if self.session is not None:
+            self.session.tip_changed()
+
+    def iteration_received(self, task: TaskId, message: Hash32) -> None:
+        """Queue a peer's updates for the next iteration."""
+        del message
+        if self.session is not None and self.session.task_id == task:
+            self.session.peers_changed()
+
+    def slot_recorded(self, task: TaskId, slot: int) -> None:
+        """See whether a lucky block is complete now."""
+        del slot
+        if self.session is not None and self.session.task_id == task:
+            self.session.publish_blocks()
+
+    def _choose(self) -> None:
+        best = min(self._candidates(), default=None)
+        current = self.session
+        if current is not None and best is not None and current.task_id == best[1]:
+            return
+        if current is not None:
+            current.stop()
+            self.session = None
+        if best is not None:
+            _, task_id, ticket = best
+            self.session = Session(self.node, task_id, ticket, self._memory(task_id, ticket), self)
+
+    def _candidates(self) -> list[tuple[bool, TaskId, Outpoint]]:
+        found = []
+        for outpoint, ticket in self.tickets():
+            task = self.node.state.tasks.get(ticket.task) if ticket.task else None
+            if task is None or task.stage is not Stage.TRAINING or outpoint not in task.miners:
+                continue
+            assert ticket.task is not None
+            found.append((task.is_predefined, ticket.task, outpoint))
+        return found
+
+    def sent(self, session: Session, iteration: int) -> None:
+        """Note an IT_RES as signed; the session publishes it when the note is durable."""
+        memory = self._memory(session.task_id, session.ticket)
+        memory.sent = iteration
+        record = IterationSent(session.task_id, session.ticket, iteration)
+        self.node.persist(record, lambda: session.publish_iteration(iteration))
+
+    def kept(self, session: Session, state: ModelState, applied: Clock, slot: int) -> None:
+        """Note a state to resume from."""
+        memory = self._memory(session.task_id, session.ticket)
+        memory.state, memory.applied, memory.slot = state, applied, slot
+        record = StateKept(session.task_id, session.ticket, state, applied, slot)
+        self.node.persist(record, lambda: None)
+
+    def _memory(self, task: TaskId, ticket: Outpoint) -> Memory:
+        return self._memories.setdefault((task, ticket), Memory())
+
+    def _collect(self) -> None:
+        for block, verification in sorted(self.node.pool.verifications.items(), key=lambda item: item[0]):
+            if verification.miner == self.node.identity.key_hash and self._is_due(verification):
+                self.node.post(CollectVerifications(block))
+
+    def _is_due(self, verification: Verification) -> bool:
+        if verification.collected or not verification.commits:
+            return False
+        everyone = len(verification.commits) == len(verification.verifiers)
+        return everyone or self.node.state.height > verification.height + 1

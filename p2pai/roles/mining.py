@@ -1,0 +1,101 @@
+"""From an iteration's by-products to a block: commitments, nonces, the work proof.
+
+A miner commits at iteration i to a zero-nonce block and may try that block's nonces at iteration i+k, if the
+chain's tip is still the block's parent. A lucky block waits for the certificates of the slots that record its
+messages, then goes out.
+
+Source: PoUW §5.1, Algorithm 2; PROTOCOL section 8.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from p2pai.chain import committee, it_res, work
+from p2pai.chain.block import Block, Header
+from p2pai.chain.params import WORK_PROOF_SLOTS_MAX
+from p2pai.chain.transaction import Transaction
+from p2pai.chain.work_proof import CertifiedRoot, WorkProof
+from p2pai.primitives.ids import Hash32, Outpoint
+from p2pai.roles.history import TaskHistory
+
+LUCKY_MAX: Final = 8
+"""Lucky blocks that wait for certificates; all but the first are siblings."""
+
+Template = tuple[Header, tuple[Transaction, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lucky:
+    """A block whose nonce was found, waiting for its messages to be recorded."""
+
+    header: Header
+    transactions: tuple[Transaction, ...]
+    iteration: int
+    batch_path: tuple[Hash32, ...]
+
+
+@dataclass(slots=True)
+class Mining:
+    """One miner's commitments and lucky blocks in one task."""
+
+    ticket: Outpoint
+    distance: int
+    """k."""
+    commitments: dict[int, Template] = field(default_factory=dict)
+    lucky: list[Lucky] = field(default_factory=list)
+
+    def commit(self, iteration: int, template: Template) -> Hash32:
+        """Remember a zero-nonce block; return the hash that goes into IT_RES."""
+        self.commitments[iteration] = template
+        self.commitments.pop(iteration - self.distance - 1, None)
+        return template[0].zero_nonce_hash
+
+    def try_nonces(
+        self, iteration: int, first: Hash32, count: int, tip: Hash32, batch_path: tuple[Hash32, ...]
+    ) -> bool:
+        """Try the nonces that an iteration earned; return whether one met the target."""
+        template = self.commitments.get(iteration - self.distance)
+        if template is None or template[0].prev != tip or len(self.lucky) >= LUCKY_MAX:
+            return False
+        header, transactions = template
+        for offset in range(count):
+            candidate = replace(header, nonce=work.nonce_at(first, offset))
+            if work.meets_target(candidate):
+                self.lucky.append(Lucky(candidate, transactions, iteration, batch_path))
+                return True
+        return False
+
+    def finished_blocks(self, history: TaskHistory, tip: Hash32) -> list[Block]:
+        """Return the lucky blocks whose messages are all recorded; drop those that came too late."""
+        self.lucky = [lucky for lucky in self.lucky if lucky.header.prev == tip]
+        blocks = []
+        for lucky in list(self.lucky):
+            proof = self._proof(lucky, history)
+            if proof is not None:
+                self.lucky.remove(lucky)
+                blocks.append(_complete(lucky, proof))
+        return blocks
+
+    def _proof(self, lucky: Lucky, history: TaskHistory) -> WorkProof | None:
+        steps = (lucky.iteration - self.distance, lucky.iteration - 1, lucky.iteration)
+        ids = [history.places.get((self.ticket, step)) for step in steps]
+        known = [i for i in ids if i is not None and i in history.recorded and i in history.messages]
+        if len(known) != len(steps):
+            return None
+        first, last = history.recorded[known[0]][0], history.recorded[known[2]][0]
+        numbers = range(first, last + 1)
+        if len(numbers) > WORK_PROOF_SLOTS_MAX or any(n not in history.slots for n in numbers):
+            return None
+        committed, previous, found = (history.place(i, first) for i in known)
+        slots = (history.slots[n] for n in numbers)
+        roots = tuple(CertifiedRoot(slot.statement, slot.certificate) for slot in slots)
+        return WorkProof(self.ticket, roots, committed, previous, found, lucky.batch_path)
+
+
+def _complete(lucky: Lucky, proof: WorkProof) -> Block:
+    header = replace(
+        lucky.header,
+        hash_msg=it_res.message_id(proof.lucky.message),
+        hash_msg_hist=committee.history_root([slot.statement.root for slot in proof.slots]),
+    )
+    return Block(header, proof, lucky.transactions)

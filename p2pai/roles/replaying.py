@@ -1,0 +1,111 @@
+"""What it takes to replay a block's lucky iteration: its capsule, and the comparison.
+
+A capsule has no container: every part's content id stands in the lucky IT_RES itself - the weights, the
+residual and the optimiser's state before the iteration, the mini-batch, and the peers' messages applied.
+Anybody who has the block can fetch the parts from whoever has them and recompute the iteration.
+
+Source: PoUW §5.2; PROTOCOL section 8.
+"""
+
+from dataclasses import dataclass
+
+from p2pai import jobs
+from p2pai.chain import it_res
+from p2pai.chain.block import Block
+from p2pai.chain.it_res import IterationResult
+from p2pai.chain.params import IT_RES_SIZE_MAX
+from p2pai.chain.state import State
+from p2pai.chain.transaction import Coinbase
+from p2pai.primitives import record
+from p2pai.primitives.errors import InvalidProof
+from p2pai.primitives.ids import BlobId, Hash32, TaskId
+from p2pai.roles.session import QUEUE_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class LuckyIteration:
+    """The iteration that a block's nonce came from."""
+
+    task: TaskId
+    previous: IterationResult
+    message: IterationResult
+
+    def parts(self) -> tuple[BlobId, ...]:
+        """Return the content ids of the capsule."""
+        m = self.message
+        return (m.weights, m.residual, m.optimiser, BlobId(m.batch), m.applied)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A replayer's verdict; `reason` is empty when the block is approved."""
+
+    precursor: Hash32
+    reason: str
+
+
+def lucky_iteration(block: Block) -> LuckyIteration:
+    """Read a checked block's lucky iteration."""
+    proof, coinbase = block.work_proof, block.transactions[0].data
+    assert proof is not None
+    assert isinstance(coinbase, Coinbase)
+    return LuckyIteration(
+        coinbase.task, it_res.decode(proof.previous.message), it_res.decode(proof.lucky.message)
+    )
+
+
+def replay_job(lucky: LuckyIteration, applied: bytes, state: State) -> jobs.Replay:
+    """Build the trainer's job, checking what can be checked without training.
+
+    Args:
+      lucky: of the block.
+      applied: the capsule's list of peers' messages.
+      state: a ledger that knows the task and its miners.
+
+    Raises:
+      InvalidProof: the capsule contradicts the message; the reason says how.
+    """
+    messages = _peers(lucky, applied, state)
+    start = it_res.nonce(it_res.precursor(lucky.message.weights, lucky.previous.message_map))
+    if start != lucky.previous.nonce:
+        raise InvalidProof("the starting weights are not those that the iteration before ended with")
+    m = lucky.message
+    return jobs.Replay(
+        task=state.tasks[lucky.task].definition.encode(),
+        before=jobs.ModelState(m.weights, m.residual, m.optimiser),
+        batch=m.batch,
+        peers=tuple(message.message_map for message in messages),
+        message_map=m.message_map,
+        metrics=m.metrics,
+    )
+
+
+def judge(lucky: LuckyIteration, replayed: jobs.Replayed) -> Finding:
+    """Compare what a replay gave with what the miner announced."""
+    precursor = it_res.precursor(replayed.after, lucky.message.message_map)
+    if replayed.difference:
+        return Finding(precursor, replayed.difference)
+    if it_res.nonce(precursor) != lucky.message.nonce:
+        return Finding(precursor, "the nonce is not the one that the replayed weights give")
+    return Finding(precursor, "")
+
+
+def _peers(lucky: LuckyIteration, applied: bytes, state: State) -> list[IterationResult]:
+    listed: tuple[bytes, ...] = record.decode(
+        tuple[bytes, ...],  # type: ignore[arg-type]
+        applied,
+        size_max=QUEUE_MAX * IT_RES_SIZE_MAX,
+    )
+    ids = tuple(it_res.message_id(data) for data in listed)
+    if len(ids) != lucky.message.peer_count or it_res.hash_ids(ids) != lucky.message.peer_ids:
+        raise InvalidProof("the peers' messages are not those that the iteration names")
+    if list(ids) != sorted(dict.fromkeys(ids)):
+        raise InvalidProof("a peer's message is applied twice, or out of order")
+    messages = [it_res.decode(data) for data in listed]
+    miners = state.tasks[lucky.task].miners
+    for message in messages:
+        ticket = state.tickets.get(message.ticket)
+        if message.ticket not in miners or ticket is None:
+            raise InvalidProof("a peer's message is not of a miner of the task")
+        it_res.verify_signature(message, lucky.task, ticket.owner)
+    return messages

@@ -1,0 +1,54 @@
+"""What supervisors say to each other while they record a task's messages.
+
+Source: PoUW §4.3; PROTOCOL section 6.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from p2pai.chain.committee import CertifiedSlot, HistoryStatement, SlotStatement
+from p2pai.primitives.ids import BlsSignature, Hash32, Outpoint
+from p2pai.roles.history import ModelAnnouncement
+
+SLOTS_PER_TERM: Final = 64
+"""Slots that one leader closes before the next takes over; half a minute on devnet."""
+
+SAID_SIZE_MAX: Final = 64 * 1024
+"""Bytes of one of these messages: a slot of 256 ids takes 9 KiB, 256 announcements 45 KiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotProposal:
+    """The leader's next slot: which messages, in which order."""
+
+    statement: SlotStatement
+    messages: tuple[Hash32, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSignature:
+    """A supervisor agrees to a slot."""
+
+    statement: SlotStatement
+    ticket: Outpoint
+    signature: BlsSignature
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryProposal:
+    """The leader wants to register slots on chain; with `models`, to end the training."""
+
+    statement: HistoryStatement
+    models: tuple[ModelAnnouncement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySignature:
+    """A supervisor agrees to register slots."""
+
+    statement: HistoryStatement
+    ticket: Outpoint
+    signature: BlsSignature
+
+
+Said = SlotProposal | SlotSignature | CertifiedSlot | HistoryProposal | HistorySignature

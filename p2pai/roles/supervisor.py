@@ -1,0 +1,103 @@
+"""The supervisor: records every message of its task, and signs only what it saw.
+
+For each task it was drawn for, a supervisor keeps a `Recorder` (recorder.py), which proposes slots when it leads
+and signs others' proposals. What it signed for a place is in the journal before the signature leaves, so that a
+restart can't make it sign two statements for one place.
+
+Source: PoUW §4.3; PROTOCOL section 6.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from p2pai.chain.committee import CertifiedSlot, SlotStatement
+from p2pai.chain.state import Stage
+from p2pai.effects import Verdict
+from p2pai.primitives.ids import Hash32, PublicKey, TaskId
+from p2pai.roles.base import Node, Role, apply_for_tasks, keep_ticket
+from p2pai.roles.recorder import Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSigned:
+    """Journal: what we signed for a slot; a proposal of our own carries its messages."""
+
+    statement: SlotStatement
+    messages: tuple[Hash32, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRecorded:
+    """Journal: a certified slot whose messages are in the blob store under its root."""
+
+    slot: CertifiedSlot
+
+
+class Supervisor(Role):
+    """See the module."""
+
+    name: ClassVar[str] = "supervisor"
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self._recorders: dict[TaskId, Recorder] = {}
+        self.signed: dict[tuple[TaskId, int], SlotSigned] = {}
+        self.recorded: dict[TaskId, dict[int, CertifiedSlot]] = {}
+
+    def restore(self, record: object) -> None:
+        """Take back what was signed and recorded."""
+        if isinstance(record, SlotSigned):
+            self.signed[record.statement.task, record.statement.slot] = record
+        elif isinstance(record, SlotRecorded):
+            statement = record.slot.statement
+            self.recorded.setdefault(statement.task, {})[statement.slot] = record.slot
+            self.signed.pop((statement.task, statement.slot), None)
+
+    def tip_changed(self) -> None:
+        """Apply for tasks, start and end recorders, register history."""
+        keep_ticket(self)
+        apply_for_tasks(self)
+        for outpoint, ticket in self.tickets():
+            task = self.node.state.tasks.get(ticket.task) if ticket.task else None
+            if task is None or task.stage is not Stage.TRAINING or outpoint not in task.supervisors:
+                continue
+            assert ticket.task is not None
+            if ticket.task not in self._recorders:
+                self._recorders[ticket.task] = Recorder(self.node, ticket.task, outpoint, self)
+        for task_id, recorder in list(self._recorders.items()):
+            if self.node.state.tasks[task_id].stage is Stage.TRAINING:
+                recorder.tip_changed()
+            else:
+                recorder.stop()
+                del self._recorders[task_id]
+
+    def slot_recorded(self, task: TaskId, slot: int) -> None:
+        """Keep a recorded slot for everyone."""
+        if task in self._recorders:
+            self._recorders[task].slot_recorded(slot)
+
+    def iteration_received(self, task: TaskId, message: Hash32) -> None:
+        """A message that a proposal waits for may have come."""
+        del message
+        if task in self._recorders:
+            self._recorders[task].sign_waiting()
+
+    def said(self, name: str, task: TaskId, sender: PublicKey, body: bytes) -> Verdict:
+        """Hear the other supervisors."""
+        if name != "message_history" or task not in self._recorders:
+            return Verdict.IGNORE
+        return self._recorders[task].said(sender, body)
+
+    def sign(self, record: SlotSigned) -> None:
+        """Note a slot as signed; the recorder says so when the note is durable."""
+        statement = record.statement
+        self.signed[statement.task, statement.slot] = record
+        recorder = self._recorders[statement.task]
+        self.node.persist(record, lambda: recorder.say_signature(record))
+
+    def keep(self, slot: CertifiedSlot) -> None:
+        """Note a slot as recorded."""
+        statement = slot.statement
+        self.recorded.setdefault(statement.task, {})[statement.slot] = slot
+        self.signed.pop((statement.task, statement.slot), None)
+        self.node.persist(SlotRecorded(slot), lambda: None)

@@ -1,0 +1,166 @@
+"""One node as a process: every part made, joined and run until a signal.
+
+The order matters: the journal first, because its lock keeps a second node off the data directory; the
+network's identity before the core, which must know its own peer id; the RPC last, so that who finds it finds
+a node that serves.
+
+A signal (SIGTERM, SIGINT) ends all of it within `STOP_S_MAX`; should a thread hang, the process is ended the
+hard way, which the journal is made for. A bug of our own ends it with status 1 and one sentence on stderr.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+import trio
+
+from p2pai.gossip.libp2p.network import Network
+from p2pai.primitives.errors import InvalidInput, P2paiError, Unavailable
+from p2pai.primitives.ids import PeerId
+from p2pai.primitives.keys import Keys, derive_keys
+from p2pai.shell import config as node_config
+from p2pai.shell import keystore, telemetry
+from p2pai.shell.blobs import BlobStore
+from p2pai.shell.clock import Clock
+from p2pai.shell.config import Config
+from p2pai.shell.delivery import DIRECTORY_NAME as MODELS_NAME
+from p2pai.shell.files import make_directory
+from p2pai.shell.rpc import run_server
+from p2pai.shell.runtime import Runtime
+from p2pai.shell.specs import load_spec
+from p2pai.shell.store import Journal
+from p2pai.shell.trainer import Trainer
+from p2pai.shell.wire import Core
+
+STOP_S_MAX: Final = 4.5
+"""Seconds from a signal to the end; who sends one waits five."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a node that serves has to say about itself."""
+
+    peer_id: PeerId
+    addresses: tuple[str, ...]
+    """Full multiaddrs."""
+    rpc_url: str
+
+
+async def run_node(config: Config, ready: Callable[[Ready], None] = lambda _: None) -> None:
+    """Run a node until SIGTERM or SIGINT.
+
+    Args:
+      config: its settings.
+      ready: called once, when it serves.
+
+    Raises:
+      P2paiError: it can't start; one sentence says why.
+      SystemExit: it had to stop; status 1, the log says why.
+    """
+    config = node_config.settle(config)
+    make_directory(config.data_dir)
+    os.umask(0o077)
+    telemetry.configure(config.data_dir)
+    with closing(Journal.open(config.data_dir)) as journal, _watchdog() as watchdog:
+        try:
+            await _run_parts(config, journal, ready, watchdog)
+        except Exception as error:
+            raise _explain(error) from error
+
+
+def make_core(config: Config, keys: Keys, peer_id: PeerId) -> Core:
+    """Build the core of a node, as it is before its journal."""
+    from p2pai.node.core import NodeCore  # noqa: PLC0415
+
+    return NodeCore(load_spec(config.chain), keys, peer_id, config.roles)
+
+
+async def _run_parts(
+    config: Config, journal: Journal, ready: Callable[[Ready], None], watchdog: threading.Timer
+) -> None:
+    if journal.dropped:
+        _log.warning("the journal's end was damaged and is cut off", records=journal.dropped)
+    keys = _find_keys(config)
+    blobs = BlobStore(config.blobs_dir)
+    blobs.sweep()
+    async with Trainer(config.data_dir, config.blobs_dir) as trainer, trio.open_nursery() as nursery:
+        nursery.start_soon(_end_on_signal, nursery.cancel_scope, watchdog)
+        runtime = Runtime(journal, blobs, trainer, Clock(), config.data_dir / MODELS_NAME)
+        network = _make_network(config, runtime)
+        node_config.save(node_config.NodeRecord(config, network.peer_id))
+        core = make_core(config, keys, network.peer_id)
+        await nursery.start(runtime.run, core, network)
+        url = await nursery.start(run_server, runtime, config.data_dir, config.rpc_port, network.addresses)
+        _log.info("node serves", peer_id=network.peer_id, addresses=network.addresses)
+        ready(Ready(network.peer_id, network.addresses, url))
+
+
+def _find_keys(config: Config) -> Keys:
+    if not keystore.exists(config.data_dir):
+        if config.seed is None:
+            return keystore.create(config.data_dir)
+        return keystore.create_from_seed(config.data_dir, config.seed)
+    keys = keystore.load(config.data_dir)
+    if config.seed is not None and keys != derive_keys(config.seed):
+        raise InvalidInput(f"{config.data_dir} holds other keys; choose another --data-dir")
+    return keys
+
+
+def _make_network(config: Config, runtime: Runtime) -> Network:
+    spec = load_spec(config.chain)
+    bootstrap = (*config.bootstrap, *spec.bootstrap)
+    try:
+        return Network(config.identity, [config.listen], bootstrap, spec.short_id, runtime)
+    except ValueError as error:
+        raise InvalidInput(f"an address or the identity file is malformed: {error}") from error
+
+
+async def _end_on_signal(scope: trio.CancelScope, watchdog: threading.Timer) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            _log.info("node stops", signal=signal.Signals(number).name)
+            watchdog.start()
+            scope.cancel()
+            return
+
+
+@contextmanager
+def _watchdog() -> Iterator[threading.Timer]:
+    # Ends the process even when a thread or a library never comes back.
+    timer = threading.Timer(STOP_S_MAX, os._exit, (1,))
+    timer.daemon = True
+    try:
+        yield timer
+    finally:
+        timer.cancel()
+
+
+def _explain(error: Exception) -> BaseException:
+    """Return what to raise for it: its own sentence, or a status when the log has the sentence."""
+    causes = _leaves(error)
+    bug = next((cause for cause in causes if isinstance(cause, AssertionError)), None)
+    if bug is None:
+        for cause in causes:
+            if isinstance(cause, P2paiError):
+                return cause
+            if isinstance(cause, OSError):
+                return Unavailable(f"the system refused: {cause}")
+    _log.critical(
+        "the node found a bug in itself and stopped; its journal is intact, start it again",
+        bug=repr(bug or causes[0]),
+        exc_info=error,
+    )
+    return SystemExit(1)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for part in error.exceptions for leaf in _leaves(part)]

@@ -1,0 +1,279 @@
+"""JSON-RPC 2.0 over HTTP for the local user: `POST /rpc`, and `GET /health` for probes.
+
+Who may call: whoever can read `DIR/rpc.json` (0600), which holds the address and a bearer token of 32 random
+bytes made anew at each start. The server listens on loopback only, and refuses a `Host` that is not loopback
+and any `Origin` but its own, so that no web page can reach it through a browser's back door (DNS rebinding).
+
+What may be called: the questions of `core.query`, passed through; and `SUBMIT_METHODS`, which become
+`events.Submitted` and answer `{"id": hex}` at once, to be asked about with the question `submission`. No
+method hands out a key. Parameters are an object of JSON's types without fractions. Batches are refused.
+
+Source: JSON-RPC 2.0 specification; RELIABILITY (5), "RPC".
+"""
+
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NoReturn, Protocol
+
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from p2pai.events import Event, Submitted
+from p2pai.primitives import cbor
+from p2pai.primitives.errors import InvalidInput, Unavailable
+from p2pai.primitives.hashing import tagged_hash
+from p2pai.shell.files import write_atomically
+
+FILE_NAME: Final = "rpc.json"
+HOST: Final = "127.0.0.1"
+SUBMIT_METHODS: Final = frozenset({"task.submit", "wallet.send"})
+BODY_BYTES_MAX: Final = 1 << 20
+TOKEN_SIZE: Final = 32
+
+BODY_S_MAX: Final = 10.0
+"""Seconds for a request's body to arrive."""
+
+SHUTDOWN_S_MAX: Final = 1.0
+"""Seconds that requests under way get when the node ends."""
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+INVALID_INPUT: Final = -32602
+"""The specification's "invalid params"; also an unknown method, which only the core knows to be unknown."""
+INTERNAL_ERROR: Final = -32603
+UNAVAILABLE: Final = -32001
+
+_LOOPBACK_NAMES: Final = (HOST, "localhost", "[::1]")
+_INTEGER_DIGITS_MAX: Final = 20
+
+_log = structlog.get_logger(__name__)
+
+
+class Node(Protocol):
+    """What answers; the runtime does."""
+
+    def query(self, method: str, params: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Answer a question."""
+
+    def feed(self, event: Event) -> object:
+        """Take an event."""
+
+
+class Started(Protocol):
+    """How the server says that it serves, and where."""
+
+    def started(self, url: str) -> None:
+        """Say so, once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A well-formed request."""
+
+    method: str
+    params: dict[str, Any]
+    identifier: str | int | None
+    is_notification: bool
+
+
+class _Refused(Exception):  # noqa: N818
+    """A request that gets an error of JSON-RPC."""
+
+    def __init__(self, code: int, message: str, identifier: str | int | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.identifier = code, message, identifier
+
+
+async def run_server(
+    node: Node, data_dir: Path, port: int, addresses: Sequence[str], *, task_status: Started
+) -> None:
+    """Serve until cancelled; `rpc.json` stands there meanwhile.
+
+    Args:
+      node: what answers.
+      data_dir: where `rpc.json` goes.
+      port: TCP port on loopback; 0 lets the system choose.
+      addresses: the node's multiaddrs, noted in `rpc.json` for whoever wants to connect to it.
+      task_status: told the URL.
+
+    Raises:
+      Unavailable: the port is taken.
+    """
+    token = secrets.token_hex(TOKEN_SIZE)
+    path = data_dir / FILE_NAME
+    # The two libraries write the same interface in types that don't match.
+    app: Any = make_app(node, token)
+    async with trio.open_nursery() as nursery:
+        server = partial(serve, app, _server_config(port), shutdown_trigger=trio.sleep_forever)
+        try:
+            binds: list[str] = await nursery.start(server)
+        except OSError as error:
+            raise Unavailable(f"port {port} can't be used for the RPC: {error.strerror}") from error
+        url = f"{binds[0]}/rpc"
+        door = {"url": url, "token": token, "pid": os.getpid(), "addresses": list(addresses)}
+        write_atomically(path, json.dumps(door).encode())
+        task_status.started(url)
+        try:
+            await trio.sleep_forever()
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def make_app(node: Node, token: str) -> Starlette:
+    """Return the web application that answers for `node`."""
+
+    async def answer_rpc(request: Request) -> Response:
+        refusal = _refuse_stranger(request) or _refuse_token(request, token)
+        if refusal is not None:
+            return refusal
+        body = await _read_body(request)
+        if body is None:
+            return _refusal(413, f"a request has at most {BODY_BYTES_MAX} bytes")
+        return _respond(node, body)
+
+    async def answer_health(request: Request) -> Response:
+        return _refuse_stranger(request) or JSONResponse({"status": "ok"})
+
+    return Starlette(
+        routes=[
+            Route("/rpc", answer_rpc, methods=["POST"]),
+            Route("/health", answer_health, methods=["GET"]),
+        ]
+    )
+
+
+def submission_id(params: dict[str, Any]) -> str:
+    """Return the id under which a submission with these parameters is asked about, in hex."""
+    return tagged_hash("p2pai/submission", cbor.encode(params)).hex()
+
+
+def _server_config(port: int) -> Config:
+    config = Config()
+    config.bind = [f"{HOST}:{port}"]
+    config.graceful_timeout = SHUTDOWN_S_MAX
+    config.shutdown_timeout = SHUTDOWN_S_MAX
+    config.include_server_header = False
+    config.accesslog = None
+    config.errorlog = None
+    return config
+
+
+def _refuse_stranger(request: Request) -> Response | None:
+    host = request.headers.get("host", "")
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    if name not in _LOOPBACK_NAMES:
+        return _refusal(403, "this host name is not served")
+    origin = request.headers.get("origin")
+    if origin is not None and origin != f"http://{host}":
+        return _refusal(403, "this origin is not served")
+    return None
+
+
+def _refuse_token(request: Request, token: str) -> Response | None:
+    given = request.headers.get("authorization", "").encode("utf-8", "replace")
+    if hmac.compare_digest(given, f"Bearer {token}".encode()):
+        return None
+    return _refusal(401, "the bearer token is missing or wrong")
+
+
+def _refusal(status: int, sentence: str) -> Response:
+    return JSONResponse({"error": sentence}, status_code=status)
+
+
+async def _read_body(request: Request) -> bytes | None:
+    body = bytearray()
+    try:
+        with trio.move_on_after(BODY_S_MAX) as scope:
+            async for part in request.stream():
+                body += part
+                if len(body) > BODY_BYTES_MAX:
+                    return None
+    except ClientDisconnect:
+        return b""
+    return b"" if scope.cancelled_caught else bytes(body)
+
+
+def _respond(node: Node, body: bytes) -> Response:
+    try:
+        call = parse(body)
+        result = _carry_out(node, call)
+    except _Refused as refused:
+        error = {"code": refused.code, "message": refused.message}
+        return JSONResponse({"jsonrpc": "2.0", "id": refused.identifier, "error": error})
+    if call.is_notification:
+        return Response(status_code=204)
+    return JSONResponse({"jsonrpc": "2.0", "id": call.identifier, "result": result})
+
+
+def parse(body: bytes) -> _Call:
+    """Read a request.
+
+    Raises:
+      _Refused: it is not JSON, or not a request of JSON-RPC 2.0 with an object for its parameters.
+    """
+    try:
+        request = json.loads(
+            body, parse_float=_refuse_number, parse_constant=_refuse_number, parse_int=_integer
+        )
+        # What can't be written as UTF-8 (lone surrogates) has no canonical bytes.
+        json.dumps(request, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise _Refused(PARSE_ERROR, f"the request is not JSON that p2pai takes: {error}") from error
+    if not isinstance(request, dict) or request.get("jsonrpc") != "2.0":
+        raise _Refused(INVALID_REQUEST, 'a request is one object with "jsonrpc": "2.0"')
+    identifier = request.get("id")
+    if not isinstance(identifier, str | int | None) or isinstance(identifier, bool):
+        raise _Refused(INVALID_REQUEST, "an id is text or an integer")
+    method, params = request.get("method"), request.get("params", {})
+    if not isinstance(method, str):
+        raise _Refused(INVALID_REQUEST, "a method is text", identifier)
+    if not isinstance(params, dict):
+        raise _Refused(INVALID_INPUT, "parameters are an object", identifier)
+    return _Call(method, params, identifier, "id" not in request)
+
+
+def _carry_out(node: Node, call: _Call) -> Any:  # noqa: ANN401
+    action: Callable[[Node, _Call], Any] = _submit if call.method in SUBMIT_METHODS else _query
+    try:
+        return action(node, call)
+    except InvalidInput as error:
+        raise _Refused(INVALID_INPUT, str(error), call.identifier) from error
+    except Unavailable as error:
+        raise _Refused(UNAVAILABLE, str(error), call.identifier) from error
+    except Exception as error:
+        _log.exception("question failed", method=call.method)
+        raise _Refused(INTERNAL_ERROR, "the node failed to answer; see its log", call.identifier) from error
+
+
+def _query(node: Node, call: _Call) -> Any:  # noqa: ANN401
+    return node.query(call.method, call.params)
+
+
+def _submit(node: Node, call: _Call) -> dict[str, str]:
+    params = cbor.encode(call.params)
+    # Encoding does not bound the nesting, reading does.
+    cbor.decode(params, size_max=BODY_BYTES_MAX)
+    node.feed(Submitted(call.method, params))
+    return {"id": submission_id(call.params)}
+
+
+def _integer(text: str) -> int:
+    if len(text) > _INTEGER_DIGITS_MAX or abs(int(text)) > cbor.INTEGER_MAX:
+        raise ValueError("an integer is wider than 64 bits")
+    return int(text)
+
+
+def _refuse_number(text: str) -> NoReturn:
+    raise ValueError(f"{text[:20]} is not an integer")

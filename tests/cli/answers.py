@@ -1,0 +1,69 @@
+"""What the fixed node of these tests answers, in the form that a real node answers."""
+
+HASH = "ab" * 32
+TASK = "cd" * 32
+MINER = "dpai1miner000000000000000000000000000000"
+
+BLOCK = {
+    "height": 7,
+    "hash": HASH,
+    "time": 1_700_000_000,
+    "task": TASK,
+    "task_name": "digits",
+    "miner": MINER,
+    "iteration": 41,
+    "transactions": 1,
+    "approvals": 3,
+    "verifiers": 3,
+    "settled": True,
+    "subsidy_paid": 15_000_000_000,
+}
+
+PROGRESS = {
+    "task": TASK,
+    "state": "TRAINING",
+    "height": 9,
+    "miners": [
+        {"address": MINER, "iteration": 44, "epoch": 2, "epochs": 22, "loss": 0.25, "accuracy": 0.9375},
+    ],
+    "slots": 12,
+    "blocks": [BLOCK],
+    "payouts": [],
+    "model_path": None,
+}
+
+PAID = {
+    **PROGRESS,
+    "state": "PAID",
+    "payouts": [{"address": MINER, "role": "miner", "atoms": 10**10}],
+    "model_path": "/models/digits.safetensors",
+}
+
+ANSWERS = {
+    "node.status": {
+        "version": "0.1.0", "chain": "devnet", "peer_id": "12D3KooWtest", "address": "dpai1me", "roles": ["client"],
+        "height": 9, "tip": HASH, "remotes": 7, "mempool": 2,
+    },
+    "block.list": [BLOCK],
+    "block.show": {
+        **BLOCK,
+        "header": {"version": 1, "bits": "1e00ffff"},
+        "transactions": [{"txid": "ef" * 32, "type": "TRANSFER"}],
+        "approvals_by": ["dpai1verifier"],
+    },
+    "task.list": [
+        {
+            "task": TASK, "name": "evil\x1b[2Jname", "state": "PAID", "fee": 10**10, "height": 3, "miners": 3,
+            "supervisors": 3, "evaluators": 3, "iterations": 900, "accuracy": 0.9722,
+        },
+    ],
+    "task.show": {
+        "task": TASK, "name": "digits", "state": "PAID", "fee": 10**10, "definition": {"epochs": 22},
+        "workers": [{"role": "miner", "ticket": "aa:0", "address": MINER}],
+        "result": {"model": HASH, "scores": [], "payouts": PAID["payouts"]},
+        "history": [{"state": "SUBMITTED", "height": 3}],
+    },
+    "wallet.balance": {
+        "address": "dpai1me", "spendable": 12 * 10**8, "immature": 1, "staked": 0, "total": 12 * 10**8 + 1,
+    },
+}  # fmt: skip

@@ -1,0 +1,59 @@
+"""Topic names have one form each way."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pai.gossip.topics import NAMES, Topic, parse
+from p2pai.primitives.errors import InvalidMessage
+from p2pai.primitives.ids import Hash32, TaskId
+
+TASK = TaskId(Hash32(bytes(range(32))))
+
+topics = st.builds(
+    Topic,
+    st.binary(min_size=4, max_size=4).map(bytes.hex),
+    st.none() | st.binary(min_size=32, max_size=32),
+    st.sampled_from(NAMES),
+)
+
+
+def test_form() -> None:
+    assert str(Topic("0a1b2c3d", None, "block")) == "/p2pai/0a1b2c3d/chain/block/1"
+    assert str(Topic("0a1b2c3d", TASK, "it_res")) == f"/p2pai/0a1b2c3d/{TASK.hex()}/it_res/1"
+
+
+@given(topics)
+def test_round_trip(topic: Topic) -> None:
+    assert parse(str(topic)) == topic
+
+
+@given(st.text(max_size=120))
+def test_any_text_is_a_topic_or_refused(text: str) -> None:
+    try:
+        assert str(parse(text)) == text
+    except InvalidMessage:
+        pass
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/p2pai/0a1b2c3d/chain/block/2",
+        "/p2pai/0a1b2c3d/chain/gossip/1",
+        "/p2pai/0A1B2C3D/chain/block/1",
+        "/p2pai/0a1b2c3/chain/block/1",
+        "/p2pai/0a1b2c3d/chain/block/1\n",
+        f"/p2pai/0a1b2c3d/{TASK.hex()[:-2]}/it_res/1",
+        f"/p2pai/0a1b2c3d/{TASK.hex().upper()}/it_res/1",
+    ],
+)
+def test_refused(text: str) -> None:
+    with pytest.raises(InvalidMessage):
+        parse(text)
+
+
+def test_our_own_malformed_topic_is_a_bug() -> None:
+    with pytest.raises(AssertionError):
+        str(Topic("0a1b2c3d", None, "gossip"))

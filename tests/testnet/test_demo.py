@@ -1,0 +1,143 @@
+"""The demonstration's judgement and its directory; the demonstration itself runs in tests/functional."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from p2pai.primitives.errors import Unavailable
+from testnet.devnet import demo
+from testnet.devnet.criteria import Findings, is_approved, judge
+
+VERIFIERS = ["v1", "v2", "v3"]
+
+
+def block(n, **changes):
+    made = {
+        "height": n, "hash": f"{n:064x}", "miner": f"miner{n % 3}", "iteration": n, "verifiers": 3, "settled": True,
+        "approvals": 3, "approvals_by": VERIFIERS,
+    }  # fmt: skip
+    return {**made, **changes}
+
+
+GOOD = Findings(
+    task={"task": "aa", "state": "PAID", "accuracy": 0.97},
+    fee=100,
+    payouts=(
+        {"address": "m", "role": "miner", "atoms": 70},
+        {"address": "s", "role": "supervisor", "atoms": 30},
+    ),
+    blocks=tuple(block(n) for n in range(5)),
+    supply={"issued": 1000, "burned": 1, "unspent": 999, "holds": True},
+    tips={"a": "t", "b": "t"},
+    model="/models/digits.safetensors",
+)
+
+
+def failed(found):
+    return [i for i, criterion in enumerate(judge(found)) if not criterion.holds]
+
+
+def test_all_hold():
+    assert failed(GOOD) == []
+    assert all(c.figure for c in judge(GOOD))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"task": {**GOOD.task, "accuracy": 0.9499}}, [0]),
+        ({"task": {**GOOD.task, "accuracy": None}}, [0]),
+        ({"blocks": GOOD.blocks[:4]}, [1]),
+        ({"blocks": ()}, [1, 2, 3]),
+        ({"blocks": tuple(block(n, miner="miner0") for n in range(5))}, [2]),
+        ({"blocks": (*GOOD.blocks, block(9, settled=False))}, [3]),
+        ({"blocks": (*GOOD.blocks, block(9, approvals_by=["v1"]))}, [3]),
+        ({"blocks": (*GOOD.blocks, block(9, miner="v1", approvals_by=["v1", "v2", "v2"]))}, [3]),
+        ({"blocks": (*GOOD.blocks, block(9, verifiers=0, approvals_by=[]))}, [3]),
+        ({"fee": 101}, [4]),
+        ({"payouts": GOOD.payouts[:1]}, [4]),
+        ({"task": {**GOOD.task, "state": "EXPIRED"}}, [4]),
+        ({"fee": 0, "payouts": ()}, [4]),
+        ({"supply": {**GOOD.supply, "holds": False}}, [5]),
+        ({"supply": {**GOOD.supply, "unspent": 1000}}, [5]),
+        ({"tips": {"a": "t", "b": "u"}}, [6]),
+        ({"tips": {}}, [6]),
+        ({"model": ""}, [7]),
+    ],
+    ids=lambda v: str(v)[:40],
+)
+def test_each_criterion_can_fail(changes, expected):
+    assert failed(replace(GOOD, **changes)) == expected
+
+
+def test_two_of_three_verifiers_suffice():
+    assert is_approved(block(1, approvals_by=["v1", "v2"]))
+    assert not is_approved(block(1, approvals_by=["v1"]))
+
+
+def test_writes_and_shows_the_summary(tmp_path, capsys):
+    judged = judge(GOOD)
+    path = demo.write_summary(tmp_path, GOOD, judged, 12.34)
+    summary = json.loads(path.read_text())
+    assert summary["passed"] is True
+    assert summary["seconds"] == 12.3
+    assert summary["task"]["accuracy"] == 0.97
+    assert len(summary["criteria"]) == len(judged)
+    demo.show_summary(tmp_path, GOOD, judged, 12.34, path)
+    out = capsys.readouterr().out
+    assert str(path) in out
+    assert "0.9700" in out
+    assert "p2pai replay 000000000000" in out
+
+
+def test_a_failed_summary_names_the_criterion_and_the_logs(tmp_path, capsys):
+    found = replace(GOOD, tips={"a": "t", "b": "u"})
+    demo.show_summary(tmp_path, found, judge(found), 1.0, tmp_path / "summary.json")
+    out = capsys.readouterr().out
+    assert "Failed: all nodes are on one tip (2 nodes, 2 tips)" in out
+    assert f"Logs: {tmp_path}" in out
+
+
+def test_the_plan_has_every_role_three_times():
+    plans = (demo.BOOTSTRAP, *demo.OTHERS)
+    roles = [role for plan in plans for role in plan.roles]
+    assert len(plans) == 8
+    for role in ("supervisor", "verifier", "evaluator", "miner"):
+        assert roles.count(role) == 3
+    assert sorted(p.account for p in plans) == list(range(8))
+
+
+class TestDirectory:
+    def test_replaces_what_a_demonstration_left(self, tmp_path):
+        directory = tmp_path / "run"
+        with demo.claim(directory):
+            (directory / "client").mkdir()
+            (directory / "client" / "old").write_text("old")
+        with demo.claim(directory):
+            assert not (directory / "client").exists()
+
+    def test_an_empty_directory_will_do(self, tmp_path):
+        with demo.claim(tmp_path):
+            assert (tmp_path / demo.MARKER).is_file()
+
+    def test_refuses_what_is_not_its_own(self, tmp_path):
+        (tmp_path / "thesis.txt").write_text("mine")
+        with pytest.raises(Unavailable, match="was not made by a demonstration"):
+            demo.claim(tmp_path)
+        assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+    def test_refuses_a_file(self, tmp_path):
+        (tmp_path / "run").write_text("mine")
+        with pytest.raises(Unavailable):
+            demo.claim(tmp_path / "run")
+
+    def test_refuses_one_where_a_demonstration_runs(self, tmp_path):
+        program = f"from pathlib import Path; from testnet.devnet import demo; demo.claim(Path({str(tmp_path / 'x')!r}))"
+        with demo.claim(tmp_path / "x"):
+            done = subprocess.run(
+                [sys.executable, "-c", program], capture_output=True, timeout=60, check=False
+            )
+        assert b"a demonstration runs in" in done.stderr
