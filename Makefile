@@ -54,7 +54,6 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml | $(VENV)/.checked
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing p2pai and what it needs into $(VENV) (a few minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import typer
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 
 from p2pai.cli import options, screen
 from p2pai.cli.access import reader
@@ -68,33 +68,24 @@ def _row(block: dict[str, Any]) -> tuple[object, ...]:
 
 def render_block(block: dict[str, Any]) -> RenderableType:
     """Show an answer of `block.show`."""
-    known = {"transactions", "approvals_by", "approvals", "verifiers", "subsidy_paid"}
-    pairs = [(_title(k), _plain(v)) for k, v in block.items() if k not in known and not _is_nested(v)]
-    nested = [(_title(k), None, v) for k, v in block.items() if k not in known and isinstance(v, dict) and v]
+    own = {"transactions", "approvals_by", "approvals", "verifiers", "subsidy_paid"}
+    rest = {key: value for key, value in block.items() if key not in own}
+    rest["time"] = screen.moment(block["time"])
+    plain = [(_title(k), screen.line(v)) for k, v in rest.items() if not isinstance(v, dict)]
+    plain += [("Approvals", approvals(block)), ("Subsidy paid", screen.coins(block["subsidy_paid"]))]
+    nested = [_part(key, value) for key, value in rest.items() if isinstance(value, dict)]
     return screen.stack(
-        screen.facts(
-            [
-                *pairs,
-                ("Approvals", approvals(block)),
-                ("Subsidy paid", screen.coins(block.get("subsidy_paid"))),
-            ]
-        ),
-        *(
-            screen.stack(screen.clean(t), screen.facts([(k, _plain(v)) for k, v in d.items()]))
-            for t, _, d in nested
-        ),
-        screen.table(("approved by",), [(a,) for a in block["approvals_by"]]),
+        screen.facts(plain),
+        *nested,
+        screen.table(("approved by",), [(address,) for address in block["approvals_by"]]),
         screen.table(("transaction", "type"), [(t["txid"], t["type"]) for t in block["transactions"]]),
     )
 
 
+def _part(key: str, values: dict[str, Any]) -> RenderableType:
+    pairs = [(f"  {_title(name)}", screen.line(value)) for name, value in values.items()]
+    return Group(screen.clean(_title(key)), screen.facts(pairs))
+
+
 def _title(key: str) -> str:
     return key.replace("_", " ").capitalize()
-
-
-def _is_nested(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-def _plain(value: object) -> object:
-    return ", ".join(str(v) for v in value) if isinstance(value, list) else value

@@ -7,6 +7,7 @@ terminal's cursor are replaced before they reach it.
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from rich.console import Console, Group, RenderableType
@@ -86,6 +87,21 @@ def dash(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+def line(value: Any) -> str:  # noqa: ANN401
+    """Show a value of JSON in one line: `units 64, activation relu; units 10, activation none`."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {line(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        mark = "; " if any(isinstance(item, dict) for item in value) else ", "
+        return mark.join(map(line, value)) or "-"
+    return dash(value)
+
+
+def moment(seconds: int) -> str:
+    """Show a time in seconds since 1970 as UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def short(text: str | None, keep: int = 6) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 
 from p2pai.cli import definition, options, progress, screen
 from p2pai.cli.access import Source, reader, running
@@ -87,7 +87,7 @@ def _follow(node: Source, task: str, *, as_json: bool) -> None:
 
 def render_list(tasks: list[dict[str, Any]]) -> RenderableType:
     """Show an answer of `task.list`."""
-    headings = ("task", "name", "state", "fee>", "height>", "miners>", "iterations>", "accuracy>")
+    headings = ("task", "name", "state", "fee>", "miners>", "iterations>", "accuracy>")
     return screen.table(
         headings,
         [
@@ -96,7 +96,6 @@ def render_list(tasks: list[dict[str, Any]]) -> RenderableType:
                 t["name"],
                 t["state"],
                 screen.coins(t["fee"]),
-                t["height"],
                 t["miners"],
                 t["iterations"],
                 screen.fraction(t["accuracy"]),
@@ -109,13 +108,12 @@ def render_list(tasks: list[dict[str, Any]]) -> RenderableType:
 def render_task(task: dict[str, Any]) -> RenderableType:
     """Show an answer of `task.show`."""
     result = task.get("result") or {}
+    workers = [(w["address"], w["role"], screen.short(w["ticket"])) for w in task["workers"]]
     return screen.stack(
         screen.facts(_plain_facts(task)),
-        screen.stack(screen.clean("Ordered"), screen.facts(_pairs(task.get("definition") or {}))),
-        screen.table(
-            ("worker", "role", "ticket"), [(w["address"], w["role"], w["ticket"]) for w in task["workers"]]
-        ),
-        screen.stack(screen.clean("Result"), screen.facts(_result(result))) if result else None,
+        Group(screen.clean("Ordered"), screen.facts(_pairs(task["definition"]))),
+        screen.table(("worker", "role", "ticket"), workers),
+        Group(screen.clean("Result"), screen.facts(_pairs(result))) if result else None,
         progress.render_payouts(result["payouts"]) if result.get("payouts") else None,
         screen.table(("height>", "state"), [(h["height"], h["state"]) for h in task.get("history", ())]),
     )
@@ -130,8 +128,4 @@ def _plain_facts(task: dict[str, Any]) -> list[tuple[str, object]]:
 
 
 def _pairs(values: dict[str, Any]) -> list[tuple[str, object]]:
-    return [(key.replace("_", " "), value) for key, value in values.items()]
-
-
-def _result(result: dict[str, Any]) -> list[tuple[str, object]]:
-    return [(key, value) for key, value in result.items() if key != "payouts"]
+    return [(f"  {k.replace('_', ' ')}", screen.line(v)) for k, v in values.items() if k != "payouts"]

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+import p2pai
 from p2pai.jaxtrain.dataset import FEATURE_MAX
 from p2pai.primitives.errors import InvalidInput
 
@@ -40,6 +41,25 @@ class Samples:
     classes: int
 
 
+PACKAGED: Final = "package:"
+"""Before the name of a data file that ships with p2pai."""
+
+
+def locate(path: str) -> Path:
+    """Return where a data file lies; `package:NAME` means one that ships with p2pai.
+
+    Raises:
+      InvalidInput: no such file ships.
+    """
+    if not path.startswith(PACKAGED):
+        return Path(path)
+    name = path.removeprefix(PACKAGED)
+    file = Path(p2pai.__file__).parent / "data" / name
+    if Path(name).name != name or not file.is_file():
+        raise InvalidInput(f"no data file {name!r} ships with p2pai")
+    return file
+
+
 def read(path: str, form: str) -> Samples:
     """Read a data file of format "npz", "csv" or "idx".
 
@@ -49,7 +69,7 @@ def read(path: str, form: str) -> Samples:
     reader = _READERS.get(form)
     if reader is None:
         raise InvalidInput(f"unknown data format {form!r}; use one of {', '.join(_READERS)}")
-    file = Path(path)
+    file = locate(path)
     try:
         _check_size(file.stat().st_size, file)
         x, y = reader(file)

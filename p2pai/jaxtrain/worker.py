@@ -30,10 +30,10 @@ SESSION_COUNT_MAX: Final = 16
 class Blobs(Protocol):
     """The node's blob store, as the trainer needs it."""
 
-    def get(self, blob_id: BlobId) -> tuple[bytes, ...]:
+    def get(self, name: BlobId, /) -> tuple[bytes, ...]:
         """Return the chunks of a blob; raises Unavailable."""
 
-    def put(self, chunks: tuple[bytes, ...], *, shared: bool) -> BlobId:
+    def put(self, chunks: tuple[bytes, ...], /, *, shared: bool) -> BlobId:
         """Store a blob, and let remotes fetch it if `shared`."""
 
 

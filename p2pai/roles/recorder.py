@@ -20,7 +20,7 @@ from p2pai.chain.transaction import MessageHistory
 from p2pai.effects import Verdict
 from p2pai.primitives import blob, bls, merkle, record
 from p2pai.primitives.errors import InvalidMessage
-from p2pai.primitives.ids import BlobId, BlsPublicKey, BlsSignature, Hash32, Millis, Outpoint, PublicKey, TaskId
+from p2pai.primitives.ids import BlobId, BlsPublicKey, BlsSignature, Hash32, Millis, Outpoint, PeerId, PublicKey, TaskId
 from p2pai.roles.history import ModelAnnouncement
 from p2pai.roles.slots import (
     SAID_SIZE_MAX,
@@ -82,7 +82,7 @@ class Recorder:
     def _plan(self) -> schedule.Schedule:
         return schedule.make_schedule(self._task.definition, self._task.definition_block)
 
-    def _data_providers(self) -> tuple[str, ...]:
+    def _data_providers(self) -> tuple[PeerId, ...]:
         peers = [self.node.state.tickets[s].peer for s in self._task.supervisors]
         return tuple(p for p in (self._task.definition.client, *peers) if p)
 
@@ -400,7 +400,7 @@ def read_models(data: bytes) -> tuple[ModelAnnouncement, ...]:
       InvalidMessage: malformed.
     """
     models: tuple[ModelAnnouncement, ...] = record.decode(
-        tuple[ModelAnnouncement, ...],  # type: ignore[arg-type]
+        tuple[ModelAnnouncement, ...],
         data,
         size_max=SAID_SIZE_MAX,
     )

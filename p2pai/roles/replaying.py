@@ -92,7 +92,7 @@ def judge(lucky: LuckyIteration, replayed: jobs.Replayed) -> Finding:
 
 def _peers(lucky: LuckyIteration, applied: bytes, state: State) -> list[IterationResult]:
     listed: tuple[bytes, ...] = record.decode(
-        tuple[bytes, ...],  # type: ignore[arg-type]
+        tuple[bytes, ...],
         applied,
         size_max=QUEUE_MAX * IT_RES_SIZE_MAX,
     )

@@ -10,7 +10,6 @@ hard way, which the journal is made for. A bug of our own ends it with status 1 
 
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -68,11 +67,13 @@ async def run_node(config: Config, ready: Callable[[Ready], None] = lambda _: No
     make_directory(config.data_dir)
     os.umask(0o077)
     telemetry.configure(config.data_dir)
-    with closing(Journal.open(config.data_dir)) as journal, _watchdog() as watchdog:
+    with closing(Journal.open(config.data_dir)) as journal, _stopped_by_signals() as scope:
         try:
-            await _run_parts(config, journal, ready, watchdog)
+            await _run_parts(config, journal, ready)
         except Exception as error:
             raise _explain(error) from error
+    if scope.cancelled_caught:
+        _log.info("node stopped")
 
 
 def make_core(config: Config, keys: Keys, peer_id: PeerId) -> Core:
@@ -82,16 +83,13 @@ def make_core(config: Config, keys: Keys, peer_id: PeerId) -> Core:
     return NodeCore(load_spec(config.chain), keys, peer_id, config.roles)
 
 
-async def _run_parts(
-    config: Config, journal: Journal, ready: Callable[[Ready], None], watchdog: threading.Timer
-) -> None:
+async def _run_parts(config: Config, journal: Journal, ready: Callable[[Ready], None]) -> None:
     if journal.dropped:
         _log.warning("the journal's end was damaged and is cut off", records=journal.dropped)
     keys = _find_keys(config)
     blobs = BlobStore(config.blobs_dir)
     blobs.sweep()
     async with Trainer(config.data_dir, config.blobs_dir) as trainer, trio.open_nursery() as nursery:
-        nursery.start_soon(_end_on_signal, nursery.cancel_scope, watchdog)
         runtime = Runtime(journal, blobs, trainer, Clock(), config.data_dir / MODELS_NAME)
         network = _make_network(config, runtime)
         node_config.save(node_config.NodeRecord(config, network.peer_id))
@@ -122,24 +120,26 @@ def _make_network(config: Config, runtime: Runtime) -> Network:
         raise InvalidInput(f"an address or the identity file is malformed: {error}") from error
 
 
-async def _end_on_signal(scope: trio.CancelScope, watchdog: threading.Timer) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            _log.info("node stops", signal=signal.Signals(number).name)
-            watchdog.start()
-            scope.cancel()
-            return
-
-
 @contextmanager
-def _watchdog() -> Iterator[threading.Timer]:
-    # Ends the process even when a thread or a library never comes back.
-    timer = threading.Timer(STOP_S_MAX, os._exit, (1,))
-    timer.daemon = True
+def _stopped_by_signals() -> Iterator[trio.CancelScope]:
+    """Cancel what runs inside at the first SIGTERM or SIGINT."""
+    token = trio.lowlevel.current_trio_token()
+    scope = trio.CancelScope()
+
+    def stop(*_: object) -> None:
+        # Whatever hangs (a thread, a library, the core), the kernel then ends the process.
+        signal.setitimer(signal.ITIMER_REAL, STOP_S_MAX)
+        token.run_sync_soon(scope.cancel, idempotent=True)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, signal.SIG_DFL)
     try:
-        yield timer
+        with scope:
+            yield scope
     finally:
-        timer.cancel()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _explain(error: Exception) -> BaseException:

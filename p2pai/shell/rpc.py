@@ -15,7 +15,9 @@ import hmac
 import json
 import os
 import secrets
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -111,17 +113,15 @@ async def run_server(
     Raises:
       Unavailable: the port is taken.
     """
+    listener = _listen(port)
+    url = f"http://{HOST}:{listener.getsockname()[1]}/rpc"
     token = secrets.token_hex(TOKEN_SIZE)
     path = data_dir / FILE_NAME
     # The two libraries write the same interface in types that don't match.
     app: Any = make_app(node, token)
     async with trio.open_nursery() as nursery:
-        server = partial(serve, app, _server_config(port), shutdown_trigger=trio.sleep_forever)
-        try:
-            binds: list[str] = await nursery.start(server)
-        except OSError as error:
-            raise Unavailable(f"port {port} can't be used for the RPC: {error.strerror}") from error
-        url = f"{binds[0]}/rpc"
+        config = _server_config(listener)
+        await nursery.start(partial(serve, app, config, shutdown_trigger=trio.sleep_forever))
         door = {"url": url, "token": token, "pid": os.getpid(), "addresses": list(addresses)}
         write_atomically(path, json.dumps(door).encode())
         task_status.started(url)
@@ -159,9 +159,23 @@ def submission_id(params: dict[str, Any]) -> str:
     return tagged_hash("p2pai/submission", cbor.encode(params)).hex()
 
 
-def _server_config(port: int) -> Config:
+def _listen(port: int) -> socket.socket:
+    # Not left to the server: it loses the socket, and the reason, when the port is taken.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise Unavailable(f"port {port} can't be used for the RPC: {error.strerror}") from error
+    return listener
+
+
+def _server_config(listener: socket.socket) -> Config:
     config = Config()
-    config.bind = [f"{HOST}:{port}"]
+    # The server closes it.
+    config.bind = [f"fd://{listener.detach()}"]
     config.graceful_timeout = SHUTDOWN_S_MAX
     config.shutdown_timeout = SHUTDOWN_S_MAX
     config.include_server_header = False
@@ -196,10 +210,11 @@ async def _read_body(request: Request) -> bytes | None:
     body = bytearray()
     try:
         with trio.move_on_after(BODY_S_MAX) as scope:
-            async for part in request.stream():
-                body += part
-                if len(body) > BODY_BYTES_MAX:
-                    return None
+            async with aclosing(request.stream()) as parts:
+                async for part in parts:
+                    body += part
+                    if len(body) > BODY_BYTES_MAX:
+                        return None
     except ClientDisconnect:
         return b""
     return b"" if scope.cancelled_caught else bytes(body)

@@ -41,8 +41,8 @@ PAID = {
 
 ANSWERS = {
     "node.status": {
-        "version": "0.1.0", "chain": "devnet", "peer_id": "12D3KooWtest", "address": "dpai1me", "roles": ["client"],
-        "height": 9, "tip": HASH, "remotes": 7, "mempool": 2,
+        "version": "0.1.0", "chain": "devnet", "peer_id": "12D3KooWtest", "address": "dpai1me",
+        "roles": ["client"], "height": 9, "tip": HASH, "remotes": 7, "mempool": 2,
     },
     "block.list": [BLOCK],
     "block.show": {

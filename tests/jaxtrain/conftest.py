@@ -61,7 +61,7 @@ def digits_task(prepared: jobs.Prepared, *, hidden: int = 64, batch_size: int = 
         name="digits",
         layers=(Dense(hidden, "relu"), Dense(prepared.classes, "none")),
         loss="softmax_cross_entropy",
-        optimiser=Sgd(200_000),
+        optimiser=Sgd(250_000),
         tau_bits=6,
         epochs=20,
         metrics=("loss", "accuracy"),

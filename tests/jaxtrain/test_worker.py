@@ -164,7 +164,7 @@ def test_every_tampering_is_found_and_located(worker, shelf, task):
         "metric loss: recorded 0x": replace(job, metrics=(job.metrics[0] ^ 1, job.metrics[1])),
         "metric accuracy: recorded 0x": replace(job, metrics=(job.metrics[0], job.metrics[1] ^ 1)),
         "1 metrics recorded": replace(job, metrics=job.metrics[:1]),
-        "message map at layer1/bias[3]: recorded nothing": with_part(
+        "message map at layer1/bias[3]: recorded ": with_part(
             shelf, job, "residual", lambda data: set_int(data, 4803, 2**30)
         ),
         "message map at layer0/kernel[": with_part(
@@ -253,13 +253,14 @@ def test_the_longest_unused_session_makes_room(worker, task, monkeypatch):
     assert "'b'" in failed(worker, jobs.Keep("b"))
 
 
-@pytest.mark.parametrize("delay", [1, 2])
+@pytest.mark.parametrize("delay", [1, 3])
 def test_three_miners_learn_the_digits(worker, task, delay):
     """Interleaved mini-batches, maps applied `delay` iterations late, fragments 0 to 7 to train on."""
+    task = replace(task, layers=(Dense(128, "relu"), Dense(10, "none")))
     names = ("a", "b", "c")
     batch_count = min(opened(worker, task, name).batch_count for name in names)
     history = []
-    for i in range(250):
+    for i in range(300):
         late = history[i - delay] if i >= delay else {}
         steps = {
             name: stepped(worker, (3 * i + k) % batch_count, [m for n, m in late.items() if n != name], name)
@@ -270,7 +271,7 @@ def test_three_miners_learn_the_digits(worker, task, delay):
     result = worker.run(jobs.Evaluate(task.encode(), models, task.dataset.fragments[8:]))
     assert min(result.correct) / result.samples >= 0.95
     sent = sum(message_map.element_count(m) for maps in history for m in maps.values())
-    assert sent / (750 * task.weight_count) < 0.05
+    assert sent / (900 * task.weight_count) < 0.02
 
 
 def test_the_package_itself_does_not_import_jax():

@@ -1,6 +1,9 @@
 """A scripted core and a network of one, for tests of what stands between them."""
 
+import trio
+
 from p2pai import events
+from p2pai.primitives import merkle
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.ids import PeerId
 
@@ -55,8 +58,6 @@ class LoneNetwork:
         self.gate = None
 
     async def run(self, task_status):
-        import trio
-
         if self.gate is not None:
             await self.gate.wait()
         self.is_running = True
@@ -86,10 +87,6 @@ class LoneNetwork:
         return self.answers[body]
 
     async def fetch(self, blob, providers, sink):
-        import trio
-
-        from p2pai.primitives import merkle
-
         assert self.is_running
         self.fetched.append((blob, providers))
         await trio.sleep(0.05)

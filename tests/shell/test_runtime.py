@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from parts import OTHER, REMOTE, LoneNetwork, ScriptedCore
 
 from p2pai import jobs
 from p2pai.effects import (
@@ -50,9 +51,6 @@ from p2pai.shell.runtime import Runtime
 from p2pai.shell.store import Journal, read_journal
 from p2pai.shell.trainer import Trainer
 
-sys.path.insert(0, str(Path(__file__).parent))
-from parts import OTHER, REMOTE, LoneNetwork, ScriptedCore
-
 CHILD = (sys.executable, "-P", str(Path(__file__).with_name("trainer_child.py")))
 BUSY_S = 20
 
@@ -79,7 +77,7 @@ async def running(directory, core, network=None, records=()):
 
 async def until(condition):
     with trio.fail_after(BUSY_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await trio.sleep(0.005)
 
 
@@ -312,11 +310,9 @@ async def test_a_blob_is_fetched_once_at_a_time_and_later_providers_are_tried(tm
     name = blobs_format.blob_id(chunks)
     network.blobs[OTHER] = {name: chunks}
     core = ScriptedCore(
-        Submitted=[Fetch(name, (REMOTE,)), Fetch(name, (REMOTE,)), Fetch(name, (PeerId("not base58 !"), OTHER))]
+        Submitted=[Fetch(name, (REMOTE,)), Fetch(name, (REMOTE,))], Connected=[Fetch(name, (OTHER,))]
     )
     async with running(tmp_path, core, network) as runtime:
-        core.script["Connected"] = [Fetch(name, (OTHER,))]
-        core.script["Submitted"] = core.script["Submitted"][:2]
         _submit(runtime)
         await until(lambda: network.fetched)
         runtime.connected(OTHER)

@@ -46,7 +46,7 @@ def _is_alive(pid):
 
 async def _wait_until_gone(pid):
     with trio.fail_after(BUSY_S):
-        while _is_alive(pid):
+        while _is_alive(pid):  # noqa: ASYNC110
             await trio.sleep(0.01)
 
 
@@ -225,7 +225,7 @@ trio.run(main)
 
 
 async def test_the_child_dies_with_a_node_killed_by_9(tmp_path):
-    node = subprocess.Popen(
+    node = subprocess.Popen(  # noqa: ASYNC220
         [sys.executable, "-c", NODE, str(tmp_path), *CHILD],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from p2pai import jobs
 from p2pai.primitives.ids import BlobId, Hash32
@@ -59,8 +60,7 @@ class Worker:
     def _fork(self, path):
         # A grandchild that outlives a careless kill.
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-        with open(path, "w") as file:
-            file.write(str(child.pid))
+        Path(path).write_text(str(child.pid))
         time.sleep(60)
 
     def _tell(self, _):

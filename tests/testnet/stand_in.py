@@ -1,6 +1,6 @@
 """A program that stands in for `p2pai` where only its being a process matters.
 
-    python stand_in.py BEHAVIOUR start --data-dir DIR ...
+    python -m tests.testnet.stand_in BEHAVIOUR start --data-dir DIR ...
 
 `obey` waits for a signal; `defy` ignores SIGTERM and has a child; `fail` ends at once; `serve` answers
 node.status over the real RPC.
@@ -11,10 +11,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-
-import trio
-
-from p2pai.shell import rpc
 
 
 class OneAnswer:
@@ -31,6 +27,8 @@ def main():
     if behaviour == "fail":
         sys.exit("p2pai: the port is taken")
     if behaviour == "serve":
+        import trio
+
         directory = Path(arguments[arguments.index("--data-dir") + 1])
         trio.run(serve, directory)
     if behaviour == "defy":
@@ -41,6 +39,10 @@ def main():
 
 
 async def serve(directory):
+    import trio
+
+    from p2pai.shell import rpc
+
     async with trio.open_nursery() as nursery:
         await nursery.start(rpc.run_server, OneAnswer(), directory, 0, ())
 

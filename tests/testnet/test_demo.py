@@ -16,8 +16,8 @@ VERIFIERS = ["v1", "v2", "v3"]
 
 def block(n, **changes):
     made = {
-        "height": n, "hash": f"{n:064x}", "miner": f"miner{n % 3}", "iteration": n, "verifiers": 3, "settled": True,
-        "approvals": 3, "approvals_by": VERIFIERS,
+        "height": n, "hash": f"{n:064x}", "miner": f"miner{n % 3}", "iteration": n, "verifiers": 3,
+        "settled": True, "approvals": 3, "approvals_by": VERIFIERS,
     }  # fmt: skip
     return {**made, **changes}
 
@@ -135,7 +135,8 @@ class TestDirectory:
             demo.claim(tmp_path / "run")
 
     def test_refuses_one_where_a_demonstration_runs(self, tmp_path):
-        program = f"from pathlib import Path; from testnet.devnet import demo; demo.claim(Path({str(tmp_path / 'x')!r}))"
+        claim = f"demo.claim(Path({str(tmp_path / 'x')!r}))"
+        program = f"from pathlib import Path; from testnet.devnet import demo; {claim}"
         with demo.claim(tmp_path / "x"):
             done = subprocess.run(
                 [sys.executable, "-c", program], capture_output=True, timeout=60, check=False

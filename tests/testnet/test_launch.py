@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,13 @@ from p2pai.primitives.errors import Unavailable
 from testnet.devnet import launch
 from testnet.devnet.launch import Devnet, NodeFailure, Plan, wait_for
 
-STAND_IN = Path(__file__).with_name("stand_in.py")
+STAND_IN = (sys.executable, "-m", "tests.testnet.stand_in")
 PLAN = Plan("alpha", 3, ("verifier", "evaluator"))
 OTHER = Plan("beta", 4, ("miner",))
 
 
 def devnet(directory, behaviour):
-    return Devnet(directory, executable=(sys.executable, str(STAND_IN), behaviour))
+    return Devnet(directory, executable=(*STAND_IN, behaviour))
 
 
 def is_alive(pid):
@@ -93,7 +94,7 @@ def test_arguments_are_those_of_an_ordinary_node(tmp_path):
     assert given[given.index("--data-dir") + 1] == str(tmp_path / "alpha")
     assert given[given.index("--dev-account") + 1] == "3"
     assert given[given.index("--chain") + 1] == "devnet"
-    assert [b for a, b in zip(given, given[1:], strict=False) if a == "--role"] == ["verifier", "evaluator"]
+    assert [b for a, b in pairwise(given) if a == "--role"] == ["verifier", "evaluator"]
     assert given.count("--bootstrap") == 2
     assert (tmp_path / "alpha").stat().st_mode & 0o777 == 0o700
 
@@ -139,9 +140,10 @@ def test_starts_a_killed_node_again_as_it_was(tmp_path):
 def test_nodes_end_when_the_launcher_is_killed(tmp_path):
     program = f"""
 import time
+from itertools import pairwise
 from pathlib import Path
 from testnet.devnet.launch import Devnet, Plan
-net = Devnet(Path({str(tmp_path)!r}), executable=({sys.executable!r}, {str(STAND_IN)!r}, "obey"))
+net = Devnet(Path({str(tmp_path)!r}), executable=(*{STAND_IN!r}, "obey"))
 print(net.start(Plan("alpha", 0, ("peer",))).pid, flush=True)
 time.sleep(300)
 """

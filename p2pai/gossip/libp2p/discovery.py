@@ -36,7 +36,10 @@ ASKED_MAX: Final = 8
 
 PAUSE_S_MIN: Final = 0.25
 PAUSE_S_MAX: Final = 30.0
-"""Seconds between two attempts, doubling."""
+"""Seconds between two attempts; they grow."""
+
+HOLD_PAUSE_S_MAX: Final = 5.0
+"""Seconds between two dials of a bootstrap address: a network that restarts should meet again soon."""
 
 LOSS_PAUSE_S: Final = 1.0
 """Seconds from the loss of a remote to the next search, so that one that flaps costs little."""
@@ -105,7 +108,7 @@ class Discovery:
                 await trio.sleep(WATCH_S)
             else:
                 await trio.sleep(pause_s)
-                pause_s = min(2 * pause_s, PAUSE_S_MAX)
+                pause_s = min(2 * pause_s, HOLD_PAUSE_S_MAX)
 
     async def _search(self) -> None:
         pause_s = PAUSE_S_MIN
@@ -114,7 +117,7 @@ class Discovery:
             if self._host.get_connected_peers():
                 self._searched = True
                 await self._search_once()
-                pause_s = min(2 * pause_s, PAUSE_S_MAX)
+                pause_s = min(3 * pause_s, PAUSE_S_MAX)
             with trio.move_on_after(pause_s) as waiting:
                 await self._changed.wait()
             if not waiting.cancelled_caught:

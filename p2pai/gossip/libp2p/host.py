@@ -15,11 +15,12 @@ import trio
 from libp2p import load_identity, new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
-from libp2p.network.config import ConnectionConfig
+from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.rcmgr import new_resource_manager
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
+from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
 from p2pai.gossip.libp2p import tuning
@@ -51,9 +52,8 @@ def make_host(key_pair: Any, listen: Sequence[str]) -> Host:  # noqa: ANN401
     host = new_host(
         key_pair=key_pair,
         sec_opt={NOISE_ID: noise},
-        muxer_opt={YAMUX_ID: tuning.QuietYamux},
+        muxer_opt={YAMUX_ID: Yamux},
         listen_addrs=[Multiaddr(address) for address in listen],
-        # No connections of the library's own choosing: discovery is ours.
         connection_config=ConnectionConfig(min_connections=0, low_watermark=0),
         resource_manager=new_resource_manager(
             enable_memory_limits=False,
@@ -65,6 +65,10 @@ def make_host(key_pair: Any, listen: Sequence[str]) -> Host:  # noqa: ANN401
     )
     network = host.get_network()
     network.set_stream_handler(guarded(network.common_stream_handler))
+    # Whom to dial, and how often, is for discovery to say: the library would dial whomever it ever heard of
+    # until it has 150 connections, and repeat a failed dial at once.
+    network.auto_connector.maybe_connect = _connect_nobody
+    network.retry_config = RetryConfig(max_retries=0)
     return host
 
 
@@ -76,7 +80,7 @@ def guarded(handle: Callable[[Stream], Awaitable[None]]) -> Callable[[Stream], A
             await handle(stream)
         except Exception as error:  # noqa: BLE001
             remote = str(stream.muxed_conn.peer_id)
-            _log.info("stream failed", protocol=stream.get_protocol(), remote=remote, error=repr(error))
+            _log.debug("stream failed", protocol=stream.get_protocol(), remote=remote, error=repr(error))
             await reset(stream)
 
     return handle_guarded
@@ -90,6 +94,10 @@ async def reset(stream: Stream) -> None:
             await stream.reset()
         except Exception as error:  # noqa: BLE001
             _log.debug("reset failed", error=repr(error))
+
+
+async def _connect_nobody() -> None:
+    pass
 
 
 def _write_private(path: Path, data: bytes) -> None:

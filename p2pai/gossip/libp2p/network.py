@@ -111,7 +111,7 @@ class Network:
         self._host.set_stream_handler(self._protocol, self._serve)
         self._links = Links(self._host, self._protocol, self._came, self._went)
         router = MeshRouter()
-        self._pubsub = HardenedPubsub(self._host, router, self._judge)
+        self._pubsub = HardenedPubsub(self._host, router, self._judge, self._links.is_welcome)
         dht = KadDHT(self._host, DHTMode.SERVER)
         self._discovery = Discovery(self._host, dht, self._chain_id, self._bootstrap, self._links.is_welcome)
         async with (

@@ -73,9 +73,11 @@ class SeenMessages:
 
 
 class HardenedPubsub(Pubsub):  # type: ignore[misc]
-    """Pubsub whose messages go to `judge`; made inside trio."""
+    """Pubsub whose messages go to `judge`, and that speaks to whom `is_welcome` allows; made inside trio."""
 
-    def __init__(self, host: Host, router: MeshRouter, judge: Judge) -> None:
+    def __init__(
+        self, host: Host, router: MeshRouter, judge: Judge, is_welcome: Callable[[ID], bool]
+    ) -> None:
         super().__init__(
             host,
             router,
@@ -89,6 +91,7 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         self.seen_messages = SeenMessages()
         self.counter = time.time_ns()
         self._judge = judge
+        self._is_welcome = is_welcome
         self._opening: set[ID] = set()
         self._inbound: dict[ID, Stream] = {}
 
@@ -130,6 +133,10 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
     async def stream_handler(self, stream: Stream) -> None:
         """Read a remote's gossip until it ends; a failure of its newest stream makes both start anew."""
         remote = stream.muxed_conn.peer_id
+        # A refused remote is disconnected, but not before it could say something.
+        if not self._is_welcome(remote):
+            await reset(stream)
+            return
         self._inbound[remote] = stream
         try:
             await self.continuously_read_stream(stream)
@@ -151,7 +158,8 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
                 self.handle_subscription(remote, option)
             for message in rpc.publish[:RPC_MESSAGES_MAX]:
                 await self.push_msg(remote, message)
-                await trio.lowlevel.checkpoint()
+            # Frames that came in one burst are read without waiting; others want their turn too.
+            await trio.lowlevel.checkpoint()
             if rpc.HasField("control"):
                 rpc.ClearField("senderRecord")
                 await self.router.handle_rpc(rpc, remote)
@@ -168,7 +176,7 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
 
     async def _handle_new_peer(self, peer_id: ID) -> None:
         # Two connections to one remote announce it twice; it gets one stream.
-        if peer_id in self.peers or peer_id in self._opening:
+        if peer_id in self.peers or peer_id in self._opening or not self._is_welcome(peer_id):
             return
         self._opening.add(peer_id)
         try:

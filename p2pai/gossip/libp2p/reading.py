@@ -32,19 +32,24 @@ class BufferedReader:
         Raises:
           InvalidMessage: longer than `size_max`, or the length is malformed.
         """
-        size = await self._varint()
+        while (prefix := self._prefix()) is None:
+            self._buffer += await self._stream.read(READ_SIZE)
+        place, size = prefix
         if size > size_max:
             raise InvalidMessage(f"frame of {size} bytes, at most {size_max}")
+        del self._buffer[:place]
         return await self.exactly(size)
 
-    async def _varint(self) -> int:
+    def _prefix(self) -> tuple[int, int] | None:
+        # Length of the prefix and the length that it says, once it is all there.
         value = 0
-        for place in range(VARINT_SIZE_MAX):
-            byte = (await self.exactly(1))[0]
+        for place, byte in enumerate(self._buffer[:VARINT_SIZE_MAX]):
             value |= (byte & 0x7F) << (7 * place)
             if byte < 0x80:  # noqa: PLR2004
-                return value
-        raise InvalidMessage("length prefix is too long")
+                return place + 1, value
+        if len(self._buffer) >= VARINT_SIZE_MAX:
+            raise InvalidMessage("length prefix is too long")
+        return None
 
 
 def with_prefix(data: bytes) -> bytes:

@@ -90,7 +90,7 @@ Start = Callable[..., Awaitable[Node]]
 async def until(condition: Callable[[], object], timeout_s: float = 10) -> None:
     """Wait until something holds."""
     with trio.fail_after(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await trio.sleep(0.01)
 
 

@@ -103,7 +103,7 @@ async def test_the_end_of_a_remote_ends_its_questions(start: Start, nursery: tri
     await b.stop()
     with trio.fail_after(5):
         await ended.wait()
-    with pytest.raises(Unavailable, match="not connected|connection ended"):
+    with pytest.raises(Unavailable, match=r"not connected|connection ended"):
         await a.network.ask(b.network.peer_id, b"abc", 5)
 
 

@@ -9,6 +9,7 @@ import trio
 from gossip_lab import CHAIN, Node, Start, follow, meet, until
 from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.security.insecure.transport import PLAINTEXT_PROTOCOL_ID, InsecureTransport
@@ -183,9 +184,9 @@ async def test_streams_of_one_remote_are_bounded(start: Start) -> None:
     await meet(node, friend)
     await follow("t", node, friend)
     async with enemy_of(node) as enemy:
-        for _ in range(20):
-            stream = await enemy.new_stream(node.network._id, [ASK])
-            await stream.write(b"\x05\x00\x00\x00")
+        streams = [await enemy.new_stream(node.network._id, [ASK]) for _ in range(20)]
         await trio.sleep(0.1)
-        assert node.network._serving[enemy.get_id()] <= 2
+        assert node.network._serving[enemy.get_id()] == 2
+        with trio.fail_after(2), pytest.raises(StreamError):
+            await streams[-1].read(1)
         await check_alive(node, friend)

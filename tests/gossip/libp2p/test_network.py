@@ -152,9 +152,7 @@ async def test_a_bug_of_ours_stops_the_node_with_its_error(
 
     hub, buggy = await start("hub"), Recorder()
     monkeypatch.setattr(buggy, door, fail)
-    network = Network(
-        tmp_path / "x.key", ["/ip4/127.0.0.1/tcp/0"], hub.network.addresses, "0a1b2c3d", buggy
-    )
+    network = Network(tmp_path / "x.key", ["/ip4/127.0.0.1/tcp/0"], hub.network.addresses, "0a1b2c3d", buggy)
 
     caught = trio.Event()
 

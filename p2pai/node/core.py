@@ -1,0 +1,301 @@
+"""The heart: `handle(event, now_ms)` is all that ever happens in a node, and its effects all that it does.
+
+The core has no clock, no dice, no I/O; the same core runs in a process and in a simulator. It owns the ledger
+(ledger.py), the histories of the tasks it follows (following.py) and the roles; their requests become effects
+through services.py. It never raises for what a remote sent: a broken rule is a verdict on the sender.
+
+Source: docs/ARCHITECTURE.md, "Rules of shape inside the core".
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from p2pai import effects, events
+from p2pai.chain.block import Block, Header
+from p2pai.chain.committee import CertifiedSlot
+from p2pai.chain.fork_choice import Switch
+from p2pai.chain.spec import ChainSpec
+from p2pai.chain.state import State
+from p2pai.chain.transaction import Data, Output, Transaction
+from p2pai.effects import Effect, Verdict
+from p2pai.gossip import sync
+from p2pai.gossip.envelope import open_envelope, seal
+from p2pai.gossip.topics import Topic, parse
+from p2pai.node import journal, queries, wallet
+from p2pai.node.following import TOPIC_NAMES, Following
+from p2pai.node.ledger import Ledger
+from p2pai.node.services import Services
+from p2pai.primitives import record
+from p2pai.primitives.errors import InvalidInput, InvalidMessage, InvalidProof
+from p2pai.primitives.ids import Hash32, Millis, Outpoint, PeerId, PublicKey, TaskId
+from p2pai.primitives.keys import Keys
+from p2pai.roles.base import Identity, Role
+from p2pai.roles.client import Client, Submission
+from p2pai.roles.evaluator import Evaluator
+from p2pai.roles.history import TaskHistory
+from p2pai.roles.miner import Miner
+from p2pai.roles.peer import Peer
+from p2pai.roles.supervisor import Supervisor
+from p2pai.roles.verifier import Verifier
+
+ROLES: Final[dict[str, type[Role]]] = {
+    role.name: role for role in (Peer, Client, Miner, Supervisor, Verifier, Evaluator)
+}
+"""Every role a node can play, by name."""
+
+ATTEND_MS: Final = Millis(200)
+"""After a change of the mempool the roles look at it once, this much later."""
+
+ANNOUNCE_MS: Final = Millis(8_000)
+"""Between announcements of our own transactions that are still waiting."""
+
+
+class NodeCore(Services):
+    """One node."""
+
+    def __init__(self, spec: ChainSpec, keys: Keys, peer_id: PeerId, roles: Sequence[str]) -> None:
+        super().__init__()
+        unknown = [name for name in roles if name not in ROLES]
+        if unknown:
+            raise InvalidInput(f"there is no role {unknown[0]!r}; the roles are {', '.join(ROLES)}")
+        self.spec, self.params = spec, spec.params
+        self.identity = Identity.of(keys, peer_id)
+        self.ledger = Ledger(spec, self, self._publish_chain, self._chain_changed)
+        self.following: dict[TaskId, Following] = {}
+        self.roles: dict[str, Role] = {name: ROLES[name](self) for name in dict.fromkeys(roles)}
+        self.submissions: dict[Hash32, Submission] = {}
+        """Orders of the local user that are not tasks, or failed at once."""
+        self._posted: dict[Hash32, Transaction] = {}
+        self._envelopes = 0
+        self._attending = False
+
+    def handle(self, event: events.Event, now_ms: int) -> list[Effect]:
+        """Take one event; return what to do about it.
+
+        Args:
+          event: what happened.
+          now_ms: the local clock, Unix milliseconds.
+        """
+        self.now_ms = now_ms
+        match event:
+            case events.Started(records):
+                self._start(records)
+            case events.Received(remote, topic, data):
+                self._receive(remote, topic, data)
+            case events.Asked(request, _, body):
+                self.emit(effects.Answer(request, self._answer_question(body)))
+            case events.Submitted(method, params):
+                queries.submit(self, method, params)
+            case _:
+                self.answer(event)
+        if isinstance(event, events.Connected):
+            self.ledger.connected(event.remote)
+        return self.take_effects()
+
+    def query(self, method: str, params: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Answer a question of the local user; changes nothing.
+
+        Raises:
+          InvalidInput: unknown method, or parameters that make no sense.
+          Unavailable: what was asked for is not known (yet).
+        """
+        return queries.answer(self, method, params)
+
+    # --- life
+
+    def _start(self, records: tuple[bytes, ...]) -> None:
+        for data in records:
+            self._restore(journal.read(data))
+        self.ledger.restored()
+        self.set_timer("begin", Millis(0), self._begin)
+
+    def _restore(self, entry: journal.Record) -> None:
+        if isinstance(entry, journal.BlockAccepted):
+            self.ledger.restore(entry.block)
+        elif isinstance(entry, journal.TransactionPosted):
+            tx = Transaction.decode(entry.transaction)
+            self._posted[tx.txid] = tx
+        else:
+            for role in self.roles.values():
+                role.restore(entry)
+
+    def _begin(self) -> None:
+        for name in ("tx", "block"):
+            self.emit(effects.Join(str(Topic(self.spec.short_id, None, name))))
+        self._announce()
+        self.ledger.keep_up()
+        self._attend()
+
+    def _announce(self) -> None:
+        """Say our own waiting transactions again; put back those that a restart lost."""
+        for txid, tx in list(self._posted.items()):
+            if txid in self.ledger.mempool:
+                self._publish_chain("tx", tx.encode())
+            elif self.ledger.hear_transaction(tx.encode()) is not Verdict.ACCEPT:
+                del self._posted[txid]
+        self.ledger.forget_orphans()
+        self.set_timer("announce", ANNOUNCE_MS, self._announce)
+
+    def _chain_changed(self, switch: Switch) -> None:
+        del switch
+        self._attend()
+
+    def _pool_changed(self) -> None:
+        if not self._attending:
+            self._attending = True
+            self.set_timer("attend", ATTEND_MS, self._attend)
+
+    def _attend(self) -> None:
+        self._attending = False
+        for role in self.roles.values():
+            role.tip_changed()
+
+    # --- hearing
+
+    def _receive(self, remote: PeerId, topic: str, data: bytes) -> None:
+        try:
+            verdict = self._hear(remote, topic, data)
+            self.emit(effects.Judge(verdict))
+        except (InvalidMessage, InvalidProof, InvalidInput) as error:
+            self.emit(effects.Judge(Verdict.REJECT, str(error)))
+
+    def _hear(self, remote: PeerId, topic: str, data: bytes) -> Verdict:
+        parsed = parse(topic)
+        if parsed.chain != self.spec.short_id:
+            return Verdict.IGNORE
+        envelope = open_envelope(data, topic)
+        if parsed.scope is not None:
+            followed = self.following.get(parsed.scope)
+            if followed is None:
+                return Verdict.IGNORE
+            return followed.hear(parsed.name, envelope.sender, envelope.body)
+        if parsed.name == "block":
+            return self.ledger.hear_block(remote, envelope.body)
+        if parsed.name == "tx":
+            verdict = self.ledger.hear_transaction(envelope.body)
+            if verdict is Verdict.ACCEPT:
+                self._pool_changed()
+            return verdict
+        return Verdict.IGNORE
+
+    def _answer_question(self, body: bytes) -> bytes:
+        try:
+            question = sync.read_question(body)
+        except InvalidInput:
+            return b""
+        if isinstance(question, sync.AskBlocks):
+            return record.encode_tagged(self.ledger.answer_blocks(question))
+        followed = self.following.get(question.task)
+        if followed is None:
+            return b""
+        if isinstance(question, sync.AskSlots):
+            return record.encode_tagged(followed.answer_slots(question))
+        return record.encode_tagged(followed.answer_messages(question))
+
+    # --- what following tells (Listener)
+
+    def iteration_received(self, task: TaskId, message: Hash32) -> None:
+        """Pass on a new IT_RES."""
+        for role in self.roles.values():
+            role.iteration_received(task, message)
+
+    def slot_recorded(self, task: TaskId, slot: int) -> None:
+        """Pass on a new complete slot."""
+        for role in self.roles.values():
+            role.slot_recorded(task, slot)
+
+    def said(self, name: str, task: TaskId, sender: PublicKey, body: bytes) -> Verdict:
+        """Pass on what only roles understand; a node without such a role forwards it unread."""
+        supervisor = self.roles.get(Supervisor.name)
+        if supervisor is None:
+            return Verdict.ACCEPT
+        return supervisor.said(name, task, sender, body)
+
+    # --- what roles use (roles.base.Node); the rest is in Services
+
+    @property
+    def state(self) -> State:
+        """The ledger at the tip."""
+        return self.ledger.state
+
+    @property
+    def pool(self) -> State:
+        """The ledger with every waiting transaction applied."""
+        return self.ledger.mempool.state
+
+    def block(self, block: Hash32) -> Block | None:
+        """Return a known block."""
+        branch = self.ledger.tree.get(block)
+        return branch.block if branch else None
+
+    def is_best(self, block: Hash32) -> bool:
+        """Return whether a block is on the best chain."""
+        return self.ledger.tree.is_best(block)
+
+    def follow(self, task: TaskId, first_slot: int | None = None) -> TaskHistory:
+        """Join a task's topics; get the slots from `first_slot` on too, not only those from now on."""
+        if task not in self.following:
+            self.following[task] = Following(task, self, lambda: self.state, self)
+            for name in TOPIC_NAMES:
+                self.emit(effects.Join(str(Topic(self.spec.short_id, task, name))))
+        if first_slot is not None:
+            self.following[task].begin_at(first_slot)
+        return self.following[task].history
+
+    def unfollow(self, task: TaskId) -> None:
+        """Leave a task's topics."""
+        followed = self.following.pop(task, None)
+        if followed is not None:
+            followed.stopped = True
+            for name in TOPIC_NAMES:
+                self.emit(effects.Leave(str(Topic(self.spec.short_id, task, name))))
+
+    def record_slot(self, slot: CertifiedSlot) -> None:
+        """Take in a certified slot as if a remote had said it."""
+        followed = self.following.get(slot.statement.task)
+        if followed is not None:
+            followed.record_slot(slot)
+
+    def publish(self, name: str, task: TaskId, body: bytes) -> None:
+        """Say something to a task's group."""
+        self._publish(Topic(self.spec.short_id, task, name), body)
+
+    def post(self, data: Data, outputs: tuple[Output, ...] = ()) -> Transaction | None:
+        """Fund, sign and announce a transaction; None when there is no money, or the ledger refuses it."""
+        tx = wallet.fund(self.pool, self.identity, data, outputs)
+        return tx if tx is not None and self.announce(tx) else None
+
+    def post_unsigned(self, tx: Transaction) -> None:
+        """Announce a transaction that needs no signature."""
+        self.announce(tx)
+
+    def announce(self, tx: Transaction) -> bool:
+        """Put a transaction into the mempool and announce it once it is durable; False if it is refused."""
+        try:
+            self.ledger.mempool.add(tx)
+        except InvalidInput:
+            return False
+        data = tx.encode()
+        self.ledger.pool_version += 1
+        self._posted[tx.txid] = tx
+        self.persist(journal.TransactionPosted(data), lambda: self._publish_chain("tx", data))
+        self._pool_changed()
+        return True
+
+    def template(self, task: TaskId, ticket: Outpoint) -> tuple[Header, tuple[Transaction, ...]] | None:
+        """Return a block to commit to: header with zero nonce, and its transactions."""
+        return self.ledger.template(task, ticket)
+
+    def submit_block(self, block: Block) -> None:
+        """Connect and announce a block that we mined."""
+        self.ledger.submit(block)
+
+    def _publish_chain(self, name: str, body: bytes) -> None:
+        self._publish(Topic(self.spec.short_id, None, name), body)
+
+    def _publish(self, topic: Topic, body: bytes) -> None:
+        self._envelopes += 1
+        sequence = self.now_ms << 20 | self._envelopes & 0xFFFFF
+        name = str(topic)
+        self.emit(effects.Publish(name, seal(self.identity.keys.spending, name, sequence, body)))
+

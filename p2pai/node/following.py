@@ -1,0 +1,209 @@
+"""Following a task: its topics, its messages, and getting what gossip lost.
+
+Source: PoUW §4.3; LIBP2P, decision 5.
+"""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from p2pai.chain import committee, it_res, schedule
+from p2pai.chain.committee import CertifiedSlot
+from p2pai.chain.state import Stage, State, Task
+from p2pai.chain.task_life import supervisor_keys
+from p2pai.effects import Verdict
+from p2pai.gossip import sync
+from p2pai.node.services import Services
+from p2pai.primitives import record
+from p2pai.primitives.errors import InvalidInput, InvalidMessage
+from p2pai.primitives.ids import Hash32, Millis, PublicKey, TaskId
+from p2pai.roles.history import ModelAnnouncement, TaskHistory
+from p2pai.roles.slots import SAID_SIZE_MAX, Said
+
+PULL_MS: Final = Millis(700)
+"""Between looks at what is missing."""
+
+TOPIC_NAMES: Final = ("it_res", "message_history", "model")
+
+
+class Listener(Protocol):
+    """Whom news of a task goes to."""
+
+    def iteration_received(self, task: TaskId, message: Hash32) -> None:
+        """A new IT_RES."""
+
+    def slot_recorded(self, task: TaskId, slot: int) -> None:
+        """A new complete slot."""
+
+    def said(self, name: str, task: TaskId, sender: PublicKey, body: bytes) -> Verdict:
+        """Anything else."""
+
+
+class Following:
+    """One followed task."""
+
+    def __init__(
+        self, task_id: TaskId, services: Services, ledger: Callable[[], State], listener: Listener
+    ) -> None:
+        self.task_id, self._services, self._ledger, self._listener = task_id, services, ledger, listener
+        self.history = TaskHistory()
+        self._turn = 0
+        self._first: int | None = None
+        """Ask for slots from here on, even when none is known to be missing."""
+        self._plan: schedule.Schedule | None = None
+        self.stopped = False
+        self.pull()
+
+    def begin_at(self, slot: int) -> None:
+        """Get the slots from `slot` on, not only those from now on."""
+        if self._first is None:
+            self._first = slot
+            self.history.begin_at(slot)
+
+    @property
+    def _task(self) -> Task | None:
+        return self._ledger().tasks.get(self.task_id)
+
+    # --- hearing
+
+    def hear(self, name: str, sender: PublicKey, body: bytes) -> Verdict:
+        """Take a message from one of the task's topics.
+
+        Raises:
+          InvalidInput: it breaks a rule.
+        """
+        task = self._task
+        if task is None or task.stage is not Stage.TRAINING:
+            return Verdict.IGNORE
+        if name == "it_res":
+            return self._hear_iteration(task, body)
+        if name == "model":
+            return self._hear_model(task, body)
+        if name == "message_history":
+            said = record.decode_tagged(Said, body, size_max=SAID_SIZE_MAX)
+            if isinstance(said, CertifiedSlot):
+                return self.record_slot(said)
+        return self._listener.said(name, self.task_id, sender, body)
+
+    def _hear_iteration(self, task: Task, body: bytes) -> Verdict:
+        identifier = it_res.message_id(body)
+        if identifier in self.history.messages:
+            return Verdict.IGNORE
+        message = it_res.decode(body)
+        if message.ticket not in task.miners:
+            raise InvalidMessage("the sender is not a miner of the task")
+        self._check_turn(task, message)
+        it_res.verify_signature(message, self.task_id, self._ledger().tickets[message.ticket].owner)
+        if self.history.add_message(message, body) is None:
+            return Verdict.IGNORE
+        self._advance()
+        self._listener.iteration_received(self.task_id, identifier)
+        return Verdict.ACCEPT
+
+    def _check_turn(self, task: Task, message: it_res.IterationResult) -> None:
+        if self._plan is None:
+            self._plan = schedule.make_schedule(task.definition, task.definition_block)
+        rank = task.miners.index(message.ticket)
+        turn = self._plan.turn(message.iteration, rank, len(task.miners))
+        if turn is None or turn.epoch != message.epoch:
+            raise InvalidMessage("the miner has no such iteration")
+
+    def _hear_model(self, task: Task, body: bytes) -> Verdict:
+        announcement = record.decode(ModelAnnouncement, body, size_max=SAID_SIZE_MAX)
+        if announcement.task != self.task_id or announcement.ticket not in task.miners:
+            raise InvalidMessage("a model of somebody who is not a miner of the task")
+        if self.history.models.get(announcement.ticket) == announcement:
+            return Verdict.IGNORE
+        announcement.verify(self._ledger().tickets[announcement.ticket].owner)
+        self.history.models[announcement.ticket] = announcement
+        return Verdict.ACCEPT
+
+    def record_slot(self, slot: CertifiedSlot) -> Verdict:
+        """Take in a certified slot.
+
+        Raises:
+          InvalidInput: its certificate does not hold.
+        """
+        task = self._task
+        if task is None or slot.statement.task != self.task_id:
+            raise InvalidMessage("the slot is of another task")
+        number = slot.statement.slot
+        if number in self.history.slots or number < self.history.next_slot:
+            return Verdict.IGNORE
+        committee.verify_slot(slot, supervisor_keys(self._ledger(), task))
+        if self._first is None:
+            self._first = number
+            self.history.begin_at(number)
+        self.history.add_slot(slot)
+        self._advance()
+        return Verdict.ACCEPT
+
+    def _advance(self) -> None:
+        for number in self.history.advance():
+            self._listener.slot_recorded(self.task_id, number)
+
+    # --- getting what is missing
+
+    def pull(self) -> None:
+        """Ask a remote for messages and slots that are missing, again and again."""
+        if self.stopped:
+            return
+        self._turn += 1
+        remote = self._services.next_remote(self._turn)
+        if remote is not None:
+            missing = self.history.missing()[: sync.MESSAGES_MAX]
+            if missing:
+                question = record.encode_tagged(sync.AskMessages(self.task_id, missing))
+                self._services.ask(remote, question, self._take_messages)
+            elif self._first is not None and self._lags():
+                question = record.encode_tagged(sync.AskSlots(self.task_id, self.history.next_slot))
+                self._services.ask(remote, question, self._take_slots)
+        self._services.set_timer(f"pull:{self.task_id.hex()}", PULL_MS, self.pull)
+
+    def _lags(self) -> bool:
+        # A slot after a gap is known, or it is time to see whether the end was missed.
+        newest = max(self.history.slots, default=-1)
+        return newest >= self.history.next_slot or self._turn % 4 == 0
+
+    def _take_messages(self, body: bytes | None) -> None:
+        reply = _reply(body)
+        task = self._task
+        if isinstance(reply, sync.Messages) and task is not None and task.stage is Stage.TRAINING:
+            for data in reply.messages:
+                try:
+                    self._hear_iteration(task, data)
+                except InvalidInput:
+                    return
+
+    def _take_slots(self, body: bytes | None) -> None:
+        reply = _reply(body)
+        if not isinstance(reply, sync.Slots) or not reply.slots:
+            return
+        first = reply.slots[0].statement.slot
+        if first > self.history.next_slot:
+            self.history.begin_at(first)  # nobody keeps older ones
+        try:
+            for slot in reply.slots:
+                self.record_slot(slot)
+        except InvalidInput:
+            return
+
+    def answer_messages(self, question: sync.AskMessages) -> sync.Messages:
+        """Answer a remote that lacks messages."""
+        known = self.history.messages
+        ids = question.ids[: sync.MESSAGES_MAX]
+        return sync.Messages(sync.fitting([known[i] for i in ids if i in known]))
+
+    def answer_slots(self, question: sync.AskSlots) -> sync.Slots:
+        """Answer a remote that lacks slots."""
+        slots = self.history.slots
+        wanted = [n for n in sorted(slots) if n >= question.first][: sync.SLOTS_MAX]
+        return sync.Slots(tuple(slots[n] for n in wanted))
+
+
+def _reply(body: bytes | None) -> sync.Reply | None:
+    if not body:
+        return None
+    try:
+        return sync.read_reply(body)
+    except InvalidInput:
+        return None

@@ -1,0 +1,66 @@
+"""What must survive a crash: everything that was accepted, and everything that was signed.
+
+Recovery is a fold over these records, oldest first: blocks go back into the tree, the rest to the roles that
+wrote it. What promises something leaves the node only after its record is durable.
+
+Source: RELIABILITY (1) and (4), I12 and I13.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from p2pai.primitives import record
+from p2pai.primitives.errors import InvalidInput
+from p2pai.roles.client import ModelDelivered, TaskPosted
+from p2pai.roles.evaluator import ConclusionReached
+from p2pai.roles.miner import IterationSent, StateKept
+from p2pai.roles.supervisor import SlotRecorded, SlotSigned
+from p2pai.roles.verifier import VerdictReached
+
+RECORD_SIZE_MAX: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAccepted:
+    """A valid block, of whatever branch."""
+
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionPosted:
+    """A transaction of our own, to announce again after a restart."""
+
+    transaction: bytes
+
+
+Record = (
+    BlockAccepted
+    | TransactionPosted
+    | TaskPosted
+    | ModelDelivered
+    | ConclusionReached
+    | IterationSent
+    | StateKept
+    | SlotRecorded
+    | SlotSigned
+    | VerdictReached
+)
+
+
+def write(entry: object) -> bytes:
+    """Return a record's bytes."""
+    return record.encode_tagged(entry)
+
+
+def read(data: bytes) -> Record:
+    """Read a record; a journal that holds anything else is damaged.
+
+    Raises:
+      InvalidInput: not a record of this version.
+    """
+    try:
+        entry: Record = record.decode_tagged(Record, data, size_max=RECORD_SIZE_MAX)
+    except InvalidInput as error:
+        raise InvalidInput(f"the journal holds a record that this version cannot read: {error}") from error
+    return entry

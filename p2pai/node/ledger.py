@@ -1,0 +1,218 @@
+"""The node's copy of the chain: takes blocks and transactions from remotes, keeps up with them.
+
+Source: PROTOCOL sections 8, 9, 13.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from p2pai.chain import transition
+from p2pai.chain.block import Block, Header
+from p2pai.chain.fork_choice import BlockTree, Switch, check_time
+from p2pai.chain.mempool import Mempool
+from p2pai.chain.params import FUTURE_TIME_S_MAX
+from p2pai.chain.spec import ChainSpec
+from p2pai.chain.state import State
+from p2pai.chain.transaction import VERSION, Coinbase, Transaction, check_form
+from p2pai.effects import Verdict
+from p2pai.gossip import sync
+from p2pai.node.journal import BlockAccepted
+from p2pai.node.services import Services
+from p2pai.primitives import record
+from p2pai.primitives.errors import InvalidBlock, InvalidInput, Unavailable
+from p2pai.primitives.ids import Amount, Hash32, Millis, Outpoint, PeerId, TaskId
+
+SYNC_MS: Final = Millis(3_000)
+"""Between questions to one remote after another whether they know more blocks."""
+
+ORPHANS_MAX: Final = 512
+"""Transactions kept whose inputs are not known yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class _TemplateKey:
+    tip: Hash32
+    pool_version: int
+    time_s: int
+    task: TaskId
+    ticket: Outpoint
+
+
+class Ledger:
+    """Block tree and mempool, and how they follow the network."""
+
+    def __init__(
+        self,
+        spec: ChainSpec,
+        services: Services,
+        publish: Callable[[str, bytes], None],
+        changed: Callable[[Switch], None],
+    ) -> None:
+        self.spec, self._services, self._publish, self._changed = spec, services, publish, changed
+        self.tree = BlockTree(spec)
+        self.mempool = Mempool(self.tree.state, spec.params)
+        self.pool_version = 0
+        self._orphans: dict[Hash32, Transaction] = {}
+        self._turn = 0
+        self._template: tuple[_TemplateKey, tuple[Header, tuple[Transaction, ...]]] | None = None
+
+    @property
+    def state(self) -> State:
+        """The ledger at the tip."""
+        return self.tree.state
+
+    # --- blocks
+
+    def restore(self, data: bytes) -> None:
+        """Take back a block of the journal."""
+        self.tree.add(Block.decode(data), trusted=True)
+
+    def restored(self) -> None:
+        """All blocks of the journal are back."""
+        self.mempool = Mempool(self.tree.state, self.spec.params)
+
+    def hear_block(self, remote: PeerId, data: bytes) -> Verdict:
+        """Take a block from gossip.
+
+        Raises:
+          InvalidInput: malformed, or it breaks a rule.
+        """
+        block = Block.decode(data)
+        if block.hash in self.tree:
+            return Verdict.IGNORE
+        try:
+            self._connect(block)
+        except Unavailable:
+            self._ask_blocks(remote)
+            return Verdict.IGNORE
+        return Verdict.ACCEPT
+
+    def submit(self, block: Block) -> None:
+        """Connect a block of our own, and announce it when it is durable."""
+        data = block.encode()
+        self._connect(block, lambda: self._publish("block", data))
+
+    def _connect(self, block: Block, then: Callable[[], None] = lambda: None) -> None:
+        check_time(block, self._services.now_ms // 1000, FUTURE_TIME_S_MAX)
+        switch = self.tree.add(block)
+        self._services.persist(BlockAccepted(block.encode()), then)
+        if switch.joined:
+            self.mempool.rebase(self.tree.state, switch.left)
+            self._retry_orphans()
+            self.pool_version += 1
+            self._changed(switch)
+
+    # --- keeping up
+
+    def keep_up(self) -> None:
+        """Ask one remote after another for blocks that we lack."""
+        remote = self._services.next_remote(self._turn)
+        self._turn += 1
+        if remote is not None:
+            self._ask_blocks(remote)
+        self._services.set_timer("sync", SYNC_MS, self.keep_up)
+
+    def connected(self, remote: PeerId) -> None:
+        """Ask a new remote at once."""
+        self._ask_blocks(remote)
+
+    def _ask_blocks(self, remote: PeerId) -> None:
+        question = record.encode_tagged(sync.AskBlocks(self.tree.locator()))
+        self._services.ask(remote, question, lambda body: self._take_blocks(remote, body))
+
+    def _take_blocks(self, remote: PeerId, body: bytes | None) -> None:
+        if not body:
+            return
+        try:
+            reply = sync.read_reply(body)
+            if not isinstance(reply, sync.Blocks):
+                return
+            new = 0
+            for data in reply.blocks:
+                block = Block.decode(data)
+                if block.hash not in self.tree:
+                    self._connect(block)
+                    new += 1
+        except (InvalidInput, Unavailable):
+            return
+        if new:
+            self._ask_blocks(remote)
+
+    def answer_blocks(self, question: sync.AskBlocks) -> sync.Blocks:
+        """Answer a remote that keeps up with us."""
+        blocks = self.tree.after(question.locator, sync.BLOCKS_MAX)
+        return sync.Blocks(sync.fitting([block.encode() for block in blocks]))
+
+    # --- transactions
+
+    def hear_transaction(self, data: bytes) -> Verdict:
+        """Take a transaction from gossip; one that only our state refuses is kept for a while.
+
+        Raises:
+          InvalidInput: malformed.
+        """
+        tx = Transaction.decode(data)
+        check_form(tx)
+        if tx.txid in self.mempool or tx.txid in self._orphans:
+            return Verdict.IGNORE
+        try:
+            self.mempool.add(tx)
+        except InvalidInput:
+            if len(self._orphans) < ORPHANS_MAX:
+                self._orphans[tx.txid] = tx
+            return Verdict.IGNORE
+        self.pool_version += 1
+        self._retry_orphans()
+        return Verdict.ACCEPT
+
+    def _retry_orphans(self) -> None:
+        progress = True
+        while progress and self._orphans:
+            progress = False
+            for txid, tx in list(self._orphans.items()):
+                try:
+                    self.mempool.add(tx)
+                except InvalidInput:
+                    continue
+                del self._orphans[txid]
+                progress = True
+                self._publish("tx", tx.encode())
+
+    def forget_orphans(self) -> None:
+        """Drop the older half of what still does not fit, so that junk can't stay."""
+        for txid in list(self._orphans)[: len(self._orphans) // 2 + 1]:
+            self._orphans.pop(txid)
+
+    # --- making blocks
+
+    def template(self, task: TaskId, ticket: Outpoint) -> tuple[Header, tuple[Transaction, ...]] | None:
+        """Return a block to commit to: header with zero nonce, and its transactions."""
+        time_s = self._services.now_ms // 1000
+        key = _TemplateKey(self.state.tip, self.pool_version, time_s, task, ticket)
+        if self._template is None or self._template[0] != key:
+            made = self._make_template(task, ticket, time_s)
+            if made is None:
+                return None
+            self._template = (key, made)
+        return self._template[1]
+
+    def _make_template(
+        self, task: TaskId, ticket: Outpoint, time_s: int
+    ) -> tuple[Header, tuple[Transaction, ...]] | None:
+        params, state = self.spec.params, self.state
+        chosen, fees = [], 0
+        for tx in self.mempool.template():
+            try:
+                state, fee = transition.apply_transaction(state, tx, params, trusted=True)
+            except InvalidInput:
+                continue
+            chosen.append(tx)
+            fees += fee
+        coinbase = Coinbase(self.state.height + 1, task, ticket)
+        try:
+            _, outputs = transition.coinbase_outputs(state, coinbase, Amount(fees), params)
+        except InvalidBlock:
+            return None
+        transactions = (Transaction(VERSION, (), outputs, coinbase), *chosen)
+        return transition.zero_nonce_header(self.state, transactions, time_s, params), transactions

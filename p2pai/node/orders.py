@@ -1,0 +1,116 @@
+"""What the local user may order: submit a task, send money.
+
+An order is known by the hash of its parameters, so that the same order twice is one order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from p2pai.chain.params import MONEY_MAX
+from p2pai.chain.task import FRAGMENT_COUNT_MAX, Dataset, Dense, Group, Reward, Sgd, TaskDefinition
+from p2pai.chain.transaction import Pay, Transfer
+from p2pai.primitives import address, cbor
+from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives.hashing import tagged_hash
+from p2pai.primitives.ids import Amount, BlobId, Hash32
+from p2pai.roles.client import Client, Submission
+
+if TYPE_CHECKING:
+    from p2pai.node.core import NodeCore
+
+Params = dict[str, Any]
+
+PARAMS_SIZE_MAX: Final = 1 << 20
+
+
+def submission_id(params: bytes) -> Hash32:
+    """Return what an order is known by."""
+    return tagged_hash("p2pai/submission", params)
+
+
+def carry_out(core: NodeCore, method: str, params: bytes) -> None:
+    """Begin an order; failures are kept with the submission."""
+    order = submission_id(params)
+    try:
+        decoded = cbor.decode(params, size_max=PARAMS_SIZE_MAX)
+        if not isinstance(decoded, dict):
+            raise InvalidInput("the parameters are not a table")
+        if method == "task.submit":
+            _submit_task(core, order, decoded)
+        elif method == "wallet.send":
+            _send(core, order, decoded)
+    except InvalidInput as error:
+        core.submissions[order] = Submission("failed", error=str(error))
+    except (KeyError, TypeError, ValueError) as error:
+        core.submissions[order] = Submission("failed", error=f"the order lacks or misuses {error}")
+
+
+def submission(core: NodeCore, params: Params) -> Params:
+    """Return how an order goes."""
+    try:
+        order = Hash32(bytes.fromhex(str(params["id"])))
+    except (KeyError, ValueError) as error:
+        raise InvalidInput("name the order by its id") from error
+    entry = core.submissions.get(order)
+    client = core.roles.get(Client.name)
+    if entry is None and isinstance(client, Client):
+        entry = client.submissions.get(order)
+    if entry is None:
+        raise InvalidInput("there is no such order")
+    task = entry.task.hex() if entry.task else None
+    return {"state": entry.state, "task": task, "txid": task, "error": entry.error or None}
+
+
+def _submit_task(core: NodeCore, order: Hash32, params: dict[str, Any]) -> None:
+    client = core.roles.get(Client.name)
+    if not isinstance(client, Client):
+        raise InvalidInput("this node is no client; start it with --role client to submit tasks")
+    fee = _atoms(params["fee"])
+    client.submit(order, _definition(core, params["definition"]), str(params["data"]), fee)
+
+
+def _send(core: NodeCore, order: Hash32, params: dict[str, Any]) -> None:
+    receiver = address.decode(core.spec.prefix, str(params["address"]))
+    tx = core.post(Transfer(), (Pay(_atoms(params["atoms"]), receiver),))
+    if tx is None:
+        raise InvalidInput("the wallet cannot pay that amount and the fee")
+    core.submissions[order] = Submission("posted")
+
+
+def _atoms(value: Any) -> Amount:  # noqa: ANN401
+    if type(value) is not int or not 0 < value <= MONEY_MAX:
+        raise InvalidInput("an amount is a positive whole number of atoms")
+    return Amount(value)
+
+
+def _definition(core: NodeCore, d: dict[str, Any]) -> TaskDefinition:
+    """Build a definition whose data is not known yet: fragments are counted, not named."""
+    data = d["dataset"]
+    count = int(data["fragment_count"])
+    if not 1 <= count <= FRAGMENT_COUNT_MAX:
+        raise InvalidInput(f"a dataset has at most {FRAGMENT_COUNT_MAX} fragments")
+    return TaskDefinition(
+        name=str(d["name"]),
+        layers=tuple(Dense(int(x["units"]), str(x["activation"])) for x in d["layers"]),
+        loss=str(d["loss"]),
+        optimiser=Sgd(int(d["optimiser"]["learning_rate_ppm"])),
+        tau_bits=int(d["tau_bits"]),
+        epochs=int(d["epochs"]),
+        metrics=tuple(str(m) for m in d["metrics"]),
+        dataset=Dataset(
+            format=str(data["format"]),
+            samples=0,
+            features=0,
+            classes=0,
+            batch_size=int(data["batch_size"]),
+            training_percent=int(data["training_percent"]),
+            validation_percent=int(data["validation_percent"]),
+            fragments=(BlobId(Hash32(bytes(32))),) * count,
+        ),
+        group=Group(**{k: int(v) for k, v in d["group"].items()}),
+        reward=Reward(**{k: int(v) for k, v in d["reward"].items()}),
+        preferences=tuple(int(p) for p in d.get("preferences", (1, 1))),
+        client=core.identity.peer,
+        expected_blocks=int(d["expected_blocks"]),
+    )

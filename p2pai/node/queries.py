@@ -1,0 +1,100 @@
+"""What the local user may ask and order; everything is answered from the core's state alone.
+
+Values are JSON's: hashes are hex strings, amounts are atoms. The methods are listed in docs/USER.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from p2pai.node import orders, reports, wallet
+from p2pai.primitives import address
+from p2pai.primitives.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from p2pai.node.core import NodeCore
+
+Params = dict[str, Any]
+
+
+def answer(core: NodeCore, method: str, params: Params) -> Any:  # noqa: ANN401
+    """Answer one question.
+
+    Raises:
+      InvalidInput: unknown method, or parameters that make no sense.
+      Unavailable: what was asked for is not known.
+    """
+    question = _QUESTIONS.get(method)
+    if question is None:
+        raise InvalidInput(f"there is no method {method!r}")
+    return question(core, params)
+
+
+def submit(core: NodeCore, method: str, params: bytes) -> None:
+    """Carry out one order; how it goes is asked for with `submission`."""
+    orders.carry_out(core, method, params)
+
+
+def status(core: NodeCore, params: Params) -> Params:
+    """Return the node's state in short."""
+    from p2pai import __version__  # noqa: PLC0415
+
+    del params
+    return {
+        "version": __version__,
+        "chain": core.spec.name,
+        "chain_id": core.spec.id.hex(),
+        "peer_id": core.identity.peer,
+        "address": address.encode(core.spec.prefix, core.identity.key_hash),
+        "roles": list(core.roles),
+        "height": core.state.height,
+        "tip": core.state.tip.hex(),
+        "state_digest": core.state.digest().hex(),
+        "remotes": len(core.remotes),
+        "mempool": len(core.ledger.mempool),
+    }
+
+
+def balance(core: NodeCore, params: Params) -> Params:
+    """Return our money: confirmed, and locked."""
+    del params
+    owned = wallet.balance(core.state, core.identity.key_hash)
+    return {
+        "address": address.encode(core.spec.prefix, core.identity.key_hash),
+        "spendable": owned.spendable,
+        "staked": owned.staked,
+        "immature": 0,
+        "total": owned.spendable + owned.staked,
+    }
+
+
+def supply(core: NodeCore, params: Params) -> Params:
+    """Return whether every atom issued is accounted for (invariant I1)."""
+    del params
+    state = core.state
+    unspent = state.unspent_total()
+    return {
+        "issued": state.issued,
+        "burned": state.burned,
+        "unspent": unspent,
+        "holds": state.issued - state.burned == unspent,
+    }
+
+
+_QUESTIONS: Final[dict[str, Callable[[NodeCore, Params], Any]]] = {
+    "node.status": status,
+    "wallet.balance": balance,
+    "supply": supply,
+    "submission": orders.submission,
+    "block.list": reports.block_list,
+    "block.show": reports.block_show,
+    "task.list": reports.task_list,
+    "task.show": reports.task_show,
+    "task.progress": reports.task_progress,
+    "ticket.list": reports.ticket_list,
+    "replay.job": reports.replay_job,
+    "replay.verdict": reports.replay_verdict,
+}
+
+

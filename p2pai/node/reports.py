@@ -1,0 +1,391 @@
+"""Reports on blocks, tasks and tickets for people and tools.
+
+Approvals of a block are read from the verdicts revealed in the blocks after it, so they are known as long as
+the chain is.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from p2pai.chain import it_res, schedule
+from p2pai.chain.block import Block
+from p2pai.chain.fork_choice import Branch
+from p2pai.chain.rewards import task_payouts
+from p2pai.chain.state import Stage, State, Task
+from p2pai.chain.transaction import ChargeForTask, Coinbase, VerifyReveal
+from p2pai.primitives import address, record
+from p2pai.primitives.errors import InvalidInput, Unavailable
+from p2pai.primitives.ids import BlobId, Hash32, KeyHash, Outpoint, TaskId
+from p2pai.roles import replaying
+from p2pai.roles.client import Client
+
+if TYPE_CHECKING:
+    from p2pai.node.core import NodeCore
+
+Report = dict[str, Any]
+
+COUNT_DEFAULT = 20
+COUNT_MAX = 10_000
+
+
+def block_list(core: NodeCore, params: Report) -> list[Report]:
+    """Return the newest blocks of the best chain, newest first."""
+    count = params.get("count", COUNT_DEFAULT)
+    if type(count) is not int or not 1 <= count <= COUNT_MAX:
+        raise InvalidInput(f"count is 1 to {COUNT_MAX}")
+    top = core.state.height
+    return [_block(core, _at(core, h)) for h in range(top, max(0, top - count), -1)]
+
+
+def block_show(core: NodeCore, params: Report) -> Report:
+    """Return one block in full."""
+    branch = find_block(core, params)
+    block = branch.block
+    header = block.header
+    report = _block(core, branch) if branch.state.height else {"height": 0, "hash": block.hash.hex()}
+    report["header"] = {
+        "version": header.version,
+        "prev": header.prev.hex(),
+        "merkle_root": header.merkle_root.hex(),
+        "time": header.time,
+        "bits": f"{header.bits:08x}",
+        "nonce": header.nonce.hex(),
+        "hash_msg": header.hash_msg.hex(),
+        "hash_msg_hist": header.hash_msg_hist.hex(),
+        "work_hash": header.work_hash[::-1].hex(),
+    }
+    report["work_proof"] = _work_proof(block)
+    report["transactions"] = [_transaction(core, tx) for tx in block.transactions]
+    report["approvals_by"] = [_owner(core, branch.state, t) for t in _approvers(core, branch)]
+    return report
+
+
+def find_block(core: NodeCore, params: Report) -> Branch:
+    """Return the block that the user means: a height, or the first digits of a hash.
+
+    Raises:
+      InvalidInput: neither, or more than one block.
+      Unavailable: no such block.
+    """
+    wanted = str(params.get("block", ""))
+    if wanted.isdecimal() and len(wanted) < 16:
+        branch = core.ledger.tree.at_height(int(wanted))
+        if branch is None:
+            raise Unavailable(f"there is no block {wanted}; the tip is at height {core.state.height}")
+        return branch
+    digits = wanted.lower()
+    if len(digits) < 4 or any(c not in "0123456789abcdef" for c in digits):
+        raise InvalidInput("name a block by its height or at least 4 hexadecimal digits of its hash")
+    chain = (core.ledger.tree.at_height(h) for h in range(core.state.height + 1))
+    found = [b for b in chain if b is not None and b.state.tip.hex().startswith(digits)]
+    if len(found) > 1:
+        raise InvalidInput(f"more than one block begins with {digits}")
+    if not found:
+        raise Unavailable(f"no block of the chain begins with {digits}")
+    return found[0]
+
+
+def task_list(core: NodeCore, params: Report) -> list[Report]:
+    """Return every task, oldest first."""
+    del params
+    tasks = sorted(core.state.tasks.items(), key=lambda item: (item[1].history[0][1], item[0]))
+    return [_task(core, task_id, task) for task_id, task in tasks]
+
+
+def task_show(core: NodeCore, params: Report) -> Report:
+    """Return one task in full."""
+    task_id, task = find_task(core, params)
+    definition = task.definition
+    report = _task(core, task_id, task)
+    report["definition"] = {
+        "layers": [{"units": x.units, "activation": x.activation} for x in definition.layers],
+        "loss": definition.loss,
+        "learning_rate_ppm": definition.optimiser.learning_rate_ppm,
+        "tau_bits": definition.tau_bits,
+        "epochs": definition.epochs,
+        "weights": definition.weight_count,
+        "samples": definition.dataset.samples,
+        "batch_size": definition.dataset.batch_size,
+        "fragments": [f.hex() for f in definition.dataset.fragments],
+    }
+    report["workers"] = [
+        {"role": role, "ticket": str(ticket), "address": _owner(core, core.state, ticket)}
+        for role, tickets in task.workers()
+        for ticket in tickets
+    ]
+    report["history"] = [{"state": name, "height": height} for name, height in task.history]
+    report["result"] = _result(core, task_id, task)
+    return report
+
+
+def task_progress(core: NodeCore, params: Report) -> Report:
+    """Return how far a task has come: per miner, its blocks, its payouts."""
+    task_id, task = find_task(core, params)
+    followed = core.following.get(task_id)
+    client = core.roles.get(Client.name)
+    delivered = client.delivered.get(task_id) if isinstance(client, Client) else None
+    result = _result(core, task_id, task)
+    return {
+        "state": task.stage.value,
+        "height": core.state.height,
+        "miners": [_miner(core, task_id, task, ticket) for ticket in task.miners],
+        "slots": followed.history.next_slot if followed else task.slots,
+        "blocks": [b for b in block_list(core, {"count": COUNT_MAX}) if b["task"] == task_id.hex()],
+        "payouts": result["payouts"] if result and task.stage is Stage.PAID else [],
+        "model_path": f"models/{delivered}" if delivered else None,
+    }
+
+
+def find_task(core: NodeCore, params: Report) -> tuple[TaskId, Task]:
+    """Return the task that the user means by the first digits of its id.
+
+    Raises:
+      InvalidInput: more than one task.
+      Unavailable: no such task.
+    """
+    digits = str(params.get("task", "")).lower()
+    found = sorted((i, t) for i, t in core.state.tasks.items() if i.hex().startswith(digits))
+    if len(found) > 1:
+        raise InvalidInput(f"more than one task begins with {digits!r}")
+    if not found:
+        raise Unavailable(f"no task on the chain begins with {digits!r}")
+    return found[0]
+
+
+def ticket_list(core: NodeCore, params: Report) -> list[Report]:
+    """Return every ticket of the chain."""
+    del params
+    state = core.state
+    return [
+        {
+            "ticket": str(outpoint),
+            "role": ticket.role,
+            "owner": address.encode(core.spec.prefix, ticket.key_hash),
+            "stake": state.utxos[outpoint].value,
+            "state": _ticket_state(core, ticket.height, ticket.task),
+            "height": ticket.height,
+            "task": ticket.task.hex() if ticket.task else None,
+        }
+        for outpoint, ticket in sorted(state.tickets.items(), key=lambda item: item[0])
+    ]
+
+
+def replay_job(core: NodeCore, params: Report) -> Report:
+    """Return what it takes to replay a block's lucky iteration.
+
+    With `applied` (hex of the capsule's list of peers' messages) the answer holds the trainer's job; without,
+    it says which blobs the capsule is made of.
+    """
+    branch = find_block(core, params)
+    if branch.state.height == 0:
+        raise InvalidInput("the genesis block was not mined, there is nothing to replay")
+    lucky = replaying.lucky_iteration(branch.block)
+    parent = core.ledger.tree.get(branch.block.header.prev)
+    assert parent is not None
+    names = ("weights", "residual", "optimiser", "batch", "applied")
+    report: Report = {
+        "block": branch.state.tip.hex(),
+        "height": branch.state.height,
+        "task": lucky.task.hex(),
+        "iteration": lucky.message.iteration,
+        "parts": {name: part.hex() for name, part in zip(names, lucky.parts(), strict=True)},
+        "recorded_nonce": lucky.message.nonce.hex(),
+    }
+    if "applied" in params:
+        applied = bytes.fromhex(str(params["applied"]))
+        job = replaying.replay_job(lucky, applied, parent.state)
+        report["job"] = record.encode_tagged(job).hex()
+    return report
+
+
+def replay_verdict(core: NodeCore, params: Report) -> Report:
+    """Compare the weights that a replay ended with (`after`, hex) with the block's nonce."""
+    lucky = replaying.lucky_iteration(find_block(core, params).block)
+    after = BlobId(Hash32(bytes.fromhex(str(params["after"]))))
+    nonce = it_res.nonce(it_res.precursor(after, lucky.message.message_map))
+    if nonce == lucky.message.nonce:
+        return {"identical": True, "reason": ""}
+    return {"identical": False, "reason": "the nonce is not the one that the replayed weights give"}
+
+
+def _at(core: NodeCore, height: int) -> Branch:
+    branch = core.ledger.tree.at_height(height)
+    assert branch is not None
+    return branch
+
+
+def _block(core: NodeCore, branch: Branch) -> Report:
+    block, height = branch.block, branch.state.height
+    coinbase, proof = block.transactions[0].data, block.work_proof
+    assert isinstance(coinbase, Coinbase)
+    assert proof is not None
+    verification = branch.state.verifications[block.hash]
+    settled_at = height + core.params.verification_window_blocks
+    return {
+        "height": height,
+        "hash": block.hash.hex(),
+        "time": block.header.time,
+        "task": coinbase.task.hex(),
+        "task_name": branch.state.tasks[coinbase.task].definition.name,
+        "miner": _address(core, verification.miner),
+        "iteration": it_res.decode(proof.lucky.message).iteration,
+        "transactions": len(block.transactions),
+        "approvals": len(_approvers(core, branch)),
+        "verifiers": len(verification.verifiers),
+        "settled": core.state.height >= settled_at,
+        "subsidy_paid": _subsidy_paid(core, branch),
+    }
+
+
+def _approvers(core: NodeCore, branch: Branch) -> list[Outpoint]:
+    height = branch.state.height
+    found = []
+    for above in range(height + 1, height + core.params.verification_window_blocks + 1):
+        later = core.ledger.tree.at_height(above)
+        for tx in later.block.transactions if later else ():
+            if isinstance(tx.data, VerifyReveal) and tx.data.block == branch.state.tip and tx.data.approved:
+                found.append(tx.data.ticket)
+    return found
+
+
+def _subsidy_paid(core: NodeCore, branch: Branch) -> int:
+    settling = core.ledger.tree.at_height(branch.state.height + core.params.verification_window_blocks)
+    if settling is None or not core.is_best(branch.state.tip):
+        return 0
+    before = core.ledger.tree.get(settling.block.header.prev)
+    assert before is not None
+    return settling.state.issued - before.state.issued
+
+
+def _work_proof(block: Block) -> Report | None:
+    proof = block.work_proof
+    if proof is None:
+        return None
+    lucky = it_res.decode(proof.lucky.message)
+    statements = [slot.statement for slot in proof.slots]
+    return {
+        "ticket": str(proof.ticket),
+        "committed_iteration": it_res.decode(proof.committed.message).iteration,
+        "lucky_iteration": lucky.iteration,
+        "epoch": lucky.epoch,
+        "slots": [s.slot for s in statements],
+        "signers": [f"{slot.certificate.signers:b}" for slot in proof.slots],
+        "batch": lucky.batch.hex(),
+        "weights": lucky.weights.hex(),
+        "residual": lucky.residual.hex(),
+        "peer_messages": lucky.peer_count,
+        "message_map_bytes": len(lucky.message_map),
+        "nonce_precursor_hash": lucky.nonce.hex(),
+    }
+
+
+def _transaction(core: NodeCore, tx: Any) -> Report:  # noqa: ANN401
+    return {
+        "txid": tx.txid.hex(),
+        "type": tx.kind,
+        "inputs": [str(outpoint) for outpoint in tx.inputs],
+        "outputs": [{"value": o.value, "to": _address(core, o.key_hash)} for o in tx.outputs],
+        "size": len(tx.encode()),
+    }
+
+
+def _task(core: NodeCore, task_id: TaskId, task: Task) -> Report:
+    followed = core.following.get(task_id)
+    latest = followed.history.latest.values() if followed else ()
+    result = _result(core, task_id, task)
+    return {
+        "task": task_id.hex(),
+        "name": task.definition.name,
+        "state": task.stage.value,
+        "predefined": task.is_predefined,
+        "fee": task.fee,
+        "height": task.history[0][1],
+        "miners": len(task.miners),
+        "supervisors": len(task.supervisors),
+        "evaluators": len(task.evaluators),
+        "iterations": max((m.iteration + 1 for m in latest), default=0),
+        "accuracy": result["accuracy"] if result else None,
+    }
+
+
+def _result(core: NodeCore, task_id: TaskId, task: Task) -> Report | None:
+    conclusion = task.conclusion
+    if conclusion is None:
+        return None
+    working = _state_before_release(core, task_id, task)
+    owners = [_owner(core, working, ticket) for ticket in task.miners]
+    roles = _payout_roles(task)
+    pays = task_payouts(working, task, conclusion)
+    return {
+        "model": conclusion.model.hex(),
+        "samples": conclusion.samples,
+        "accuracy": max(conclusion.correct) / conclusion.samples,
+        "scores": [
+            {"address": owner, "correct": correct}
+            for owner, correct in zip(owners, conclusion.correct, strict=True)
+        ],
+        "payouts": [
+            {"address": _address(core, pay.key_hash), "role": role, "atoms": pay.value}
+            for pay, role in zip(pays, roles, strict=True)
+        ],
+    }
+
+
+def _payout_roles(task: Task) -> list[str]:
+    assert task.conclusion is not None
+    agreeing = [f for f in task.findings if f.conclusion == task.conclusion]
+    paid = [c for c in task.conclusion.correct if c] if any(task.conclusion.correct) else task.miners
+    return ["miner"] * len(paid) + ["supervisor"] * len(task.supervisors) + ["evaluator"] * len(agreeing)
+
+
+def _state_before_release(core: NodeCore, task_id: TaskId, task: Task) -> State:
+    """Return the ledger just before the task's tickets were released, which still knows their owners."""
+    if task.stage is not Stage.PAID:
+        return core.state
+    paid = _at(core, task.since)
+    before = core.ledger.tree.get(paid.block.header.prev)
+    assert before is not None
+    assert any(
+        isinstance(tx.data, ChargeForTask) and tx.data.task == task_id for tx in paid.block.transactions
+    )
+    return before.state
+
+
+def _miner(core: NodeCore, task_id: TaskId, task: Task, ticket: Outpoint) -> Report:
+    followed = core.following.get(task_id)
+    latest = followed.history.latest.get(ticket) if followed else None
+    plan = schedule.make_schedule(task.definition, task.definition_block)
+    rank = task.miners.index(ticket)
+    state = _state_before_release(core, task_id, task)
+    return {
+        "address": _owner(core, state, ticket),
+        "iteration": latest.iteration + 1 if latest else 0,
+        "iterations": plan.iterations(rank, len(task.miners)),
+        "epoch": latest.epoch if latest else 0,
+        "epochs": plan.epochs,
+        "loss": _float(latest.metrics[0]) if latest else None,
+        "accuracy": _float(latest.metrics[1]) if latest else None,
+    }
+
+
+def _float(bits: int) -> float:
+    value: float = struct.unpack("<f", bits.to_bytes(4, "little"))[0]
+    return value
+
+
+def _ticket_state(core: NodeCore, height: int, task: TaskId | None) -> str:
+    if task is not None:
+        return "working"
+    mature = height + core.params.ticket_maturity_blocks <= core.state.height + 1
+    return "live" if mature else "immature"
+
+
+def _owner(core: NodeCore, state: State, ticket: Outpoint) -> str:
+    known = state.tickets.get(ticket)
+    return _address(core, known.key_hash) if known else str(ticket)
+
+
+def _address(core: NodeCore, key_hash: KeyHash) -> str:
+    return address.encode(core.spec.prefix, key_hash)

@@ -1,0 +1,121 @@
+"""How the core asks for effects and gets its answers: each request remembers what to do next.
+
+Everything here is bookkeeping between `then` functions and effects; no rule of the protocol lives here.
+"""
+
+from collections.abc import Callable
+
+from p2pai import effects, events
+from p2pai.effects import Effect
+from p2pai.jobs import Job, Result
+from p2pai.node import journal
+from p2pai.primitives import blob
+from p2pai.primitives.hashing import tagged_hash
+from p2pai.primitives.ids import BlobId, Hash32, Millis, PeerId
+
+Then = Callable[[], None]
+
+
+class Services:
+    """Effects of the current event, and the answers that are awaited."""
+
+    def __init__(self) -> None:
+        self.now_ms = 0
+        self.remotes: dict[PeerId, None] = {}
+        self._effects: list[Effect] = []
+        self._sequence = 0
+        self._persisted: dict[int, Then] = {}
+        self._timers: dict[str, Then] = {}
+        self._trained: dict[Hash32, Callable[[Result], None]] = {}
+        self._fetched: dict[BlobId, list[Callable[[events.Fetched], None]]] = {}
+        self._answered: dict[int, Callable[[bytes | None], None]] = {}
+
+    def emit(self, effect: Effect) -> None:
+        """Add an effect to the answer to the current event."""
+        self._effects.append(effect)
+
+    def take_effects(self) -> list[Effect]:
+        """Return the current event's effects and forget them."""
+        taken, self._effects = self._effects, []
+        return taken
+
+    def persist(self, record: object, then: Then) -> None:
+        """Write a journal record; `then` runs when it is durable."""
+        token = self._next()
+        self._persisted[token] = then
+        self.emit(effects.Persist(token, journal.write(record)))
+
+    def set_timer(self, name: str, delay_ms: Millis, then: Then) -> None:
+        """Run `then` after a delay; setting a name again replaces it."""
+        self._timers[name] = then
+        self.emit(effects.SetTimer(name, delay_ms))
+
+    def train(self, job: Job, then: Callable[[Result], None]) -> None:
+        """Give the trainer a job."""
+        request = tagged_hash("p2pai/request", self._next().to_bytes(8, "big"))
+        self._trained[request] = then
+        self.emit(effects.Train(request, job))
+
+    def fetch(
+        self, wanted: BlobId, providers: tuple[PeerId, ...], then: Callable[[events.Fetched], None]
+    ) -> None:
+        """Get a blob; several who want the same one share the fetch."""
+        waiting = self._fetched.setdefault(wanted, [])
+        waiting.append(then)
+        if len(waiting) == 1:
+            self.emit(effects.Fetch(wanted, providers))
+
+    def ask(self, remote: PeerId, body: bytes, then: Callable[[bytes | None], None]) -> None:
+        """Ask one remote; `then` gets None when it does not answer."""
+        request = self._next()
+        self._answered[request] = then
+        self.emit(effects.Ask(request, remote, body))
+
+    def put_blob(self, chunks: tuple[bytes, ...]) -> BlobId:
+        """Store a blob that remotes may fetch; return its id."""
+        self.emit(effects.PutBlob(chunks, shared=True))
+        return blob.blob_id(chunks)
+
+    def share(self, wanted: BlobId) -> None:
+        """Let remotes fetch a stored blob."""
+        self.emit(effects.Share(wanted))
+
+    def deliver(self, wanted: BlobId, name: str) -> None:
+        """Hand a blob to the user as a file."""
+        self.emit(effects.Deliver(wanted, name))
+
+    def answer(self, event: events.Event) -> bool:
+        """Call what awaits this event; return whether the event was such an answer."""
+        match event:
+            case events.Persisted(token):
+                self._persisted.pop(token)()
+            case events.TimerFired(name):
+                self._timers.pop(name, _nothing)()
+            case events.Trained(request, result):
+                self._trained.pop(request)(result)
+            case events.Fetched(wanted):
+                for then in self._fetched.pop(wanted, []):
+                    then(event)
+            case events.Answered(request, _, body):
+                self._answered.pop(request)(body)
+            case events.Connected(remote):
+                self.remotes[remote] = None
+                return False
+            case events.Disconnected(remote):
+                self.remotes.pop(remote, None)
+            case _:
+                return False
+        return True
+
+    def next_remote(self, turn: int) -> PeerId | None:
+        """Return one of the connected remotes, another one each turn."""
+        names = sorted(self.remotes)
+        return names[turn % len(names)] if names else None
+
+    def _next(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+
+def _nothing() -> None:
+    """A timer of a life before a restart."""
