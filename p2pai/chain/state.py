@@ -56,6 +56,10 @@ class Ticket:
     task: TaskId | None = None
     """The task it works on, or has applied for."""
 
+    def is_mature(self, at_height: int, maturity_blocks: int) -> bool:
+        """Return whether it may be drawn at a height; bootstrap tickets may from the start."""
+        return self.height == 0 or self.height + maturity_blocks <= at_height
+
 
 @dataclass(frozen=True, slots=True)
 class Join:
@@ -190,7 +194,7 @@ class State:
         return sorted(
             outpoint
             for outpoint, t in self.tickets.items()
-            if t.role == role and t.task is None and t.height + maturity_blocks <= at_height
+            if t.role == role and t.task is None and t.is_mature(at_height, maturity_blocks)
         )
 
     def unspent_total(self) -> int:

@@ -95,7 +95,7 @@ def apply_join_task(state: State, data: JoinTask, context: Context) -> State:
     ticket = require_ticket(state, data.ticket, context)
     if ticket.role not in WORKER_ROLES or ticket.task is not None:
         raise InvalidTicket("the ticket is not free for this task")
-    if ticket.height + context.params.ticket_maturity_blocks > task.since:
+    if not ticket.is_mature(task.since, context.params.ticket_maturity_blocks):
         raise InvalidTicket("the ticket was not live when the task was submitted")
     alpha = selection.alpha(task.definition_block, data.task, ticket.role, data.ticket)
     beta = ecvrf.verify(ticket.vrf_key, alpha, data.proof)

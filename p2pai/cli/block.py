@@ -51,6 +51,7 @@ def render_list(blocks: list[dict[str, Any]]) -> RenderableType:
 
 def approvals(block: dict[str, Any]) -> str:
     """Show approvals out of the verifiers asked."""
+    # The genesis block was not mined, so nobody judges it.
     return f"{block['approvals']}/{block['verifiers']}" if block.get("miner") else "-"
 
 
@@ -70,9 +71,10 @@ def render_block(block: dict[str, Any]) -> RenderableType:
     """Show an answer of `block.show`."""
     own = {"transactions", "approvals_by", "approvals", "verifiers", "subsidy_paid"}
     rest = {key: value for key, value in block.items() if key not in own}
-    rest["time"] = screen.moment(block["time"])
+    if "time" in block:
+        rest["time"] = screen.moment(block["time"])
     plain = [(_title(k), screen.line(v)) for k, v in rest.items() if not isinstance(v, dict)]
-    plain += [("Approvals", approvals(block)), ("Subsidy paid", screen.coins(block["subsidy_paid"]))]
+    plain += [("Approvals", approvals(block)), ("Subsidy paid", screen.coins(block.get("subsidy_paid")))]
     nested = [_part(key, value) for key, value in rest.items() if isinstance(value, dict)]
     return screen.stack(
         screen.facts(plain),

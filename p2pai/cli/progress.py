@@ -4,9 +4,11 @@
 anew; in a pipe or a log file only what changed is told, one line each.
 """
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console, RenderableType
@@ -22,6 +24,9 @@ LINE_S: Final = 5.0
 """Between two plain lines on how the miners get on."""
 
 BLOCKS_SHOWN: Final = 8
+MODEL_S_MAX: Final = 30.0
+"""From the payment until the model is delivered to who ordered it."""
+
 SILENCE_S_MAX: Final = 60.0
 """A node that was there and doesn't answer for this long is gone."""
 
@@ -31,21 +36,28 @@ ENDS: Final = ("PAID", "REVOKED", "EXPIRED", "FAILED", "MALFORMED")
 Answer = dict[str, Any]
 
 
-def watch(node: Source, task: str, *, quiet: bool = False) -> Answer:
+def watch(node: Source, task: str, data_dir: Path, *, is_ours: bool = False, quiet: bool = False) -> Answer:
     """Show a task's progress until it has ended; returns the last answer of `task.progress`.
 
     Args:
       node: where to ask.
       task: the task's id in hex, or its beginning.
+      data_dir: the node's data directory, where a model is delivered.
+      is_ours: this node ordered the task, so that its model is waited for.
       quiet: show nothing, just wait.
     """
-    answers = _answers(node, task)
+    answers = _answers(node, task, data_dir, is_ours=is_ours)
     if quiet:
         return _last(answers, lambda _: None)
     if not sys.stdout.isatty():
         return _last(answers, Lines(time.monotonic()).tell)
     with Live(console=Console(highlight=False), refresh_per_second=4) as live:
         return _last(answers, lambda answer: live.update(render(answer)))
+
+
+def is_paid(answer: Answer) -> bool:
+    """Tell whether the task was done and its fee paid out."""
+    return str(answer["state"]).upper() == "PAID"
 
 
 def has_ended(answer: Answer) -> bool:
@@ -125,21 +137,30 @@ class Lines:
             yield f"model delivered: {answer['model_path']}"
 
 
-def _answers(node: Source, task: str) -> Iterator[Answer]:
-    heard_s = time.monotonic()
+def _answers(node: Source, task: str, data_dir: Path, *, is_ours: bool) -> Iterator[Answer]:
+    heard_s, ended_s = time.monotonic(), math.inf
     while True:
         try:
-            answer: Answer = node.call("task.progress", {"task": task})
+            answer: Answer = {"task": task, **node.call("task.progress", {"task": task})}
             heard_s = time.monotonic()
         except Unavailable:
             # A busy node may miss one question; only lasting silence means that it is gone.
             if time.monotonic() - heard_s > SILENCE_S_MAX:
                 raise
         else:
+            if answer["model_path"]:
+                answer["model_path"] = str(data_dir / answer["model_path"])
             yield answer
-            if has_ended(answer):
+            ended_s = min(ended_s, heard_s) if has_ended(answer) else math.inf
+            if _is_complete(answer, is_ours=is_ours) or heard_s - ended_s > MODEL_S_MAX:
                 return
         time.sleep(POLL_S)
+
+
+def _is_complete(answer: Answer, *, is_ours: bool) -> bool:
+    # The fee is paid some moments before the model is written.
+    waits = is_ours and is_paid(answer) and not answer["model_path"]
+    return has_ended(answer) and not waits
 
 
 def _last(answers: Iterator[Answer], each: Callable[[Answer], None]) -> Answer:
@@ -153,7 +174,7 @@ def _miners(miners: list[Answer]) -> RenderableType:
     rows = [
         (
             screen.short(m["address"]),
-            m["iteration"],
+            f"{m['iteration']}/{m['iterations']}",
             f"{m['epoch']}/{m['epochs']}",
             screen.fraction(m["loss"]),
             screen.fraction(m["accuracy"]),
@@ -165,5 +186,5 @@ def _miners(miners: list[Answer]) -> RenderableType:
 
 def _miner_line(m: Answer) -> str:
     scores = f"loss {screen.fraction(m['loss'])}, accuracy {screen.fraction(m['accuracy'])}"
-    place = f"iteration {m['iteration']}, epoch {m['epoch']}/{m['epochs']}"
+    place = f"iteration {m['iteration']}/{m['iterations']}, epoch {m['epoch']}/{m['epochs']}"
     return f"miner {screen.short(m['address'])}: {place}, {scores}"

@@ -20,6 +20,8 @@ from p2pai.cli import options, screen
 from p2pai.cli.access import Source, reader
 from p2pai.primitives import record
 from p2pai.primitives.errors import Unavailable
+from p2pai.primitives.ids import BlobId, Hash32
+from p2pai.shell.blobs import BlobStore
 from p2pai.shell.config import BLOBS_NAME
 from p2pai.shell.trainer import Trainer
 
@@ -54,15 +56,14 @@ def run(source: Source, directory: Path, block: str) -> dict[str, Any]:
     Raises:
       Unavailable: the capsule isn't in this data directory, or the trainer could not run it.
     """
-    asked = source.call("replay.job", {"block": block})
+    parts = source.call("replay.job", {"block": block})["parts"]
+    applied = _read_blob(directory, parts["applied"], block)
+    asked = source.call("replay.job", {"block": block, "applied": applied.hex()})
     job: jobs.Replay = record.decode_tagged(jobs.Job, bytes.fromhex(asked["job"]), size_max=JOB_SIZE_MAX)
     start_s = time.monotonic()
     result = trio.run(partial(_recompute, directory, job))
     if isinstance(result, jobs.Failed):
-        raise Unavailable(
-            f"block {block} can't be replayed from {directory}: {result.reason}; "
-            "verifiers keep capsules, so name a verifier's --data-dir"
-        )
+        raise _no_capsule(directory, block, result.reason)
     assert isinstance(result, jobs.Replayed), result
     difference = result.difference or _nonce_difference(source, block, result)
     return {
@@ -71,6 +72,20 @@ def run(source: Source, directory: Path, block: str) -> dict[str, Any]:
         "difference": difference,
         "seconds": round(time.monotonic() - start_s, 2),
     }
+
+
+def _read_blob(directory: Path, blob: str, block: str) -> bytes:
+    try:
+        return b"".join(BlobStore(directory / BLOBS_NAME).get(BlobId(Hash32(bytes.fromhex(blob)))))
+    except Unavailable as error:
+        raise _no_capsule(directory, block, str(error)) from error
+
+
+def _no_capsule(directory: Path, block: str, reason: str) -> Unavailable:
+    return Unavailable(
+        f"block {block} can't be replayed from {directory}: {reason}; "
+        "verifiers keep capsules, so name a verifier's --data-dir"
+    )
 
 
 async def _recompute(directory: Path, job: jobs.Replay) -> jobs.Result:

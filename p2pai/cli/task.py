@@ -33,7 +33,7 @@ def submit(
     if not as_json:
         screen.show_line(f"Task {posted['task']} submitted for {screen.coins(submission.fee)}.")
     if watch:
-        _follow(node, posted["task"], as_json=as_json)
+        _follow(node, posted["task"], options.expand(data_dir), is_ours=True, as_json=as_json)
     elif as_json:
         screen.show_json(posted)
 
@@ -73,14 +73,15 @@ def watch_task(
     as_json: options.AsJson = False,
 ) -> None:
     """Follow a task until it has ended; exit status 0 only if it was paid. Needs the running node."""
-    _follow(running(options.expand(data_dir)), task, as_json=as_json)
+    directory = options.expand(data_dir)
+    _follow(running(directory), task, directory, is_ours=False, as_json=as_json)
 
 
-def _follow(node: Source, task: str, *, as_json: bool) -> None:
-    answer = progress.watch(node, task, quiet=as_json)
+def _follow(node: Source, task: str, directory: Path, *, is_ours: bool, as_json: bool) -> None:
+    answer = progress.watch(node, task, directory, is_ours=is_ours, quiet=as_json)
     if as_json:
         screen.show_json(answer)
-    if str(answer["state"]).upper() != "PAID":
+    if not progress.is_paid(answer):
         screen.complain(f"the task ended {answer['state']}; p2pai task show {task} tells its history")
         raise typer.Exit(1)
 

@@ -57,7 +57,8 @@ def send(
     if as_json:
         screen.show_json(answer)
     else:
-        screen.show_line(f"Sent {screen.coins(atoms)} to {to} in transaction {answer['txid']}.")
+        where = f" in transaction {answer['txid']}" if answer["txid"] else ""
+        screen.show_line(f"Sent {screen.coins(atoms)} to {to}{where}.")
 
 
 def wait_until_posted(node: Source, submission: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from p2pai.chain import it_res, schedule
 from p2pai.chain.block import Block
 from p2pai.chain.fork_choice import Branch
 from p2pai.chain.rewards import task_payouts
-from p2pai.chain.state import Stage, State, Task
+from p2pai.chain.state import Stage, State, Task, Ticket
 from p2pai.chain.transaction import ChargeForTask, Coinbase, VerifyReveal
 from p2pai.primitives import address, record
 from p2pai.primitives.errors import InvalidInput, Unavailable
@@ -164,7 +164,7 @@ def ticket_list(core: NodeCore, params: Report) -> list[Report]:
             "role": ticket.role,
             "owner": address.encode(core.spec.prefix, ticket.key_hash),
             "stake": state.utxos[outpoint].value,
-            "state": _ticket_state(core, ticket.height, ticket.task),
+            "state": _ticket_state(core, ticket),
             "height": ticket.height,
             "task": ticket.task.hex() if ticket.task else None,
         }
@@ -375,10 +375,10 @@ def _float(bits: int) -> float:
     return value
 
 
-def _ticket_state(core: NodeCore, height: int, task: TaskId | None) -> str:
-    if task is not None:
+def _ticket_state(core: NodeCore, ticket: Ticket) -> str:
+    if ticket.task is not None:
         return "working"
-    mature = height + core.params.ticket_maturity_blocks <= core.state.height + 1
+    mature = ticket.is_mature(core.state.height + 1, core.params.ticket_maturity_blocks)
     return "live" if mature else "immature"
 
 

@@ -9,6 +9,7 @@ check of shape, and what was encoded can be decoded.
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -104,6 +105,8 @@ def _encoder(hint: Any) -> Coder:  # noqa: ANN401
         return _record_encoder(hint)
     if hint is Outpoint:
         return _encode_outpoint
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return _enum_encoder(hint)
     if get_origin(hint) is tuple:
         return _tuple_encoder(get_args(hint))
     if _options(hint):
@@ -167,6 +170,26 @@ def _plain_encoder(hint: Any) -> Coder:  # noqa: ANN401
     return encode_plain
 
 
+def _enum_encoder(cls: type[Enum]) -> Coder:
+    def encode_enum(member: Any) -> cbor.Value:  # noqa: ANN401
+        assert isinstance(member, cls), f"not a {cls.__name__}"
+        value: cbor.Value = member.value
+        return value
+
+    return encode_enum
+
+
+def _enum_decoder(cls: type[Enum]) -> Coder:
+    members = {member.value: member for member in cls}
+
+    def decode_enum(value: Any) -> Any:  # noqa: ANN401
+        if type(value) is not str or value not in members:
+            raise InvalidMessage(f"not a {cls.__name__}")
+        return members[value]
+
+    return decode_enum
+
+
 def _encode_outpoint(outpoint: Any) -> cbor.Value:  # noqa: ANN401
     assert isinstance(outpoint, Outpoint), "not an outpoint"
     return outpoint.encode()
@@ -178,6 +201,8 @@ def _decoder(hint: Any) -> Coder:  # noqa: ANN401
         return _record_decoder(hint)
     if hint is Outpoint:
         return _decode_outpoint
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return _enum_decoder(hint)
     if get_origin(hint) is tuple:
         return _tuple_decoder(get_args(hint))
     if _options(hint):

@@ -187,7 +187,7 @@ def apply_for_tasks(role: Role) -> None:
             continue
         for outpoint, ticket in role.tickets():
             pooled = node.pool.tickets.get(outpoint)
-            mature = ticket.height + node.params.ticket_maturity_blocks <= task.since
+            mature = ticket.is_mature(task.since, node.params.ticket_maturity_blocks)
             if pooled is None or pooled.task is not None or not mature:
                 continue
             alpha = selection.alpha(task.definition_block, task_id, role.name, outpoint)

@@ -46,6 +46,8 @@ class Miner(Role):
     def __init__(self, node: Node) -> None:
         super().__init__(node)
         self.session: Session | None = None
+        self._finished: list[Session] = []
+        """Sessions that only announce their model still."""
         self._memories: dict[tuple[TaskId, Outpoint], Memory] = {}
 
     def restore(self, record: object) -> None:
@@ -62,8 +64,8 @@ class Miner(Role):
         apply_for_tasks(self)
         self._choose()
         self._collect()
-        if self.session is not None:
-            self.session.tip_changed()
+        training = [s for s in self._finished if self.node.state.tasks[s.task_id].stage is Stage.TRAINING]
+        self._finished = training
 
     def iteration_received(self, task: TaskId, message: Hash32) -> None:
         """Queue a peer's updates for the next iteration."""
@@ -74,8 +76,9 @@ class Miner(Role):
     def slot_recorded(self, task: TaskId, slot: int) -> None:
         """See whether a lucky block is complete now."""
         del slot
-        if self.session is not None and self.session.task_id == task:
-            self.session.publish_blocks()
+        for session in (self.session, *self._finished):
+            if session is not None and session.task_id == task:
+                session.publish_blocks()
 
     def _choose(self) -> None:
         best = min(self._candidates(), default=None)
@@ -96,8 +99,16 @@ class Miner(Role):
             if task is None or task.stage is not Stage.TRAINING or outpoint not in task.miners:
                 continue
             assert ticket.task is not None
-            found.append((task.is_predefined, ticket.task, outpoint))
+            if not self._memory(ticket.task, outpoint).finished:
+                found.append((task.is_predefined, ticket.task, outpoint))
         return found
+
+    def finished(self) -> None:
+        """The session has done all its iterations; go on with the next task."""
+        if self.session is not None:
+            self._finished.append(self.session)
+            self.session = None
+            self._choose()
 
     def sent(self, session: Session, iteration: int) -> None:
         """Note an IT_RES as signed; the session publishes it when the note is durable."""

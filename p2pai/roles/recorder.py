@@ -25,6 +25,7 @@ from p2pai.roles.history import ModelAnnouncement
 from p2pai.roles.slots import (
     SAID_SIZE_MAX,
     SLOTS_PER_TERM,
+    FinalModels,
     HistoryProposal,
     HistorySignature,
     Said,
@@ -352,7 +353,7 @@ class Recorder:
             return False
         if not all(self._is_final(plan, a) for a in said.models):
             return False
-        self.node.put_blob(blob.cut(record.encode(said.models)))
+        self.node.put_blob(blob.cut(record.encode(FinalModels(said.models))))
         return True
 
     def _hear_register_signature(self, sender: PublicKey, said: HistorySignature) -> Verdict:
@@ -370,7 +371,7 @@ class Recorder:
             return
         certificate = committee.combine(self._register_votes)
         if proposal.models:
-            self.node.put_blob(blob.cut(record.encode(proposal.models)))
+            self.node.put_blob(blob.cut(record.encode(FinalModels(proposal.models))))
         statement = proposal.statement
         self.node.post(
             MessageHistory(
@@ -390,7 +391,7 @@ class Recorder:
 
 def models_blob(models: tuple[ModelAnnouncement, ...]) -> BlobId:
     """Return the content id under which the final models are registered."""
-    return blob.blob_id_of(record.encode(models))
+    return blob.blob_id_of(record.encode(FinalModels(models)))
 
 
 def read_models(data: bytes) -> tuple[ModelAnnouncement, ...]:
@@ -399,10 +400,4 @@ def read_models(data: bytes) -> tuple[ModelAnnouncement, ...]:
     Raises:
       InvalidMessage: malformed.
     """
-    models: tuple[ModelAnnouncement, ...] = record.decode(
-        tuple[ModelAnnouncement, ...],
-        data,
-        size_max=SAID_SIZE_MAX,
-    )
-    return models
-
+    return record.decode(FinalModels, data, size_max=SAID_SIZE_MAX).models

@@ -19,7 +19,7 @@ from p2pai.chain.transaction import Coinbase
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidProof
 from p2pai.primitives.ids import BlobId, Hash32, TaskId
-from p2pai.roles.session import QUEUE_MAX
+from p2pai.roles.session import QUEUE_MAX, PeerMessages
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,7 @@ def judge(lucky: LuckyIteration, replayed: jobs.Replayed) -> Finding:
 
 
 def _peers(lucky: LuckyIteration, applied: bytes, state: State) -> list[IterationResult]:
-    listed: tuple[bytes, ...] = record.decode(
-        tuple[bytes, ...],
-        applied,
-        size_max=QUEUE_MAX * IT_RES_SIZE_MAX,
-    )
+    listed = record.decode(PeerMessages, applied, size_max=QUEUE_MAX * IT_RES_SIZE_MAX).messages
     ids = tuple(it_res.message_id(data) for data in listed)
     if len(ids) != lucky.message.peer_count or it_res.hash_ids(ids) != lucky.message.peer_ids:
         raise InvalidProof("the peers' messages are not those that the iteration names")

@@ -57,6 +57,15 @@ class Memory:
     state: jobs.ModelState | None = None
     applied: Clock = ()
     slot: int = 0
+    finished: bool = False
+    """All iterations are done and the model is announced."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerMessages:
+    """The blob that IT_RES names as applied and as queued: whole messages, ordered by id."""
+
+    messages: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ class Queue:
     @property
     def data(self) -> bytes:
         """The blob that IT_RES names."""
-        return record.encode(self.messages)
+        return record.encode(PeerMessages(self.messages))
 
     @property
     def blob(self) -> BlobId:
@@ -301,10 +310,6 @@ class Session:
             for block in self.mining.finished_blocks(self.history, self.node.state.tip):
                 self.node.submit_block(block)
 
-    def tip_changed(self) -> None:
-        """Follow the ledger; the task may have ended."""
-        self._republish()
-
     # --- keeping and finishing
 
     def _keep(self) -> None:
@@ -335,10 +340,15 @@ class Session:
         )
         signature = ecdsa.sign(self.node.identity.keys.spending, unsigned.digest)
         self.history.models[self.ticket] = replace(unsigned, signature=signature)
+        self.memory.finished = True
         self._say_model()
+        self.miner.finished()
 
     def _say_model(self) -> None:
-        """Announce the model, again and again until the task's training is registered as over."""
+        """Announce the model again and again, until the task's training is registered as over.
+
+        Meanwhile the miner trains something else: somebody must mine the block that registers it.
+        """
         self._republish()
         self.publish_blocks()
         task = self.node.state.tasks[self.task_id]

@@ -35,6 +35,13 @@ class SlotSignature:
 
 
 @dataclass(frozen=True, slots=True)
+class FinalModels:
+    """The blob of models that ends a task's training."""
+
+    models: tuple[ModelAnnouncement, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryProposal:
     """The leader wants to register slots on chain; with `models`, to end the training."""
 

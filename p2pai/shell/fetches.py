@@ -48,9 +48,12 @@ class Fetches:
         return True
 
     async def finish(self, network: Wire, blob: BlobId) -> Fetched:
-        """Fetch unless the blob is stored; it is shared from then on."""
+        """Fetch unless the blob is stored; what came from remotes is shared.
+
+        A blob that was stored already keeps its mark: a remote that makes us want a private blob, such as
+        hidden test data, must not make it public by that.
+        """
         try:
-            self._blobs.share(blob)
             fetched = self._stored(blob)
             if fetched is not None:
                 return fetched
@@ -69,6 +72,7 @@ class Fetches:
                 try:
                     leaves = await network.fetch(blob, tried, self._blobs.put_chunk)
                     self._blobs.put_manifest(blob, leaves)
+                    self._blobs.share(blob)
                 except (Unavailable, InvalidProof) as error:
                     _log.info("fetch failed", blob=blob.hex(), reason=str(error))
                 else:

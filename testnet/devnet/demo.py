@@ -149,7 +149,7 @@ def collect(devnet: Devnet, client: Node) -> criteria.Findings:
     wait_for(lambda: len(dict.fromkeys(_tips(devnet).values())) == 1, ONE_TIP_S_MAX)
     tips = _tips(devnet)
     last = client.call("task.progress", task=task)
-    model = last.get("model_path") or ""
+    model = client.directory / (last["model_path"] or "absent")
     return criteria.Findings(
         task=next(t for t in client.call("task.list") if t["task"] == task),
         fee=fee,
@@ -157,7 +157,7 @@ def collect(devnet: Devnet, client: Node) -> criteria.Findings:
         blocks=tuple(client.call("block.show", block=b["hash"]) for b in last["blocks"]),
         supply=client.call("supply"),
         tips=tips,
-        model=model if model and Path(model).is_file() else "",
+        model=str(model) if model.is_file() else "",
     )
 
 

@@ -20,11 +20,18 @@ BLOCK = {
 }
 
 PROGRESS = {
-    "task": TASK,
     "state": "TRAINING",
     "height": 9,
     "miners": [
-        {"address": MINER, "iteration": 44, "epoch": 2, "epochs": 22, "loss": 0.25, "accuracy": 0.9375},
+        {
+            "address": MINER,
+            "iteration": 44,
+            "iterations": 480,
+            "epoch": 2,
+            "epochs": 22,
+            "loss": 0.25,
+            "accuracy": 0.9375,
+        },
     ],
     "slots": 12,
     "blocks": [BLOCK],
@@ -36,7 +43,7 @@ PAID = {
     **PROGRESS,
     "state": "PAID",
     "payouts": [{"address": MINER, "role": "miner", "atoms": 10**10}],
-    "model_path": "/models/digits.safetensors",
+    "model_path": "models/digits.safetensors",
 }
 
 ANSWERS = {

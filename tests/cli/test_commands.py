@@ -88,10 +88,10 @@ def test_submits_a_task(node, p2pai):
     assert method == "task.submit"
     assert params["fee"] == 10**10
     assert Path(params["data"]).is_file()
-    assert params["definition"]["tau_bits"] == 9
+    assert params["definition"]["name"] == "digits"
 
 
-def test_submits_and_watches_in_plain_lines(node, p2pai):
+def test_submits_and_watches_in_plain_lines(node, p2pai, tmp_path):
     status, out, _ = p2pai("task", "submit", EXAMPLE, "--watch")
     assert status == 0
     assert "is TRAINING at height 9" in out
@@ -99,12 +99,18 @@ def test_submits_and_watches_in_plain_lines(node, p2pai):
     assert "from iteration 41" in out
     assert "is PAID at height 9" in out
     assert "100 coins paid to dpai1m" in out
-    assert "model delivered: /models/digits.safetensors" in out
+    assert f"model delivered: {tmp_path}/models/digits.safetensors" in out
     assert out.count("mined by") == 1
 
 
-def test_watching_as_json_prints_the_end_alone(node, p2pai_json):
-    assert p2pai_json("task", "watch", TASK) == PAID
+def test_the_model_is_waited_for(node, p2pai):
+    node.answers["task.progress"] = [{**PAID, "model_path": None}, PAID]
+    assert "model delivered" in p2pai("task", "submit", EXAMPLE, "--watch")[1]
+
+
+def test_watching_as_json_prints_the_end_alone(node, p2pai_json, tmp_path):
+    model = str(tmp_path / "models/digits.safetensors")
+    assert p2pai_json("task", "watch", TASK) == {"task": TASK, **PAID, "model_path": model}
 
 
 def test_a_task_that_ends_unpaid_is_a_failure(node, p2pai):
@@ -119,6 +125,22 @@ def test_a_refused_submission_tells_why(node, p2pai):
         {"state": "failed", "task": None, "txid": None, "error": "not enough coins"}
     ]
     assert p2pai("task", "submit", EXAMPLE)[::2] == (1, "p2pai: not enough coins\n")
+
+
+def test_the_genesis_block_has_no_miner(node, p2pai):
+    genesis = {"height": 0, "hash": HASH, "header": {}, "work_proof": None, "transactions": []}
+    node.answers["block.show"] = [{**genesis, "approvals_by": []}]
+    status, out, err = p2pai("block", "show", "0")
+    assert (status, err) == (0, "")
+    assert HASH in out
+
+
+def test_replay_needs_the_capsule(node, p2pai):
+    node.answers["replay.job"] = [{"parts": {"applied": HASH}}]
+    status, _, err = p2pai("replay", "7")
+    assert status == 1
+    assert "name a verifier's --data-dir" in err
+    assert err.count("\n") == 1
 
 
 def test_sends_coins(node, p2pai):

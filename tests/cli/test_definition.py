@@ -1,6 +1,7 @@
 """Task files: what is read, and one sentence for each way to get one wrong."""
 
 import copy
+import re
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -38,13 +39,14 @@ def read(text, folder=EXAMPLE.parent, data=None):
 
 def test_the_example_is_what_the_node_is_asked():
     submission = definition.load(EXAMPLE)
-    assert submission.fee == 100 * 10**8
+    assert submission.fee == GOOD["fee"] * 10**8
     assert submission.data.name == "digits.npz"
     assert submission.data.is_file()
     params = submission.params()
-    assert params["definition"]["layers"][0] == {"units": 64, "activation": "relu"}
-    assert params["definition"]["optimiser"] == {"learning_rate_ppm": 200_000}
-    assert params["definition"]["tau_bits"] == 9
+    rate = Decimal(str(GOOD["optimiser"]["learning_rate"]))
+    assert params["definition"]["optimiser"] == {"learning_rate_ppm": rate * 10**6}
+    assert params["definition"]["layers"][0] == GOOD["model"]["layers"][0]
+    assert params["definition"]["tau_bits"] in definition.TAU_BITS
     assert set(params["definition"]) == {
         "name", "layers", "loss", "optimiser", "tau_bits", "epochs", "metrics", "dataset", "group", "reward",
         "expected_blocks",
@@ -184,5 +186,5 @@ def test_tau_of_common_values(tau, bits):
 
 @pytest.mark.parametrize("text", ["1e-3", "0.001", "1.0e-3"])
 def test_learning_rate_is_exact_in_every_spelling(text):
-    made = EXAMPLE.read_text().replace("learning_rate: 0.2", f"learning_rate: {text}")
+    made = re.sub("learning_rate: .*", f"learning_rate: {text}", EXAMPLE.read_text())
     assert read(made).definition["optimiser"] == {"learning_rate_ppm": 1000}

@@ -126,6 +126,23 @@ def test_a_second_node_on_one_directory_is_refused(tmp_path, spec):
         assert RpcClient(directory).call("echo", {}) == {}
 
 
+def _refusal(*arguments):
+    node = _spawn("quiet", *arguments)
+    _, said = node.communicate(timeout=START_S_MAX)
+    assert node.returncode == 1
+    return said
+
+
+def test_what_keeps_a_node_from_starting_is_one_sentence(tmp_path, spec):
+    directory = tmp_path / "node"
+    assert "malformed" in _refusal(spec, directory, "/ip4/nonsense")
+    assert "there is no chain" in _refusal(tmp_path / "absent.toml", directory)
+    other = tmp_path / "other"
+    keystore.create_from_seed(other, b"\x01" * 32)
+    said = _refusal(spec, other)
+    assert said == f"{other} holds other keys; choose another --data-dir\n"
+
+
 def test_a_bug_of_the_core_ends_the_node_with_a_sentence(tmp_path, spec):
     directory = tmp_path / "node"
     with running("buggy", spec, directory) as (node, _):

@@ -322,6 +322,17 @@ async def test_a_blob_is_fetched_once_at_a_time_and_later_providers_are_tried(tm
     assert network.fetched == [(name, (REMOTE,)), (name, (REMOTE, OTHER))]
 
 
+async def test_wanting_a_private_blob_does_not_make_it_public(tmp_path):
+    hidden = (b"test data",)
+    name = blobs_format.blob_id(hidden)
+    core = ScriptedCore(Started=[PutBlob(hidden, shared=False)], Submitted=[Fetch(name, (REMOTE,))])
+    async with running(tmp_path, core) as runtime:
+        _submit(runtime)
+        await until(lambda: core.of(Fetched))
+        assert core.of(Fetched)[0].data == b"test data"
+        assert runtime.manifest(name) is None
+
+
 async def test_a_failed_fetch_says_so_and_can_be_asked_again(tmp_path):
     network, chunks = LoneNetwork(), (b"late",)
     name = blobs_format.blob_id(chunks)

@@ -152,7 +152,9 @@ class Discovery:
             if info.peer_id == self._host.get_id() or not info.addrs:
                 continue
             if info.peer_id not in self._known and len(self._known) >= KNOWN_MAX:
-                self._known.pop(next(iter(self._known)))
+                forgotten = next(iter(self._known))
+                del self._known[forgotten]
+                self._next_dial.pop(forgotten, None)
             self._known[info.peer_id] = info
 
     async def _dial_known(self) -> None:

@@ -6,6 +6,7 @@ closes all three.
 """
 
 import os
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -94,6 +95,30 @@ async def reset(stream: Stream) -> None:
             await stream.reset()
         except Exception as error:  # noqa: BLE001
             _log.debug("reset failed", error=repr(error))
+
+
+async def check_free(address: Multiaddr) -> None:
+    """Make sure that nobody listens on a TCP address yet.
+
+    The library binds with SO_REUSEPORT, so two nodes on one port would both start and share out the callers.
+
+    Raises:
+      OSError: the address is in use, or not ours.
+    """
+    family = socket.AF_INET6 if "/ip6/" in str(address) else socket.AF_INET
+    with trio.socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        ip = address.value_for_protocol("ip6" if family == socket.AF_INET6 else "ip4")
+        await probe.bind((ip, int(address.value_for_protocol("tcp"))))
+        probe.listen(1)
+
+
+async def stop_listening(host: Host) -> None:
+    """Close the listeners, even while being cancelled, when the library leaves them open."""
+    with trio.move_on_after(RESET_TIMEOUT_S) as scope:
+        scope.shield = True
+        for listener in list(host.get_network().listeners.values()):
+            await listener.close()
 
 
 async def _connect_nobody() -> None:

@@ -10,18 +10,16 @@ from typing import Any, Final
 import structlog
 import trio
 from libp2p.abc import INotifee
-from libp2p.host.exceptions import StreamFailure
 from libp2p.peer.id import ID
 
 from p2pai.gossip.libp2p.asking import Asker
 from p2pai.gossip.libp2p.frames import FrameStream
 from p2pai.gossip.libp2p.host import Host
 
-REFUSALS_MAX: Final = 3
-"""Failed openings after which a remote is taken to be a stranger, until it connects anew."""
-
 PAUSE_S: Final = 0.25
-"""Seconds before a stream that broke is opened again; doubles with each failure."""
+PAUSE_S_MAX: Final = 30.0
+"""Seconds before a stream is opened again; they double with each failure. Strangers are asked again too: a
+remote under heavy load can't be told from one."""
 
 REFUSED_MAX: Final = 4096
 """Remotes that are refused at a time; the oldest refusal is forgotten first."""
@@ -81,6 +79,7 @@ class Links(INotifee):  # type: ignore[misc]
         if remote not in self.askers:
             with trio.move_on_after(timeout_s):
                 await self._waiting.setdefault(remote, trio.Event()).wait()
+            self._waiting.pop(remote, None)
 
     async def close_all(self) -> None:
         """Close every connection, even while being cancelled, so that no socket is left behind."""
@@ -133,20 +132,17 @@ class Links(INotifee):  # type: ignore[misc]
             self._begin(remote)
 
     async def _keep_open(self, remote: ID) -> None:
-        failures = 0
-        while self._is_connected(remote) and failures < REFUSALS_MAX:
+        pause_s = PAUSE_S
+        while self._is_connected(remote):
             try:
                 stream = await self._host.new_stream(remote, [self._protocol])
-            except StreamFailure:
-                # It answered, and doesn't speak our protocol.
-                failures += 1
             except Exception as error:  # noqa: BLE001
                 _log.debug("no stream", remote=str(remote), error=repr(error))
-                failures += 1
+                pause_s = min(2 * pause_s, PAUSE_S_MAX)
             else:
-                failures = 0
                 await self._use(remote, Asker(FrameStream(stream)))
-            await trio.sleep(PAUSE_S * 2**failures)
+                pause_s = PAUSE_S
+            await trio.sleep(pause_s)
 
     async def _use(self, remote: ID, asker: Asker) -> None:
         self.askers[remote] = asker

@@ -20,7 +20,14 @@ from multiaddr import Multiaddr
 from p2pai.gossip.libp2p.answering import Answerer, Sources
 from p2pai.gossip.libp2p.discovery import Discovery, parse_address
 from p2pai.gossip.libp2p.frames import FrameStream, remote_of
-from p2pai.gossip.libp2p.host import Stream, load_or_create_identity, make_host, reset
+from p2pai.gossip.libp2p.host import (
+    Stream,
+    check_free,
+    load_or_create_identity,
+    make_host,
+    reset,
+    stop_listening,
+)
 from p2pai.gossip.libp2p.links import Links
 from p2pai.gossip.libp2p.pubsub import HardenedPubsub
 from p2pai.gossip.libp2p.router import MeshRouter
@@ -34,6 +41,9 @@ STREAMS_PER_REMOTE_MAX: Final = 2
 
 LINK_TIMEOUT_S: Final = 5.0
 """Seconds from a new connection to a stream that can be asked."""
+
+STRANGERS_SOUGHT_MAX: Final = 4
+"""Providers of a blob that are looked up when nobody who is connected has it; each may cost half a minute."""
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -106,6 +116,8 @@ class Network:
           OSError: an address cannot be listened on.
           Exception: whatever a handler raised that is not a `P2paiError`.
         """
+        for address in self._listen:
+            await check_free(address)
         self._failed = trio.Event()
         self._host = make_host(self._key_pair, [str(address) for address in self._listen])
         self._host.set_stream_handler(self._protocol, self._serve)
@@ -122,6 +134,8 @@ class Network:
             trio.open_nursery() as nursery,
         ):
             self.addresses = self._find_addresses()
+            if not self.addresses:
+                self._fail(OSError("cannot listen on any address"))
             await nursery.start(self._links.run)
             nursery.start_soon(self._discovery.run)
             task_status.started()
@@ -129,6 +143,7 @@ class Network:
                 await self._failed.wait()
                 nursery.cancel_scope.cancel()
             finally:
+                await stop_listening(self._host)
                 await self._links.close_all()
         if self._failure is not None:
             raise self._failure
@@ -156,17 +171,18 @@ class Network:
         Raises:
           Unavailable: not connected, no answer in time, or none to give.
         """
-        asker = self._links.askers.get(_parse_id(remote))
+        known = _parse_id(remote)
+        asker = None if known is None else self._links.askers.get(known)
         if asker is None:
             raise Unavailable("the remote is not connected")
         return await asker.ask(body, timeout_s)
 
     async def fetch(self, blob: BlobId, providers: Sequence[PeerId], sink: Sink) -> tuple[Hash32, ...]:
-        """Get a blob, from `providers` in order and then from whoever is connected.
+        """Get a blob: from connected `providers`, other connected remotes, then other `providers`.
 
         Args:
           blob: its content id; all that arrives is checked against it.
-          providers: who probably has it; found through the DHT when not connected.
+          providers: who probably has it, best first; a few that aren't connected are found through the DHT.
           sink: takes each chunk once, as it arrives.
 
         Returns:
@@ -176,11 +192,7 @@ class Network:
           Unavailable: nobody has it, or not all of it.
         """
         transfer = Transfer(blob, sink)
-        tried = {self._id}
-        for remote in (*map(_parse_id, providers), *tuple(self._links.askers)):
-            if remote in tried:
-                continue
-            tried.add(remote)
+        for remote in self._order_holders(providers):
             leaves = await self._fetch_from(remote, transfer)
             if leaves is not None:
                 return leaves
@@ -188,7 +200,16 @@ class Network:
 
     async def hangup(self, remote: PeerId, seconds: float) -> None:
         """Close the connections to a remote and refuse it for a while."""
-        await self._links.refuse(_parse_id(remote), seconds)
+        known = _parse_id(remote)
+        if known is not None:
+            await self._links.refuse(known, seconds)
+
+    def _order_holders(self, providers: Sequence[PeerId]) -> list[ID]:
+        named = [remote for remote in map(_parse_id, providers) if remote is not None]
+        here = self._links.askers
+        strangers = [remote for remote in named if remote not in here][:STRANGERS_SOUGHT_MAX]
+        ordered = dict.fromkeys((*(remote for remote in named if remote in here), *here, *strangers))
+        return [remote for remote in ordered if remote != self._id]
 
     async def _fetch_from(self, remote: ID, transfer: Transfer) -> tuple[Hash32, ...] | None:
         if remote not in self._links.askers and await self._discovery.find(remote):
@@ -265,5 +286,9 @@ class Network:
         return tuple(text if text.endswith(suffix) else text + suffix for text in found)
 
 
-def _parse_id(remote: PeerId) -> ID:
-    return ID.from_base58(remote)
+def _parse_id(remote: PeerId) -> ID | None:
+    # A name may come from a remote; one that can't be read is nobody's.
+    try:
+        return ID.from_base58(remote)
+    except ValueError:
+        return None

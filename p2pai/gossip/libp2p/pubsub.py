@@ -22,6 +22,8 @@ from typing import Any, Final
 
 import structlog
 import trio
+from libp2p.host.exceptions import StreamFailure
+from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
@@ -185,7 +187,11 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
             self._opening.discard(peer_id)
 
     async def _open_gossip(self, remote: ID) -> None:
-        stream = await self.host.new_stream(remote, self.protocols)
+        try:
+            stream = await self.host.new_stream(remote, self.protocols)
+        except StreamFailure as error:
+            # Of these two the library tries only the second one again, and a busy remote gives the first.
+            raise SwarmException("no gossip stream") from error
         # From here to the writer's start nothing waits, so no change of our topics can slip between.
         outbox = Outbox()
         outbox.push(with_prefix(self.get_hello_packet().SerializeToString()), control=True)

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import trio
 from gossip_lab import Recorder, Start, follow, meet, until
+from multiaddr import Multiaddr
 
 from p2pai.gossip.libp2p import discovery
+from p2pai.gossip.libp2p.host import check_free
 from p2pai.gossip.libp2p.network import Network
 from p2pai.primitives.errors import Unavailable
-from p2pai.primitives.ids import BlobId, Hash32
+from p2pai.primitives.ids import BlobId, Hash32, PeerId
 
 
 @pytest.mark.trio
@@ -94,6 +96,8 @@ async def test_stopping_is_quick_and_leaves_no_socket(start: Start) -> None:
     await second.stop()
     await first.stop()
     assert trio.current_time() - began < 2
+    for node in (first, second):
+        await check_free(Multiaddr(node.network.addresses[0].split("/p2p/")[0]))
     # An unclosed socket warns when collected, and warnings are errors here.
     gc.collect()
 
@@ -186,6 +190,26 @@ async def test_refused_messages_and_handlers_do_not_stop_the_node(start: Start) 
     with pytest.raises(Unavailable):
         await hub.network.ask(node.network.peer_id, b"nothing", 5)
     assert await hub.network.ask(node.network.peer_id, b"abc", 5) == b"cba"
+
+
+@pytest.mark.trio
+async def test_a_port_in_use_is_an_error(start: Start, tmp_path: Path) -> None:
+    # The library would share the port, and each node would get half of the callers.
+    first = await start("a")
+    taken = first.network.addresses[0].split("/p2p/")[0]
+    with pytest.raises(OSError, match="in use"):
+        await Network(tmp_path / "b.key", [taken], [], "0a1b2c3d", Recorder()).run()
+
+
+@pytest.mark.trio
+async def test_names_of_nobody_are_unavailable(start: Start) -> None:
+    node = await start("a")
+    nobody = PeerId("not a peer id")
+    with pytest.raises(Unavailable):
+        await node.network.ask(nobody, b"abc", 1)
+    with pytest.raises(Unavailable):
+        await node.network.fetch(BlobId(Hash32(bytes(32))), [nobody, PeerId("")], lambda leaf, chunk: None)
+    await node.network.hangup(nobody, 1)
 
 
 def test_a_bootstrap_address_without_an_id_is_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,278 @@
+"""One seed, one history: N real node cores, virtual time, a network whose delays come from one PRNG.
+
+The world owns everything a node may not touch: time, the network, the disk, the trainer. Each step pops the
+earliest event, hands it to its node and carries out the effects that the node returns.
+"""
+
+import hashlib
+import heapq
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from p2pai import effects, events, jobs
+from p2pai.effects import Effect, Verdict
+from p2pai.events import Event
+from p2pai.primitives import blob, merkle
+from p2pai.primitives.errors import Unavailable
+from p2pai.primitives.ids import BlobId, Hash32, PeerId
+
+DELAY_MS: Final = (5, 40)
+"""Least and most time that a message takes."""
+
+PERSIST_MS: Final = (1, 10)
+TRAIN_MS: Final = (5, 30)
+FETCH_MS: Final = (10, 60)
+FETCHED_BYTES_MAX: Final = 256 * 1024
+"""Larger blobs are not handed to the core whole (see events.Fetched)."""
+
+START_MS: Final = 1_780_000_000_000
+"""Unix time at which every history begins."""
+
+
+class Core(Protocol):
+    """What the world needs of a node: NodeCore has exactly this."""
+
+    def handle(self, event: Event, now_ms: int) -> Sequence[Effect]: ...
+
+
+class Worker(Protocol):
+    """Who carries out a node's jobs."""
+
+    def run(self, job: jobs.Job) -> jobs.Result: ...
+
+
+class Blobs:
+    """A node's blob store in memory."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[BlobId, tuple[bytes, ...]] = {}
+        self.shared: dict[BlobId, None] = {}
+
+    def get(self, name: BlobId, /) -> tuple[bytes, ...]:
+        """Return a blob's chunks; Unavailable when it is not here."""
+        if name not in self._blobs:
+            raise Unavailable(f"blob {name.hex()[:16]} is not here")
+        return self._blobs[name]
+
+    def put(self, chunks: Sequence[bytes], /, *, shared: bool) -> BlobId:
+        """Store a blob."""
+        name = blob.blob_id(chunks)
+        self._blobs[name] = tuple(chunks)
+        if shared:
+            self.shared[name] = None
+        return name
+
+    def __contains__(self, name: BlobId) -> bool:
+        return name in self._blobs
+
+
+@dataclass
+class Host:
+    """One node with its disk."""
+
+    core: Core
+    blobs: Blobs
+    worker: Worker
+    life: int = 0
+    journal: list[bytes] = field(default_factory=list)
+    topics: dict[str, None] = field(default_factory=dict)
+    timers: dict[str, int] = field(default_factory=dict)
+    trainer_free_ms: int = 0
+    seen: dict[bytes, None] = field(default_factory=dict)
+    delivered: dict[str, BlobId] = field(default_factory=dict)
+
+
+class World:
+    """A network of simulated hosts."""
+
+    def __init__(self, seed: int, make_worker: Callable[[Blobs], Worker]) -> None:
+        self.now_ms = START_MS
+        self.hosts: dict[PeerId, Host] = {}
+        self.rejected: list[tuple[PeerId, str]] = []
+        """Who refused a message, and why."""
+        self._rng = random.Random(seed)
+        self._make_worker = make_worker
+        self._queue: list[tuple[int, int, PeerId, int, Event]] = []
+        self._sequence = 0
+        self._trace = hashlib.sha256()
+        self._questions: dict[int, tuple[PeerId, int, int]] = {}
+        self._cut: dict[PeerId, None] = {}
+
+    def add(self, name: PeerId, core: Core) -> Host:
+        """Start a node, connected with all others."""
+        blobs = Blobs()
+        host = Host(core, blobs, self._make_worker(blobs))
+        others = list(self.hosts)
+        self.hosts[name] = host
+        self._post(name, 0, events.Started(()))
+        for other in others:
+            self._post(name, 1, events.Connected(other))
+            self._post(other, 1, events.Connected(name))
+        return host
+
+    def restart(self, name: PeerId, core: Core, down_ms: int = 1_000) -> None:
+        """Kill a node and start it again from its journal and blobs."""
+        host = self.hosts[name]
+        host.life += 1
+        host.core = core
+        host.worker = self._make_worker(host.blobs)
+        host.topics.clear()
+        host.timers.clear()
+        self._post(name, down_ms, events.Started(tuple(host.journal)))
+        for other in self.hosts:
+            if other != name:
+                self._post(name, down_ms + 1, events.Connected(other))
+
+    def isolate(self, *names: PeerId) -> None:
+        """Cut these nodes off the network, and let all others back in."""
+        self._cut = dict.fromkeys(names)
+
+    def submit(self, name: PeerId, method: str, params: bytes) -> None:
+        """Give a node an order of its user."""
+        self._post(name, 0, events.Submitted(method, params))
+
+    def inject(self, target: PeerId, event: Event) -> None:
+        """Let a node meet an event of the caller's making."""
+        self._post(target, 0, event)
+
+    def run(self, until: Callable[[], bool], limit_s: int) -> bool:
+        """Go on until a condition holds; False when `limit_s` virtual seconds passed before."""
+        end_ms = self.now_ms + limit_s * 1000
+        while not until():
+            if not self._queue or self.now_ms > end_ms:
+                return False
+            self.step()
+        return True
+
+    @property
+    def digest(self) -> str:
+        """A hash of the whole history so far."""
+        return self._trace.hexdigest()
+
+    def step(self) -> None:
+        """Let the earliest event happen."""
+        at, sequence, name, life, event = heapq.heappop(self._queue)
+        self.now_ms = max(self.now_ms, at)
+        host = self.hosts[name]
+        if life != host.life:
+            return
+        if isinstance(event, events.TimerFired) and host.timers.get(event.name) != sequence:
+            return
+        self._trace.update(f"{at} {name} {type(event).__name__}\n".encode())
+        if isinstance(event, events.Trained):
+            event = events.Trained(event.request, self._work(host, event))
+        self._give(name, host, event)
+
+    def _give(self, name: PeerId, host: Host, event: Event) -> Verdict | None:
+        verdict = None
+        for effect in host.core.handle(event, self.now_ms):
+            self._trace.update(repr(effect).encode())
+            if isinstance(effect, effects.Judge):
+                verdict = effect.verdict
+                if effect.verdict is Verdict.REJECT:
+                    self.rejected.append((name, effect.reason))
+            else:
+                self._perform(name, host, effect)
+        return verdict
+
+    def _perform(self, name: PeerId, host: Host, effect: Effect) -> None:
+        match effect:
+            case effects.Publish(topic, data):
+                self._publish(name, topic, data)
+            case effects.Join(topic):
+                host.topics[topic] = None
+            case effects.Leave(topic):
+                host.topics.pop(topic, None)
+            case effects.Persist(token, record):
+                host.journal.append(record)
+                self._post(name, self._draw(PERSIST_MS), events.Persisted(token))
+            case effects.SetTimer(timer, delay):
+                self._post(name, delay, events.TimerFired(timer))
+                host.timers[timer] = self._sequence
+            case effects.Ask() | effects.Answer():
+                self._converse(name, host, effect)
+            case effects.Train(request, job):
+                self._train(name, host, request, job)
+            case _:
+                self._handle_blob(name, host, effect)
+
+    def _publish(self, source: PeerId, topic: str, data: bytes) -> None:
+        for name, host in self.hosts.items():
+            if name != source and topic in host.topics and not self._are_apart(source, name):
+                self._post(name, self._draw(DELAY_MS), events.Received(source, topic, data))
+
+    def _converse(self, name: PeerId, host: Host, effect: effects.Ask | effects.Answer) -> None:
+        if isinstance(effect, effects.Ask):
+            self._sequence += 1
+            ticket = self._sequence
+            self._questions[ticket] = (name, host.life, effect.request)
+            if self._are_apart(name, effect.remote) or effect.remote not in self.hosts:
+                self._post(name, 5_000, events.Answered(effect.request, effect.remote, None))
+            else:
+                self._post(effect.remote, self._draw(DELAY_MS), events.Asked(ticket, name, effect.body))
+            return
+        asker, life, request = self._questions.pop(effect.request)
+        if self.hosts[asker].life == life:
+            self._post(asker, self._draw(DELAY_MS), events.Answered(request, name, effect.body))
+
+    def _train(self, name: PeerId, host: Host, request: Hash32, job: jobs.Job) -> None:
+        start = max(host.trainer_free_ms, self.now_ms)
+        host.trainer_free_ms = start + self._draw(TRAIN_MS)
+        pending = _Pending(job)
+        self._post(name, host.trainer_free_ms - self.now_ms, events.Trained(request, pending))  # type: ignore[arg-type]
+
+    def _work(self, host: Host, event: events.Trained) -> jobs.Result:
+        pending = event.result
+        assert isinstance(pending, _Pending)
+        return host.worker.run(pending.job)
+
+    def _handle_blob(self, name: PeerId, host: Host, effect: Effect) -> None:
+        match effect:
+            case effects.PutBlob(chunks, shared):
+                host.blobs.put(chunks, shared=shared)
+            case effects.Share(wanted):
+                host.blobs.shared[wanted] = None
+            case effects.Deliver(wanted, file):
+                host.delivered[file] = wanted
+            case effects.Fetch(wanted, providers):
+                self._post(name, self._draw(FETCH_MS), self._fetched(name, host, wanted, providers))
+            case effects.Hangup():
+                pass
+            case _:
+                raise AssertionError(effect)
+
+    def _fetched(
+        self, name: PeerId, host: Host, wanted: BlobId, providers: tuple[PeerId, ...]
+    ) -> events.Fetched:
+        for provider in (*providers, *self.hosts):
+            other = self.hosts.get(provider)
+            if other is None or wanted in host.blobs or self._are_apart(name, provider):
+                continue
+            if wanted in other.blobs and wanted in other.blobs.shared:
+                host.blobs.put(other.blobs.get(wanted), shared=True)
+        if wanted not in host.blobs:
+            return events.Fetched(wanted, None, None)
+        chunks = host.blobs.get(wanted)
+        data = b"".join(chunks)
+        leaves = tuple(merkle.leaf_hash(chunk) for chunk in chunks)
+        return events.Fetched(wanted, leaves, data if len(data) <= FETCHED_BYTES_MAX else None)
+
+    def _are_apart(self, a: PeerId, b: PeerId) -> bool:
+        return (a in self._cut) != (b in self._cut)
+
+    def _draw(self, bounds: tuple[int, int]) -> int:
+        return self._rng.randint(*bounds)
+
+    def _post(self, name: PeerId, delay_ms: int, event: Event) -> None:
+        self._sequence += 1
+        entry = (self.now_ms + delay_ms, self._sequence, name, self.hosts[name].life, event)
+        heapq.heappush(self._queue, entry)
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A job on its way through the trainer; done when its time is over."""
+
+    job: jobs.Job
