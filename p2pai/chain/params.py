@@ -72,7 +72,7 @@ class Params:
     half_life_s: int = 43_200
     """ASERT half-life. Source: DCP-0011."""
 
-    subsidy_atoms: Amount = Amount(150 * ATOMS_PER_COIN)
+    subsidy_atoms: int = 150 * ATOMS_PER_COIN
     halving_blocks: int = 1_050_000
     """0: never."""
 
@@ -88,7 +88,7 @@ class Params:
     supervisor_share_percent: int = 10
     """Of the subsidy of a predefined task's blocks, to its supervisors. Source: PoUW §5.1."""
 
-    ticket_price_atoms: Amount = Amount(10 * ATOMS_PER_COIN)
+    ticket_price_atoms: int = 10 * ATOMS_PER_COIN
     """Stake per ticket; the stake difficulty rule starts from it."""
 
     ticket_maturity_blocks: int = 128
@@ -127,5 +127,5 @@ def quorum(members: int) -> int:
 def subsidy(params: Params, height: int) -> Amount:
     """Return the full subsidy of the block at `height`, atoms."""
     if params.halving_blocks == 0:
-        return params.subsidy_atoms
+        return Amount(params.subsidy_atoms)
     return Amount(params.subsidy_atoms >> min(height // params.halving_blocks, 63))

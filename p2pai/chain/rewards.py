@@ -27,7 +27,9 @@ def split(total: int, shares: Mapping[K, int]) -> dict[K, Amount]:
     Returns:
       Atoms per receiver, in key order; they sum to `total` exactly.
     """
-    assert shares and total >= 0 and all(w >= 0 for w in shares.values())
+    assert shares, "nobody to divide among"
+    assert total >= 0
+    assert all(weight >= 0 for weight in shares.values())
     keys = sorted(shares)  # type: ignore[type-var]
     weights = [shares[key] for key in keys]
     if not any(weights):
@@ -55,9 +57,10 @@ def task_payouts(state: State, task: Task, conclusion: Conclusion) -> tuple[Pay,
 
 
 def block_payouts(state: State, verification: Verification, params: Params) -> tuple[Pay, ...]:
-    """Return the outputs that pay a block's subsidy: to its miner, its verifiers, a predefined task's supervisors.
+    """Return the outputs that pay a block's subsidy.
 
-    The subsidy is in proportion to the approvals. Source: PROTOCOL section 9.
+    It is in proportion to the approvals, and goes to the miner, the approving verifiers and, for a predefined
+    task, the supervisors. Source: PROTOCOL section 9.
     """
     scale = len(verification.verifiers)
     if scale == 0 or verification.approvals == 0:

@@ -3,8 +3,8 @@
 The task definition block's hash permutes the fragments; the first share is for training. Their mini-batches,
 in that order, less those set apart for validation, are b_0..b_(m-1). With miners sorted by ticket, the miner
 of rank r processes in epoch xi (from 1) the positions r, r + |M|, r + 2|M|, ..., and position q stands for
-batch (q + xi - 1) mod m: the paper's interleaved parts, except that batches keep the permuted order instead of
-being sorted by hash, so that a node without the data can check a turn.
+batch (q + xi - 1) mod m: the paper's interleaved parts, except that batches keep the permuted order instead
+of being sorted by hash, so that a node without the data can check a turn.
 
 Source: PoUW §4.2.2; PROTOCOL section 5; docs/adr/0005-batch-order.md.
 """

@@ -3,8 +3,8 @@
 A spec is a TOML file; three ship with the package (presets/). Its hash is the chain id: part of every topic
 name, of every signature, and the Merkle root of the genesis block, so two networks never mix.
 
-Bootstrap tickets and allocations name keys in hex, or, on a network for development, the number of a published
-account, whose keys anybody can derive (`dev_account_seed`).
+Bootstrap tickets and allocations name the number of a published account, whose keys anybody can derive
+(`dev_account_seed`); allocations may also name a key hash.
 
 Source: PROTOCOL section 1.
 """

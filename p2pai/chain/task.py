@@ -7,6 +7,7 @@ Source: PoUW §3.4; PROTOCOL section 5.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from p2pai.primitives import record
@@ -125,7 +126,7 @@ class TaskDefinition:
     def weight_count(self) -> int:
         """Weights and biases of the model."""
         widths = (self.dataset.features, *(layer.units for layer in self.layers))
-        return sum((m + 1) * n for m, n in zip(widths, widths[1:], strict=False))
+        return sum((m + 1) * n for m, n in pairwise(widths))
 
     def batches_in_fragment(self, fragment: int) -> int:
         """Mini-batches of the fragment at a position of `dataset.fragments`."""

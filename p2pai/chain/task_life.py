@@ -4,8 +4,8 @@
        |                    |                               |
        +--too few-----------+--deadline--> FAILED <---------+--no agreement (evaluation.py)
 
-FAILED returns the fee: the stake output is its owner's again. Every stage has a deadline in blocks, so no coin
-can stay locked.
+FAILED returns the fee: the stake output is its owner's again. Every stage has a deadline in blocks, so no
+coin can stay locked.
 
 Source: PoUW §4; PROTOCOL section 5.
 """

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from p2pai.chain import difficulty, evaluation, it_res, task_life, tickets, verification, work
-from p2pai.chain.block import Block, Header, transactions_root
 from p2pai.chain.block import VERSION as BLOCK_VERSION
+from p2pai.chain.block import Block, Header, transactions_root
 from p2pai.chain.params import BLOCK_SIZE_MAX, MEDIAN_TIME_BLOCKS, Params
 from p2pai.chain.state import Stage, State, Verification
 from p2pai.chain.tickets import Context

@@ -1,9 +1,9 @@
 """What shows that a block's nonce was earned by a recorded iteration of training.
 
 A work proof carries three IT_RES messages of one miner, each with its Merkle path into a certified slot: that
-of iteration i, which committed to the zero-nonce block; that of iteration i+k, whose by-products are the nonce;
-and the one just before it, which ties the lucky iteration's starting point to what was announced. Every node
-checks all of this without training anything; verifiers also replay the lucky iteration.
+of iteration i, which committed to the zero-nonce block; that of iteration i+k, whose by-products are the
+nonce; and the one just before it, which ties the lucky iteration's starting point to what was announced.
+Every node checks all of this without training anything; verifiers also replay the lucky iteration.
 
 Source: PoUW §5.1, §5.2; PROTOCOL section 8.
 """

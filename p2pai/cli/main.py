@@ -3,8 +3,10 @@
 Exit status: 0 done, 1 refused or failed (one sentence on standard error), 2 wrong usage, 130 interrupted.
 """
 
+import logging
 import sys
 
+import structlog
 import typer
 
 from p2pai import __version__
@@ -34,6 +36,8 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line, and leave with its exit status; never shows a traceback for what we foresaw."""
+    # Parts of the shell log what they do; only `p2pai start` has a log, and sets it up itself.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         app(prog_name="p2pai")
     except P2paiError as error:

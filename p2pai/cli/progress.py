@@ -91,6 +91,7 @@ class Lines:
         self._start_s = start_s
         self._state = ""
         self._approvals: dict[str, str] = {}
+        self._miner_lines: dict[str, str] = {}
         self._miners_told_s = start_s
         self._finals: tuple[bool, bool] = (False, False)
 
@@ -108,12 +109,19 @@ class Lines:
             lines.append(
                 f"task {screen.short(answer.get('task'))} is {self._state} at height {answer['height']}"
             )
-        if answer["miners"] and now_s - self._miners_told_s >= LINE_S:
+        if now_s - self._miners_told_s >= LINE_S:
             self._miners_told_s = now_s
-            lines.extend(_miner_line(m) for m in answer["miners"])
+            lines.extend(self._miner_news(answer["miners"]))
         lines.extend(self._block_news(answer["blocks"]))
         lines.extend(self._final_news(answer))
         return lines
+
+    def _miner_news(self, miners: list[Answer]) -> Iterator[str]:
+        for miner in miners:
+            line = _miner_line(miner)
+            if self._miner_lines.get(miner["address"]) != line:
+                self._miner_lines[miner["address"]] = line
+                yield line
 
     def _block_news(self, blocks: list[Answer]) -> Iterator[str]:
         for block in reversed(blocks):

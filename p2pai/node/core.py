@@ -298,4 +298,3 @@ class NodeCore(Services):
         sequence = self.now_ms << 20 | self._envelopes & 0xFFFFF
         name = str(topic)
         self.emit(effects.Publish(name, seal(self.identity.keys.spending, name, sequence, body)))
-

@@ -29,13 +29,13 @@ class Listener(Protocol):
     """Whom news of a task goes to."""
 
     def iteration_received(self, task: TaskId, message: Hash32) -> None:
-        """A new IT_RES."""
+        """Hear of a new IT_RES."""
 
     def slot_recorded(self, task: TaskId, slot: int) -> None:
-        """A new complete slot."""
+        """Hear of a new complete slot."""
 
     def said(self, name: str, task: TaskId, sender: PublicKey, body: bytes) -> Verdict:
-        """Anything else."""
+        """Hear anything else."""
 
 
 class Following:

@@ -96,5 +96,3 @@ _QUESTIONS: Final[dict[str, Callable[[NodeCore, Params], Any]]] = {
     "replay.job": reports.replay_job,
     "replay.verdict": reports.replay_verdict,
 }
-
-

@@ -246,7 +246,7 @@ def _approvers(core: NodeCore, branch: Branch) -> list[Outpoint]:
         later = core.ledger.tree.at_height(above)
         for tx in later.block.transactions if later else ():
             if isinstance(tx.data, VerifyReveal) and tx.data.block == branch.state.tip and tx.data.approved:
-                found.append(tx.data.ticket)
+                found.append(tx.data.ticket)  # noqa: PERF401
     return found
 
 

@@ -118,4 +118,4 @@ class Services:
 
 
 def _nothing() -> None:
-    """A timer of a life before a restart."""
+    """Do nothing: the timer is of a life before a restart."""

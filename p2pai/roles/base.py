@@ -130,13 +130,13 @@ class Role:
         """Take back a journal record, oldest first, before anything else is called."""
 
     def tip_changed(self) -> None:
-        """The ledger has a new tip, or the mempool changed."""
+        """Act on a new tip, or on a changed mempool."""
 
     def iteration_received(self, task: TaskId, message: Hash32) -> None:
-        """A new IT_RES is in the task's history."""
+        """Act on a new IT_RES in the task's history."""
 
     def slot_recorded(self, task: TaskId, slot: int) -> None:
-        """A new certified slot, with all its messages, is in the task's history."""
+        """Act on a new certified slot that is in the task's history with all its messages."""
 
     def said(self, name: str, task: TaskId, sender: PublicKey, body: bytes) -> Verdict:
         """Somebody said something on a task's topic that the history does not understand."""
@@ -173,7 +173,7 @@ def keep_ticket(role: Role) -> None:
 
 
 def _preferences(node: Node) -> tuple[int, ...]:
-    # One trait each for the kinds of model and data that exist today; a node that has no wish takes all alike.
+    # A node without a wish of its own takes all traits alike.
     tasks = [task.definition.preferences for _, task in node.state.active_tasks()]
     return (1,) * len(tasks[0]) if tasks else (1, 1)
 

@@ -1,7 +1,7 @@
 """What a node knows of a task's messages: every IT_RES it heard, and the slots that record them.
 
-Messages are kept by id; a slot is known when its certificate is, and *recorded* when all its messages are here
-too. Messages of slots long gone are dropped; supervisors keep them as blobs.
+Messages are kept by id; a slot is known when its certificate is, and *recorded* when all its messages are
+here too. Messages of slots long gone are dropped; supervisors keep them as blobs.
 
 Source: PoUW §4.3; PROTOCOL section 6.
 """
@@ -12,10 +12,10 @@ from typing import Final
 from p2pai.chain import it_res
 from p2pai.chain.committee import CertifiedSlot
 from p2pai.chain.it_res import IterationResult
+from p2pai.chain.work_proof import Recorded
 from p2pai.primitives import ecdsa, merkle
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import BlobId, Hash32, Outpoint, PublicKey, TaskId
-from p2pai.chain.work_proof import Recorded
 
 SLOTS_KEPT: Final = 256
 """Slots whose messages stay in memory: minutes of training, far more than a work proof spans."""
@@ -105,7 +105,7 @@ class TaskHistory:
         self.next_slot = max(self.next_slot, slot)
 
     def missing(self) -> tuple[Hash32, ...]:
-        """Return ids of messages that are not here, though known slots name them or somebody waits for them."""
+        """Return ids of messages that known slots name, or somebody waits for, and that are not here."""
         numbers = (n for n in sorted(self.slots) if n >= self.next_slot)
         named = [i for n in numbers for i in self.slots[n].messages]
         return tuple(dict.fromkeys(i for i in (*named, *self.wanted) if i not in self.messages))

@@ -1,7 +1,7 @@
 """The miner: trains on the tasks it was drawn for, one at a time, and mines with what training yields.
 
-A client's task comes before a predefined one. Work on one task is a `Session` (session.py); this module chooses
-which, collects the verifications of the blocks mined, and keeps what must survive a restart.
+A client's task comes before a predefined one. Work on one task is a `Session` (session.py); this module
+chooses which, collects the verifications of the blocks mined, and keeps what must survive a restart.
 
 Source: PoUW §4.3, §5.1.
 """
@@ -104,7 +104,7 @@ class Miner(Role):
         return found
 
     def finished(self) -> None:
-        """The session has done all its iterations; go on with the next task."""
+        """Go on with the next task: the session has done all its iterations."""
         if self.session is not None:
             self._finished.append(self.session)
             self.session = None

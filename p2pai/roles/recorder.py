@@ -1,8 +1,8 @@
 """One supervisor's record of one task: slots, their certificates, their registration on chain.
 
 The leader of a slot proposes which messages it holds; each supervisor signs when it has all of them; t
-signatures make the certificate. A proposal is repeated until it is certified, so lost gossip delays a slot and
-never loses it. Leaders take turns every SLOTS_PER_TERM slots.
+signatures make the certificate. A proposal is repeated until it is certified, so lost gossip delays a slot
+and never loses it. Leaders take turns every SLOTS_PER_TERM slots.
 
 Source: PoUW §4.3; PROTOCOL section 6; docs/adr/0004-aggregate-certificates.md.
 """
@@ -20,7 +20,17 @@ from p2pai.chain.transaction import MessageHistory
 from p2pai.effects import Verdict
 from p2pai.primitives import blob, bls, merkle, record
 from p2pai.primitives.errors import InvalidMessage
-from p2pai.primitives.ids import BlobId, BlsPublicKey, BlsSignature, Hash32, Millis, Outpoint, PeerId, PublicKey, TaskId
+from p2pai.primitives.ids import (
+    BlobId,
+    BlsPublicKey,
+    BlsSignature,
+    Hash32,
+    Millis,
+    Outpoint,
+    PeerId,
+    PublicKey,
+    TaskId,
+)
 from p2pai.roles.history import ModelAnnouncement
 from p2pai.roles.slots import (
     SAID_SIZE_MAX,

@@ -4,8 +4,8 @@
 
 Which peers' updates enter an iteration is fixed when the previous IT_RES is built (its `queued` field), in
 order per peer and without gaps, so that a small clock - the next iteration expected of each miner - says
-exactly which updates a state holds. After a restart the session goes on from the last kept state, applies what
-the clock says it lacks (its own later messages included), and never signs an iteration twice.
+exactly which updates a state holds. After a restart the session goes on from the last kept state, applies
+what the clock says it lacks (its own later messages included), and never signs an iteration twice.
 
 Source: PoUW Algorithms 1 and 2, §4.3.
 """
@@ -335,9 +335,7 @@ class Session:
         if not isinstance(result, jobs.Kept):
             self.node.set_timer(f"open:{self.name}", RETRY_MS, self._reopen)
             return
-        unsigned = ModelAnnouncement(
-            self.task_id, self.ticket, self.iteration - 1, result.state.weights, b""
-        )
+        unsigned = ModelAnnouncement(self.task_id, self.ticket, self.iteration - 1, result.state.weights, b"")
         signature = ecdsa.sign(self.node.identity.keys.spending, unsigned.digest)
         self.history.models[self.ticket] = replace(unsigned, signature=signature)
         self.memory.finished = True

@@ -1,8 +1,8 @@
 """The supervisor: records every message of its task, and signs only what it saw.
 
-For each task it was drawn for, a supervisor keeps a `Recorder` (recorder.py), which proposes slots when it leads
-and signs others' proposals. What it signed for a place is in the journal before the signature leaves, so that a
-restart can't make it sign two statements for one place.
+For each task it was drawn for, a supervisor keeps a `Recorder` (recorder.py), which proposes slots when it
+leads and signs others' proposals. What it signed for a place is in the journal before the signature leaves,
+so that a restart can't make it sign two statements for one place.
 
 Source: PoUW §4.3; PROTOCOL section 6.
 """
@@ -77,7 +77,7 @@ class Supervisor(Role):
             self._recorders[task].slot_recorded(slot)
 
     def iteration_received(self, task: TaskId, message: Hash32) -> None:
-        """A message that a proposal waits for may have come."""
+        """Sign a proposal that waited for this message."""
         del message
         if task in self._recorders:
             self._recorders[task].sign_waiting()

@@ -1,8 +1,8 @@
 """The verifier: replays the lucky iteration of each block it was drawn for, commits, then reveals.
 
-What to do about a block follows from the ledger with waiting transactions: drawn and not committed - replay and
-commit; committed, and commits closed - reveal. The salt comes from the node's own key, so a restart can still
-reveal what it committed to.
+What to do about a block follows from the ledger with waiting transactions: drawn and not committed - replay
+and commit; committed, and commits closed - reveal. The salt comes from the node's own key, so a restart can
+still reveal what it committed to.
 
 Source: PoUW §5.2; PROTOCOL section 8.
 """
@@ -163,5 +163,3 @@ class Fetching:
             self._data = fetched.data
         if not self._missing:
             self._then(self._data)
-
-

@@ -111,11 +111,11 @@ async def _kill_soon(pid):
 async def test_overrunning_a_deadline_kills_the_child_with_all_it_started(tmp_path):
     note = tmp_path / "grandchild"
     with trio.fail_after(BUSY_S):
-        async with _trainer(tmp_path, Prepare=3) as trainer:
+        async with _trainer(tmp_path, Prepare=1.5) as trainer:
             await trainer.run(_do("sleep 0"))
             child = trainer.pid
             failed = await trainer.run(_do(f"fork {note}"))
-            assert failed == jobs.Failed("trainer restarted: Prepare took more than 3 s")
+            assert failed == jobs.Failed("trainer restarted: Prepare took more than 1.5 s")
             await _wait_until_gone(child)
             await _wait_until_gone(int(note.read_text()))
             assert await trainer.run(_do("sleep 0")) == jobs.Failed("slept 0")

@@ -54,7 +54,7 @@ async def test_a_slow_answer_times_out_and_holds_up_nobody(start: Start, nursery
     await until(lambda: b.seen.working)
     began = trio.current_time()
     assert await a.network.ask(b.network.peer_id, b"abc", 5) == b"cba"
-    assert trio.current_time() - began < 0.5
+    assert trio.current_time() - began < 0.9
     # The answering side gives up too, so that its work doesn't pile up.
     await until(lambda: not b.seen.working, 3)
     assert await a.network.ask(b.network.peer_id, b"abc", 5) == b"cba"

@@ -160,7 +160,7 @@ async def test_crumbs_cost_little(start: Start) -> None:
         began = trio.current_time()
         await send(enemy, node, GOSSIP, frame, last)
         await until(lambda: b"last" in node.seen.messages)
-        assert trio.current_time() - began < 1
+        assert trio.current_time() - began < 3
 
 
 @pytest.mark.trio
