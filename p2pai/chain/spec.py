@@ -129,7 +129,7 @@ def genesis_state(spec: ChainSpec) -> State:
     tickets: dict[Outpoint, Ticket] = {}
     for i, bootstrap in enumerate(spec.tickets):
         outpoint = Outpoint(block.hash, i)
-        outputs[outpoint] = Stake(spec.params.ticket_price_atoms, bootstrap.ticket.key_hash)
+        outputs[outpoint] = Stake(Amount(spec.params.ticket_price_atoms), bootstrap.ticket.key_hash)
         tickets[outpoint] = replace(bootstrap.ticket, task=first if bootstrap.in_task else None)
     return State(
         chain=spec.id,
