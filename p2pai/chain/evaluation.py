@@ -78,7 +78,7 @@ def apply_charge_for_task(state: State, tx: Transaction, data: ChargeForTask, co
     task = state.tasks.get(data.task)
     if task is None or task.stage is not Stage.EVALUATING or task.conclusion is None:
         raise InvalidTransaction("the task has no conclusion to be paid by")
-    if replace(tx, witnesses=()) != charge(state, data.task, task):
+    if tx != charge(state, data.task, task):
         raise InvalidTransaction("the payouts are not those of the agreed conclusion")
     paid = enter(task, Stage.PAID, context.height)
     return _store(release_workers(state, task), data.task, paid)

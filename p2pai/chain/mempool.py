@@ -33,6 +33,9 @@ FEE_RATE_MIN: Final = 1
 TEMPLATE_BYTES_MAX: Final = 192 * 1024
 """Bytes of transactions in a block that we make; leaves room for the work proof."""
 
+MISSES_MAX: Final = 200
+"""Packages in a row that do not fit into a block before it counts as full. Source: Bitcoin Core."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -44,6 +47,8 @@ class Entry:
     size: int
     sequence: int
     """Order of arrival."""
+    parents: tuple[Hash32, ...]
+    """Waiting transactions that it depends on directly."""
 
 
 class Mempool:
@@ -53,6 +58,8 @@ class Mempool:
         self._params = params
         self._entries: dict[Hash32, Entry] = {}
         self._by_rate: SortedKeyList = SortedKeyList(key=_rate_key)
+        self._last: dict[bytes, Hash32] = {}
+        """The last waiting transaction about a block or a task."""
         self._bytes = 0
         self._sequence = 0
         self.state = state
@@ -88,8 +95,7 @@ class Mempool:
         if fee < FEE_RATE_MIN * size and not isinstance(tx.data, ChargeForTask):
             raise InvalidTransaction(f"the fee is {fee} atoms, at least {FEE_RATE_MIN * size} are needed")
         self.state = state
-        self._insert(Entry(tx, txid, fee, size, self._sequence))
-        self._sequence += 1
+        self._insert(tx, txid, fee, size)
 
     def rebase(self, state: State, returned: tuple[Block, ...] = ()) -> None:
         """Follow a new tip: drop what it confirmed or made invalid, take back what left the chain."""
@@ -97,6 +103,7 @@ class Mempool:
         waiting = [*back, *self.transactions()]
         self._entries.clear()
         self._by_rate.clear()
+        self._last.clear()
         self._bytes = 0
         self.state = state
         for tx in waiting:
@@ -105,16 +112,19 @@ class Mempool:
     def template(self) -> tuple[Transaction, ...]:
         """Return transactions for a block on the tip: best fee rate first, ancestors before children."""
         chosen: dict[Hash32, Transaction] = {}
-        size = tickets = 0
+        size = tickets = misses = 0
         for best in self._by_rate:
+            if misses > MISSES_MAX:
+                break
             package = self._with_ancestors(best, chosen)
             package_size = sum(entry.size for entry in package)
             package_tickets = sum(_tickets(entry.tx) for entry in package)
             if size + package_size > TEMPLATE_BYTES_MAX:
+                misses += 1
                 continue
             if tickets + package_tickets > self._params.tickets_per_block_max:
                 continue
-            size, tickets = size + package_size, tickets + package_tickets
+            size, tickets, misses = size + package_size, tickets + package_tickets, 0
             chosen.update({entry.txid: entry.tx for entry in package})
         return tuple(sorted(chosen.values(), key=lambda tx: self._entries[tx.txid].sequence))
 
@@ -125,44 +135,48 @@ class Mempool:
         except InvalidInput:
             return
         self.state = state
-        self._insert(Entry(tx, tx.txid, fee, len(tx.encode()), self._sequence))
+        self._insert(tx, tx.txid, fee, len(tx.encode()))
+
+    def _insert(self, tx: Transaction, txid: Hash32, fee: Amount, size: int) -> None:
+        entry = Entry(tx, txid, fee, size, self._sequence, self._parents(tx))
+        self._entries[txid] = entry
+        self._by_rate.add(entry)
+        self._last.update(dict.fromkeys(_subjects(tx), txid))
+        self._bytes += size
         self._sequence += 1
 
-    def _insert(self, entry: Entry) -> None:
-        self._entries[entry.txid] = entry
-        self._by_rate.add(entry)
-        self._bytes += entry.size
+    def _parents(self, tx: Transaction) -> tuple[Hash32, ...]:
+        """Return the waiting transactions that one depends on directly.
+
+        Besides outputs, a protocol transaction may depend on any earlier one of the same block or task (a
+        reveal on its commit); each of those depends on the one before it, so the last stands for all.
+        """
+        makers = [outpoint.txid for outpoint in tx.inputs if outpoint.txid in self._entries]
+        return tuple(makers + [self._last[s] for s in _subjects(tx) if s in self._last])
 
     def _with_ancestors(self, entry: Entry, chosen: dict[Hash32, Transaction]) -> list[Entry]:
-        """Return the entry and what it depends on that is not chosen yet.
-
-        Besides outputs, a protocol transaction may depend on any earlier one (a reveal on its commit), so all
-        that touch the same block or task and came before count as ancestors.
-        """
-        wanted = {entry.txid: entry}
-        for earlier in reversed(self._entries.values()):
-            if earlier.txid in chosen or earlier.txid in wanted:
-                continue
-            if any(_depends(later, earlier) for later in wanted.values()):
-                wanted[earlier.txid] = earlier
+        """Return the entry and what it depends on that is not chosen yet, or too much of that."""
+        wanted: dict[Hash32, Entry] = {}
+        waiting, size = [entry.txid], 0
+        while waiting and size <= TEMPLATE_BYTES_MAX:
+            txid = waiting.pop()
+            if txid not in chosen and txid not in wanted:
+                wanted[txid] = self._entries[txid]
+                size += wanted[txid].size
+                waiting.extend(wanted[txid].parents)
         return list(wanted.values())
 
 
-def _depends(later: Entry, earlier: Entry) -> bool:
-    if later.sequence < earlier.sequence:
-        return False
-    if any(outpoint.txid == earlier.txid for outpoint in later.tx.inputs):
-        return True
-    return not _subjects(later.tx).isdisjoint(_subjects(earlier.tx))
-
-
-def _subjects(tx: Transaction) -> frozenset[bytes]:
+def _subjects(tx: Transaction) -> list[bytes]:
+    """Return the block or the task that a transaction is about."""
     names = ("block", "task")
-    return frozenset(value for name in names if (value := getattr(tx.data, name, None)) is not None)
+    return [value for name in names if (value := getattr(tx.data, name, None)) is not None]
 
 
-def _rate_key(entry: Entry) -> tuple[int, int]:
-    return -(entry.fee << 32) // max(entry.size, 1), entry.sequence
+def _rate_key(entry: Entry) -> tuple[bool, int, int]:
+    # A CHARGE_FOR_TASK pays nothing, and a whole group's money waits for it.
+    charges = isinstance(entry.tx.data, ChargeForTask)
+    return not charges, -(entry.fee << 32) // entry.size, entry.sequence
 
 
 def _tickets(tx: Transaction) -> int:

@@ -21,6 +21,9 @@ TRANSACTION_SIZE_MAX: Final = 32 * 1024
 DATA_SIZE_MAX: Final = 512
 """Bytes of a transaction's structured data. Source: docs/adr/0002-data-size.md."""
 
+EVALUATE_REVEAL_SIZE_MAX: Final = 2 * 1024
+"""Bytes of an EVALUATE_REVEAL's data: a score of up to 5 bytes for each of 256 miners."""
+
 PAY_FOR_TASK_SIZE_MAX: Final = 16 * 1024
 """Bytes of a PAY_FOR_TASK's data. Source: PROTOCOL section 3."""
 
@@ -39,6 +42,9 @@ MONEY_MAX: Final = 2**62
 
 SLOT_MESSAGES_MAX: Final = 256
 """Messages that close a slot. Source: PROTOCOL section 6."""
+
+HISTORY_SLOTS_MAX: Final = 4096
+"""Slots registered by one MESSAGE_HISTORY, so that a slot's number stays a small integer."""
 
 WORK_PROOF_SLOTS_MAX: Final = 32
 """Slots a work proof may span; k iterations of a healthy task span two or three."""

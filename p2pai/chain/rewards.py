@@ -70,15 +70,11 @@ def block_payouts(state: State, verification: Verification, params: Params) -> t
     verifiers = total * params.verifier_share_percent // 100
     supervisors = total * params.supervisor_share_percent // 100 if verification.supervisors else 0
     pays = [Pay(Amount(total - verifiers - supervisors), verification.miner)]
-    pays += [_pay(state, t, v) for t, v in split(verifiers, dict.fromkeys(approvers, 1)).items() if v]
+    pays += [_pay(state, t, v) for t, v in split(verifiers, dict.fromkeys(approvers, 1)).items()]
     if supervisors:
         shares = dict.fromkeys(range(len(verification.supervisors)), 1)
-        pays += [
-            Pay(value, verification.supervisors[i])
-            for i, value in split(supervisors, shares).items()
-            if value
-        ]
-    return tuple(pays)
+        pays += [Pay(v, verification.supervisors[i]) for i, v in split(supervisors, shares).items()]
+    return tuple(pay for pay in pays if pay.value)
 
 
 def _pay(state: State, ticket: Outpoint, value: Amount) -> Pay:

@@ -15,19 +15,21 @@ from typing import Any, Final
 
 from immutables import Map
 
+from p2pai.chain import difficulty
 from p2pai.chain.block import Block, Header
-from p2pai.chain.params import ATOMS_PER_COIN, Params
+from p2pai.chain.params import ATOMS_PER_COIN, MONEY_MAX, Params
 from p2pai.chain.state import Stage, State, Task, Ticket
-from p2pai.chain.task import Dataset, Dense, Group, Reward, Sgd, TaskDefinition
+from p2pai.chain.task import Dataset, Dense, Group, Reward, Sgd, TaskDefinition, check
 from p2pai.chain.transaction import ROLES, Output, Pay, Stake
 from p2pai.primitives import bls, ecdsa, record
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import ZERO_HASH, Amount, BlobId, Hash32, KeyHash, Outpoint, PeerId, TaskId
 from p2pai.primitives.keys import Keys, derive_keys
-from p2pai.vrf import ecvrf
+from p2pai.vrf import ecvrf, selection
 
 GENESIS_VERSION: Final = 0
+DEV_ACCOUNTS_MAX: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +91,15 @@ def parse(text: str) -> ChainSpec:
       InvalidInput: not TOML, or a key is missing, unknown or of the wrong kind; one sentence.
     """
     try:
-        table = tomllib.loads(text)
-        return _spec(table)
+        spec = _spec(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise InvalidInput(f"the chain spec is not TOML: {error}") from error
     except KeyError as error:
         raise InvalidInput(f"the chain spec lacks the key {error}") from error
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InvalidInput(f"the chain spec has a value of the wrong kind: {error}") from error
+    _check(spec)
+    return spec
 
 
 def genesis_block(spec: ChainSpec) -> Block:
@@ -173,6 +176,8 @@ def _genesis_tasks(spec: ChainSpec, tickets: dict[Outpoint, Ticket]) -> dict[Tas
 def _spec(table: dict[str, Any]) -> ChainSpec:
     name = str(table["name"])
     dev_accounts = int(table.get("dev_accounts", 0))
+    if not 0 <= dev_accounts <= DEV_ACCOUNTS_MAX:
+        raise InvalidInput(f"a chain has 0 to {DEV_ACCOUNTS_MAX} development accounts")
     accounts = [derive_keys(dev_account_seed(name, i)) for i in range(dev_accounts)]
     genesis = table["genesis"]
     tasks = genesis.get("task", [])
@@ -195,22 +200,76 @@ def _params(table: dict[str, Any]) -> Params:
     for key, value in table.items():
         if key not in known:
             raise InvalidInput(f"the chain spec has an unknown parameter {key!r}")
-        if type(value) is not int or value < 0:
-            raise InvalidInput(f"the chain spec's parameter {key!r} must be a non-negative integer")
+        if type(value) is not int or not 0 <= value <= MONEY_MAX:
+            raise InvalidInput(f"the chain spec's parameter {key!r} must be an integer from 0 to 2^62")
     return Params(**table)
+
+
+def _check(spec: ChainSpec) -> None:
+    """Refuse what would stop the chain later."""
+    for name in _POSITIVE:
+        if getattr(spec.params, name) == 0:
+            raise InvalidInput(f"the chain spec's parameter {name!r} must be positive")
+    params = spec.params
+    if params.verifier_share_percent + params.supervisor_share_percent > 100:
+        raise InvalidInput("the chain spec gives away more than the subsidy")
+    if params.offline_penalty_percent > 100:
+        raise InvalidInput("the chain spec takes more than the stake")
+    if not 0 <= spec.genesis_time < 1 << 32:
+        raise InvalidInput("the chain spec's genesis time does not fit 32 bits")
+    if any(not 0 < a.value <= MONEY_MAX for a in spec.allocations):
+        raise InvalidInput("an allocation of the chain spec is out of range")
+    for bits in (spec.params.genesis_bits, spec.params.limit_bits):
+        difficulty.decode_bits(bits)
+    for bootstrap in spec.tickets:
+        selection.check_traits(bootstrap.ticket.preferences)
+    for task in spec.tasks:
+        check(task)
+        selection.check_traits(task.preferences)
+
+
+_POSITIVE: Final = (
+    "spacing_s",
+    "commitment_distance",
+    "weights_per_nonce",
+    "half_life_s",
+    "verification_window_blocks",
+    "verifiers_per_block_max",
+    "ticket_price_atoms",
+    "tickets_per_block_max",
+    "join_blocks",
+    "evaluate_commit_blocks",
+    "evaluate_reveal_blocks",
+    "evaluate_rounds_max",
+)
+"""Parameters with which zero makes no chain."""
+
+
+def _account(row: dict[str, Any], accounts: list[Keys]) -> Keys:
+    number = row["account"]
+    if type(number) is not int or not 0 <= number < len(accounts):
+        raise InvalidInput(f"the chain spec has no account {number!r}")
+    return accounts[number]
+
+
+def _bytes(digits: str, size: int) -> bytes:
+    data = bytes.fromhex(digits)
+    if len(data) != size:
+        raise InvalidInput(f"the chain spec has {digits!r} where {size} bytes belong")
+    return data
 
 
 def _allocation(row: dict[str, Any], accounts: list[Keys]) -> Allocation:
     key_hash = (
-        ecdsa.key_hash(ecdsa.public_key(accounts[row["account"]].spending))
+        ecdsa.key_hash(ecdsa.public_key(_account(row, accounts).spending))
         if "account" in row
-        else KeyHash(bytes.fromhex(row["key_hash"]))
+        else KeyHash(_bytes(row["key_hash"], 20))
     )
     return Allocation(key_hash, Amount(int(row["coins"]) * ATOMS_PER_COIN))
 
 
 def _tickets(row: dict[str, Any], accounts: list[Keys]) -> list[Bootstrap]:
-    keys = accounts[row["account"]]
+    keys = _account(row, accounts)
     owner = ecdsa.public_key(keys.spending)
     for role in row["roles"]:
         if role not in ROLES:
@@ -253,7 +312,7 @@ def _task(row: dict[str, Any]) -> TaskDefinition:
             batch_size=int(data["batch_size"]),
             training_percent=int(data["training_percent"]),
             validation_percent=int(data["validation_percent"]),
-            fragments=tuple(BlobId(Hash32(bytes.fromhex(f))) for f in data["fragments"]),
+            fragments=tuple(BlobId(Hash32(_bytes(f, 32))) for f in data["fragments"]),
         ),
         group=Group(int(group["miners"]), int(group["supervisors"]), int(group["evaluators"])),
         reward=Reward(100, 0, 0),

@@ -26,6 +26,14 @@ WEIGHT_COUNT_MAX: Final = 64_000_000
 """Weights of a model: 256 MB each of weights and residual."""
 
 UNITS_MAX: Final = 65_536
+SAMPLES_MAX: Final = 2**32 - 1
+"""Samples of a dataset, so that a score fits five bytes on chain."""
+
+ITERATIONS_MAX: Final = 2**32 - 1
+"""Iterations of a miner: the iteration is four bytes in IT_RES."""
+
+FORMAT_LENGTH_MAX: Final = 16
+PEER_ID_LENGTH_MAX: Final = 64
 EPOCHS_MAX: Final = 65_535
 """The epoch is two bytes in IT_RES. Source: PoUW Table 1."""
 
@@ -145,9 +153,10 @@ def check(task: TaskDefinition) -> None:
     _require(1 <= len(task.name) <= 64, "name has 1 to 64 characters")
     _check_model(task)
     _check_dataset(task.dataset)
-    _require(0 <= task.epochs <= EPOCHS_MAX, f"epochs is at most {EPOCHS_MAX}")
+    _check_length(task)
     _require(6 <= task.tau_bits <= 18, "tau is between 2^-18 and 2^-6")
     _require(1 <= task.optimiser.learning_rate_ppm <= 100 * PPM, "learning rate is above 0, at most 100")
+    _require(len(task.client) <= PEER_ID_LENGTH_MAX, "the client's peer id is too long")
     _require(task.metrics == ("loss", "accuracy"), "metrics are loss, accuracy")
     shares = task.reward
     _require(shares.miners + shares.supervisors + shares.evaluators == 100, "rewards sum to 100 %")
@@ -173,6 +182,8 @@ def _check_dataset(data: Dataset) -> None:
     count = len(data.fragments)
     _require(FRAGMENT_COUNT_MIN <= count <= FRAGMENT_COUNT_MAX, "10 to 256 fragments")
     _require(len(dict.fromkeys(data.fragments)) == count, "two fragments are equal")
+    _require(1 <= len(data.format) <= FORMAT_LENGTH_MAX, "format has 1 to 16 characters")
+    _require(data.samples <= SAMPLES_MAX, f"at most {SAMPLES_MAX} samples")
     _require(2 <= data.classes <= 1000, "2 to 1000 classes")
     _require(1 <= data.batch_size <= 4096, "batch size is 1 to 4096")
     _require(data.batch_size * (data.features * 4 + 8) <= BATCH_BYTES_MAX, "a batch is at most 1 MiB")
@@ -181,6 +192,12 @@ def _check_dataset(data: Dataset) -> None:
     _require(1 <= data.training_percent < 100, "training share is 1 to 99 %")
     _require(count * data.training_percent // 100 >= 1, "no fragment is left for training")
     _require(0 <= data.validation_percent < 100, "validation share is 0 to 99 %")
+
+
+def _check_length(task: TaskDefinition) -> None:
+    _require(0 <= task.epochs <= EPOCHS_MAX, f"epochs is at most {EPOCHS_MAX}")
+    batches = sum(task.batches_in_fragment(i) for i in range(len(task.dataset.fragments)))
+    _require(batches * task.epochs <= ITERATIONS_MAX, f"at most {ITERATIONS_MAX} iterations")
 
 
 def _isqrt(n: int) -> int:

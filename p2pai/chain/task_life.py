@@ -13,7 +13,7 @@ Source: PoUW §4; PROTOCOL section 5.
 from dataclasses import replace
 
 from p2pai.chain import committee
-from p2pai.chain.params import Params
+from p2pai.chain.params import HISTORY_SLOTS_MAX, Params
 from p2pai.chain.state import Join, Stage, State, Task
 from p2pai.chain.task import check
 from p2pai.chain.tickets import WORKER_ROLES, Context, free, release
@@ -68,6 +68,8 @@ def apply_message_history(state: State, data: MessageHistory, context: Context) 
         raise InvalidTransaction("the task is not training")
     if data.first != task.slots or data.last < data.first:
         raise InvalidTransaction(f"the next slot to register is {task.slots}")
+    if data.last - data.first >= HISTORY_SLOTS_MAX:
+        raise InvalidTransaction(f"at most {HISTORY_SLOTS_MAX} slots are registered at once")
     if task.is_predefined and data.models is not None:
         raise InvalidTransaction("a predefined task trains for ever")
     owners = [state.tickets[t].owner for t in task.supervisors]

@@ -7,16 +7,15 @@ from dataclasses import dataclass, replace
 
 from p2pai.chain.params import Params
 from p2pai.chain.state import Join, Stage, State, Ticket
+from p2pai.chain.task import PEER_ID_LENGTH_MAX
 from p2pai.chain.transaction import ROLES, BuyTickets, JoinTask, Stake, Transaction
 from p2pai.primitives import bls, ecdsa
 from p2pai.primitives.errors import InvalidTicket, InvalidTransaction
-from p2pai.primitives.ids import Amount, KeyHash, Outpoint, PublicKey
+from p2pai.primitives.ids import ZERO_HASH, Amount, KeyHash, Outpoint, PublicKey
 from p2pai.vrf import ecvrf, selection
 
 WORKER_ROLES = ("miner", "supervisor", "evaluator")
 """Roles that a task draws; verifiers are drawn per block."""
-
-PEER_ID_LENGTH_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,11 @@ def apply_buy_tickets(state: State, tx: Transaction, data: BuyTickets, context: 
     count = ticket_count(tx)
     if count == 0:
         raise InvalidTicket("no stake output")
-    stakes = tx.outputs[:count]
+    if count > context.params.tickets_per_block_max:
+        raise InvalidTicket(f"at most {context.params.tickets_per_block_max} tickets per block")
+    stakes, others = tx.outputs[:count], tx.outputs[count:]
+    if any(isinstance(output, Stake) for output in others):
+        raise InvalidTicket("stakes stand before all other outputs")
     if any(s.value != context.params.ticket_price_atoms for s in stakes):
         raise InvalidTicket(f"a ticket costs {context.params.ticket_price_atoms} atoms")
     if any(s.key_hash != context.author_hash for s in stakes):
@@ -90,6 +93,9 @@ def apply_join_task(state: State, data: JoinTask, context: Context) -> State:
     task = state.tasks.get(data.task)
     if task is None or task.stage is not Stage.JOINING:
         raise InvalidTransaction("the task does not take applications")
+    if task.definition_block == ZERO_HASH:
+        # The draw would be known to the client while it chooses the task's id.
+        raise InvalidTransaction("the task's definition block is not known yet")
     if data.definition_block != task.definition_block:
         raise InvalidTransaction("the application names another task definition block")
     ticket = require_ticket(state, data.ticket, context)

@@ -14,6 +14,7 @@ from typing import Final
 
 from p2pai.chain.params import (
     DATA_SIZE_MAX,
+    EVALUATE_REVEAL_SIZE_MAX,
     INPUT_COUNT_MAX,
     MONEY_MAX,
     OUTPUT_COUNT_MAX,
@@ -269,6 +270,15 @@ def check_form(tx: Transaction) -> None:
         raise InvalidTransaction("no inputs")
     if any(not 0 < output.value <= MONEY_MAX for output in tx.outputs):
         raise InvalidTransaction("an output's value is out of range")
-    limit = PAY_FOR_TASK_SIZE_MAX if isinstance(tx.data, PayForTask) else DATA_SIZE_MAX
+    limit = _DATA_SIZES_MAX.get(type(tx.data), DATA_SIZE_MAX)
     if len(record.encode_tagged(tx.data)) > limit:
         raise InvalidTransaction(f"data is larger than {limit} bytes")
+    if len(tx.encode()) > TRANSACTION_SIZE_MAX:
+        raise InvalidTransaction(f"the transaction is larger than {TRANSACTION_SIZE_MAX} bytes")
+
+
+_DATA_SIZES_MAX: Final[dict[type, int]] = {
+    PayForTask: PAY_FOR_TASK_SIZE_MAX,
+    EvaluateReveal: EVALUATE_REVEAL_SIZE_MAX,
+}
+"""Bytes of the data of the types that need more than the others."""

@@ -17,6 +17,7 @@ from p2pai.chain.block import Block, Header, transactions_root
 from p2pai.chain.params import BLOCK_SIZE_MAX, MEDIAN_TIME_BLOCKS, Params
 from p2pai.chain.state import Stage, State, Verification
 from p2pai.chain.tickets import Context
+from p2pai.chain.transaction import VERSION as TRANSACTION_VERSION
 from p2pai.chain.transaction import (
     BuyTickets,
     ChargeForTask,
@@ -242,6 +243,8 @@ def _check_body(state: State, block: Block) -> Coinbase:
     if block.header.merkle_root != transactions_root(block.transactions):
         raise InvalidBlock("the Merkle root is not of these transactions")
     first = block.transactions[0]
+    if first.version != TRANSACTION_VERSION:
+        raise InvalidBlock(f"coinbase version {first.version}, expected {TRANSACTION_VERSION}")
     if not isinstance(first.data, Coinbase) or first.inputs or first.witnesses:
         raise InvalidBlock("the first transaction is not a coinbase")
     if first.data.height != state.height + 1:

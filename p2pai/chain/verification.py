@@ -1,7 +1,8 @@
 """Verifiers' verdicts on a block: commit, collect, reveal, and what they are worth.
 
 A verifier replays the lucky iteration and commits to H(ticket, block, precursor, verdict, salt), which nobody
-can copy. When the block's miner has collected the commits, or half the window is over, verdicts are revealed.
+can copy. When the block's miner has collected the commits, or half the window is over, commits are closed and
+verdicts are revealed: whoever sees a reveal can commit no more.
 An approval must show the nonce precursor that the replay gave, so an approval without a replay is impossible
 unless the precursor leaks. Approvals give the block its weight and pay its subsidy.
 
@@ -49,8 +50,10 @@ def apply_verify_commit(state: State, data: VerifyCommit, context: Context) -> S
     verification = _open_verification(state, data.block)
     if data.ticket not in verification.verifiers:
         raise InvalidTransaction("the ticket was not drawn to verify this block")
-    if verification.collected or any(c.ticket == data.ticket for c in verification.commits):
-        raise InvalidTransaction("the verdict is already committed, or the commits are closed")
+    if _commits_closed(verification, context):
+        raise InvalidTransaction("the commits of this block are closed")
+    if any(c.ticket == data.ticket for c in verification.commits):
+        raise InvalidTransaction("the verdict is already committed")
     commits = (*verification.commits, Sealed(data.ticket, data.commitment))
     return _store(state, data.block, replace(verification, commits=commits))
 
@@ -78,8 +81,7 @@ def apply_verify_reveal(state: State, data: VerifyReveal, context: Context) -> S
     """
     require_ticket(state, data.ticket, context)
     verification = _open_verification(state, data.block)
-    window = context.params.verification_window_blocks
-    if not verification.collected and context.height <= verification.height + window // 2:
+    if not _commits_closed(verification, context):
         raise InvalidTransaction("the commits of this block are still open")
     if any(r.ticket == data.ticket for r in verification.reveals):
         raise InvalidTransaction("the verdict is already revealed")
@@ -125,6 +127,11 @@ def settle(state: State, height: int, params: Params) -> tuple[State, tuple[Pay,
         issued=Amount(state.issued + sum(p.value for p in pays)),
     )
     return state, pays
+
+
+def _commits_closed(verification: Verification, context: Context) -> bool:
+    half = context.params.verification_window_blocks // 2
+    return verification.collected or context.height > verification.height + half
 
 
 def _open_verification(state: State, block: Hash32) -> Verification:

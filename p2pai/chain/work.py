@@ -65,6 +65,8 @@ def _check_slots(header: Header, proof: WorkProof, coinbase: Coinbase, state: St
     statements = [slot.statement for slot in proof.slots]
     if not 1 <= len(statements) <= WORK_PROOF_SLOTS_MAX:
         raise InvalidBlock(f"a work proof spans 1 to {WORK_PROOF_SLOTS_MAX} slots")
+    if proof.committed.slot != 0 or proof.lucky.slot != len(statements) - 1:
+        raise InvalidBlock("the slots are not those from the commitment to the lucky message")
     if any(s.task != coinbase.task for s in statements):
         raise InvalidBlock("a slot belongs to another task")
     if [s.slot for s in statements] != list(range(statements[0].slot, statements[0].slot + len(statements))):

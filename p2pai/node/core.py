@@ -59,6 +59,7 @@ class NodeCore(Services):
         if unknown:
             raise InvalidInput(f"there is no role {unknown[0]!r}; the roles are {', '.join(ROLES)}")
         self.spec, self.params = spec, spec.params
+        self._chain = spec.short_id
         self.identity = Identity.of(keys, peer_id)
         self.ledger = Ledger(spec, self, self._publish_chain, self._chain_changed)
         self.following: dict[TaskId, Following] = {}
@@ -121,7 +122,7 @@ class NodeCore(Services):
 
     def _begin(self) -> None:
         for name in ("tx", "block"):
-            self.emit(effects.Join(str(Topic(self.spec.short_id, None, name))))
+            self.emit(effects.Join(str(Topic(self._chain, None, name))))
         self._announce()
         self.ledger.keep_up()
         self._attend()
@@ -161,7 +162,7 @@ class NodeCore(Services):
 
     def _hear(self, remote: PeerId, topic: str, data: bytes) -> Verdict:
         parsed = parse(topic)
-        if parsed.chain != self.spec.short_id:
+        if parsed.chain != self._chain:
             return Verdict.IGNORE
         envelope = open_envelope(data, topic)
         if parsed.scope is not None:
@@ -237,7 +238,7 @@ class NodeCore(Services):
         if task not in self.following:
             self.following[task] = Following(task, self, lambda: self.state, self)
             for name in TOPIC_NAMES:
-                self.emit(effects.Join(str(Topic(self.spec.short_id, task, name))))
+                self.emit(effects.Join(str(Topic(self._chain, task, name))))
         if first_slot is not None:
             self.following[task].begin_at(first_slot)
         return self.following[task].history
@@ -248,7 +249,7 @@ class NodeCore(Services):
         if followed is not None:
             followed.stopped = True
             for name in TOPIC_NAMES:
-                self.emit(effects.Leave(str(Topic(self.spec.short_id, task, name))))
+                self.emit(effects.Leave(str(Topic(self._chain, task, name))))
 
     def record_slot(self, slot: CertifiedSlot) -> None:
         """Take in a certified slot as if a remote had said it."""
@@ -258,7 +259,7 @@ class NodeCore(Services):
 
     def publish(self, name: str, task: TaskId, body: bytes) -> None:
         """Say something to a task's group."""
-        self._publish(Topic(self.spec.short_id, task, name), body)
+        self._publish(Topic(self._chain, task, name), body)
 
     def post(self, data: Data, outputs: tuple[Output, ...] = ()) -> Transaction | None:
         """Fund, sign and announce a transaction; None when there is no money, or the ledger refuses it."""
@@ -291,7 +292,7 @@ class NodeCore(Services):
         self.ledger.submit(block)
 
     def _publish_chain(self, name: str, body: bytes) -> None:
-        self._publish(Topic(self.spec.short_id, None, name), body)
+        self._publish(Topic(self._chain, None, name), body)
 
     def _publish(self, topic: Topic, body: bytes) -> None:
         self._envelopes += 1

@@ -82,6 +82,8 @@ class Following:
             said = record.decode_tagged(Said, body, size_max=SAID_SIZE_MAX)
             if isinstance(said, CertifiedSlot):
                 return self.record_slot(said)
+        if sender not in (self._ledger().tickets[t].owner for t in task.supervisors):
+            raise InvalidMessage("the sender is not a supervisor of the task")
         return self._listener.said(name, self.task_id, sender, body)
 
     def _hear_iteration(self, task: Task, body: bytes) -> Verdict:

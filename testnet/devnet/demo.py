@@ -49,7 +49,8 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=Path("demo-run"), help="where the nodes live")
     parser.add_argument("--deadline-s", type=float, default=DEADLINE_S, help="give up after so many seconds")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     directory = options.directory.absolute()
     try:
         with claim(directory):

@@ -2,10 +2,9 @@
 
 Every node is a child in a session of its own, known by its pid. Ending one means SIGTERM to that pid and,
 when it doesn't obey in time, SIGKILL to the process group that was created for it. Should this process
-itself be killed, the kernel ends the nodes (parent-death signal).
+itself be killed, the kernel ends the nodes (see leash.py).
 """
 
-import ctypes
 import os
 import signal
 import socket
@@ -30,7 +29,7 @@ STOP_S_MAX: Final = 8.0
 
 POLL_S: Final = 0.2
 LOG_TAIL_LINES: Final = 12
-PR_SET_PDEATHSIG: Final = 1
+LEASH: Final = Path(__file__).with_name("leash.py")
 
 
 class NodeFailure(P2paiError):
@@ -135,28 +134,29 @@ class Devnet:
             node.check()
 
     def stop(self) -> None:
-        """End every node that was started: politely, then by force."""
-        for node in self.nodes:
-            if node.process.poll() is None:
-                node.process.terminate()
-        deadline = time.monotonic() + STOP_S_MAX
-        for node in self.nodes:
-            with suppress(subprocess.TimeoutExpired):
-                node.process.wait(max(0.0, deadline - time.monotonic()))
-        for node in self.nodes:
-            kill(node)
+        """End every node that was started: politely, then by force; at once when interrupted meanwhile."""
+        try:
+            for node in self.nodes:
+                if node.process.poll() is None:
+                    node.process.terminate()
+            deadline = time.monotonic() + STOP_S_MAX
+            for node in self.nodes:
+                with suppress(subprocess.TimeoutExpired):
+                    node.process.wait(max(0.0, deadline - time.monotonic()))
+        finally:
+            for node in self.nodes:
+                kill(node)
 
     def _spawn(self, plan: Plan, directory: Path, command: tuple[str, ...], listen: str) -> Node:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         log = self.directory / f"{plan.name}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(  # noqa: S603
-                command,
+                (sys.executable, "-S", str(LEASH), str(os.getpid()), *command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
             )
         node = Node(plan, directory, log, command, process, listen)
         self.nodes.append(node)
@@ -198,10 +198,3 @@ def wait_for(holds: Callable[[], bool], deadline_s: float, poll_s: float = POLL_
             return False
         time.sleep(poll_s)
     return True
-
-
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
-
-
-def _die_with_parent() -> None:
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

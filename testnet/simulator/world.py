@@ -2,7 +2,13 @@
 
 The world owns everything a node may not touch: time, the network, the disk, the trainer. Each step pops the
 earliest event, hands it to its node and carries out the effects that the node returns.
+
+Faults are the caller's: gossip is lost at a given rate, nodes are cut off (`isolate`) or killed (`restart`).
+A killed node loses its memory, its timers, its trainer, whatever was on its way to it, and any number of the
+journal records whose `Persisted` it has not seen.
 """
+
+from __future__ import annotations
 
 import hashlib
 import heapq
@@ -24,6 +30,9 @@ DELAY_MS: Final = (5, 40)
 PERSIST_MS: Final = (1, 10)
 TRAIN_MS: Final = (5, 30)
 FETCH_MS: Final = (10, 60)
+ANSWER_MS_MAX: Final = 5_000
+"""After this, a question to a remote that is gone has failed."""
+
 FETCHED_BYTES_MAX: Final = 256 * 1024
 """Larger blobs are not handed to the core whole (see events.Fetched)."""
 
@@ -41,6 +50,10 @@ class Worker(Protocol):
     """Who carries out a node's jobs."""
 
     def run(self, job: jobs.Job) -> jobs.Result: ...
+
+
+Watcher = Callable[[PeerId, Event, Sequence[Effect]], None]
+"""Sees every event with the effects that it had, before they are carried out."""
 
 
 class Blobs:
@@ -76,34 +89,45 @@ class Host:
     blobs: Blobs
     worker: Worker
     life: int = 0
+    up_ms: int = 0
+    """Nothing reaches the node before."""
     journal: list[bytes] = field(default_factory=list)
+    durable: int = 0
+    """Records at the front of the journal that survive a kill for certain."""
+    disk_free_ms: int = 0
     topics: dict[str, None] = field(default_factory=dict)
     timers: dict[str, int] = field(default_factory=dict)
     trainer_free_ms: int = 0
-    seen: dict[bytes, None] = field(default_factory=dict)
     delivered: dict[str, BlobId] = field(default_factory=dict)
 
 
 class World:
     """A network of simulated hosts."""
 
-    def __init__(self, seed: int, make_worker: Callable[[Blobs], Worker]) -> None:
+    def __init__(
+        self, seed: int, make_worker: Callable[[Blobs], Worker], *, gossip_loss_percent: int = 0
+    ) -> None:
+        assert 0 <= gossip_loss_percent < 100
         self.now_ms = START_MS
         self.hosts: dict[PeerId, Host] = {}
+        self.watchers: list[Watcher] = []
         self.rejected: list[tuple[PeerId, str]] = []
         """Who refused a message, and why."""
+        self.fired = {"lost message": 0, "lost record": 0, "kill": 0, "unanswered": 0}
+        """How often each fault happened."""
         self._rng = random.Random(seed)
+        self._loss_percent = gossip_loss_percent
         self._make_worker = make_worker
-        self._queue: list[tuple[int, int, PeerId, int, Event]] = []
+        self._queue: list[tuple[int, int, PeerId, int, Event | _Pending]] = []
         self._sequence = 0
         self._trace = hashlib.sha256()
         self._questions: dict[int, tuple[PeerId, int, int]] = {}
         self._cut: dict[PeerId, None] = {}
 
-    def add(self, name: PeerId, core: Core) -> Host:
-        """Start a node, connected with all others."""
+    def add(self, name: PeerId, core: Core, worker: Worker | None = None) -> Host:
+        """Start a node, connected with all others; with a worker of its own if one is given."""
         blobs = Blobs()
-        host = Host(core, blobs, self._make_worker(blobs))
+        host = Host(core, blobs, worker or self._make_worker(blobs))
         others = list(self.hosts)
         self.hosts[name] = host
         self._post(name, 0, events.Started(()))
@@ -115,7 +139,13 @@ class World:
     def restart(self, name: PeerId, core: Core, down_ms: int = 1_000) -> None:
         """Kill a node and start it again from its journal and blobs."""
         host = self.hosts[name]
+        kept = self._rng.randint(host.durable, len(host.journal))
+        self.fired["kill"] += 1
+        self.fired["lost record"] += len(host.journal) - kept
+        del host.journal[kept:]
         host.life += 1
+        host.up_ms = self.now_ms + down_ms
+        host.durable, host.disk_free_ms, host.trainer_free_ms = kept, 0, 0
         host.core = core
         host.worker = self._make_worker(host.blobs)
         host.topics.clear()
@@ -123,6 +153,8 @@ class World:
         self._post(name, down_ms, events.Started(tuple(host.journal)))
         for other in self.hosts:
             if other != name:
+                self._post(other, 1, events.Disconnected(name))
+                self._post(other, down_ms + 1, events.Connected(name))
                 self._post(name, down_ms + 1, events.Connected(other))
 
     def isolate(self, *names: PeerId) -> None:
@@ -156,26 +188,32 @@ class World:
         at, sequence, name, life, event = heapq.heappop(self._queue)
         self.now_ms = max(self.now_ms, at)
         host = self.hosts[name]
-        if life != host.life:
+        if life != host.life or self.now_ms < host.up_ms:
+            self._miss(name, event)
             return
         if isinstance(event, events.TimerFired) and host.timers.get(event.name) != sequence:
             return
+        if isinstance(event, _Pending):
+            event = event.finish()
+        if isinstance(event, events.Persisted):
+            host.durable += 1
         self._trace.update(f"{at} {name} {type(event).__name__}\n".encode())
-        if isinstance(event, events.Trained):
-            event = events.Trained(event.request, self._work(host, event))
         self._give(name, host, event)
 
-    def _give(self, name: PeerId, host: Host, event: Event) -> Verdict | None:
-        verdict = None
-        for effect in host.core.handle(event, self.now_ms):
+    def _miss(self, name: PeerId, event: Event | _Pending) -> None:
+        if isinstance(event, events.Asked) and event.request in self._questions:
+            self._fail(event.request, name)
+
+    def _give(self, name: PeerId, host: Host, event: Event) -> None:
+        reaction = host.core.handle(event, self.now_ms)
+        for watcher in self.watchers:
+            watcher(name, event, reaction)
+        for effect in reaction:
             self._trace.update(repr(effect).encode())
-            if isinstance(effect, effects.Judge):
-                verdict = effect.verdict
-                if effect.verdict is Verdict.REJECT:
-                    self.rejected.append((name, effect.reason))
-            else:
+            if not isinstance(effect, effects.Judge):
                 self._perform(name, host, effect)
-        return verdict
+            elif effect.verdict is Verdict.REJECT:
+                self.rejected.append((name, effect.reason))
 
     def _perform(self, name: PeerId, host: Host, effect: Effect) -> None:
         match effect:
@@ -186,8 +224,7 @@ class World:
             case effects.Leave(topic):
                 host.topics.pop(topic, None)
             case effects.Persist(token, record):
-                host.journal.append(record)
-                self._post(name, self._draw(PERSIST_MS), events.Persisted(token))
+                self._persist(name, host, token, record)
             case effects.SetTimer(timer, delay):
                 self._post(name, delay, events.TimerFired(timer))
                 host.timers[timer] = self._sequence
@@ -198,9 +235,19 @@ class World:
             case _:
                 self._handle_blob(name, host, effect)
 
+    def _persist(self, name: PeerId, host: Host, token: int, record: bytes) -> None:
+        # One record after the other reaches the disk, as in the real journal.
+        host.journal.append(record)
+        host.disk_free_ms = max(host.disk_free_ms, self.now_ms) + self._draw(PERSIST_MS)
+        self._post(name, host.disk_free_ms - self.now_ms, events.Persisted(token))
+
     def _publish(self, source: PeerId, topic: str, data: bytes) -> None:
         for name, host in self.hosts.items():
-            if name != source and topic in host.topics and not self._are_apart(source, name):
+            if name == source or topic not in host.topics or self._are_apart(source, name):
+                continue
+            if self._loss_percent and self._rng.randrange(100) < self._loss_percent:
+                self.fired["lost message"] += 1
+            else:
                 self._post(name, self._draw(DELAY_MS), events.Received(source, topic, data))
 
     def _converse(self, name: PeerId, host: Host, effect: effects.Ask | effects.Answer) -> None:
@@ -208,8 +255,8 @@ class World:
             self._sequence += 1
             ticket = self._sequence
             self._questions[ticket] = (name, host.life, effect.request)
-            if self._are_apart(name, effect.remote) or effect.remote not in self.hosts:
-                self._post(name, 5_000, events.Answered(effect.request, effect.remote, None))
+            if effect.remote not in self.hosts or self._are_apart(name, effect.remote):
+                self._fail(ticket, effect.remote)
             else:
                 self._post(effect.remote, self._draw(DELAY_MS), events.Asked(ticket, name, effect.body))
             return
@@ -217,16 +264,17 @@ class World:
         if self.hosts[asker].life == life:
             self._post(asker, self._draw(DELAY_MS), events.Answered(request, name, effect.body))
 
+    def _fail(self, ticket: int, remote: PeerId) -> None:
+        asker, life, request = self._questions.pop(ticket)
+        self.fired["unanswered"] += 1
+        if self.hosts[asker].life == life:
+            self._post(asker, ANSWER_MS_MAX, events.Answered(request, remote, None))
+
     def _train(self, name: PeerId, host: Host, request: Hash32, job: jobs.Job) -> None:
         start = max(host.trainer_free_ms, self.now_ms)
         host.trainer_free_ms = start + self._draw(TRAIN_MS)
-        pending = _Pending(job)
-        self._post(name, host.trainer_free_ms - self.now_ms, events.Trained(request, pending))  # type: ignore[arg-type]
-
-    def _work(self, host: Host, event: events.Trained) -> jobs.Result:
-        pending = event.result
-        assert isinstance(pending, _Pending)
-        return host.worker.run(pending.job)
+        work = _Pending(lambda: events.Trained(request, host.worker.run(job)))
+        self._post(name, host.trainer_free_ms - self.now_ms, work)
 
     def _handle_blob(self, name: PeerId, host: Host, effect: Effect) -> None:
         match effect:
@@ -237,7 +285,8 @@ class World:
             case effects.Deliver(wanted, file):
                 host.delivered[file] = wanted
             case effects.Fetch(wanted, providers):
-                self._post(name, self._draw(FETCH_MS), self._fetched(name, host, wanted, providers))
+                end = _Pending(lambda: self._fetched(name, host, wanted, providers))
+                self._post(name, self._draw(FETCH_MS), end)
             case effects.Hangup():
                 pass
             case _:
@@ -265,7 +314,7 @@ class World:
     def _draw(self, bounds: tuple[int, int]) -> int:
         return self._rng.randint(*bounds)
 
-    def _post(self, name: PeerId, delay_ms: int, event: Event) -> None:
+    def _post(self, name: PeerId, delay_ms: int, event: Event | _Pending) -> None:
         self._sequence += 1
         entry = (self.now_ms + delay_ms, self._sequence, name, self.hosts[name].life, event)
         heapq.heappush(self._queue, entry)
@@ -273,6 +322,6 @@ class World:
 
 @dataclass(frozen=True)
 class _Pending:
-    """A job on its way through the trainer; done when its time is over."""
+    """Work under way, done when its time is over; a node killed before never sees its end."""
 
-    job: jobs.Job
+    finish: Callable[[], Event]

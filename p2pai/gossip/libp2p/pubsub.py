@@ -17,6 +17,7 @@ judge is slowed down by its own connection.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final
 
@@ -133,7 +134,7 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
             outbox.push(frame, control=True)
 
     async def stream_handler(self, stream: Stream) -> None:
-        """Read a remote's gossip until it ends; a failure of its newest stream makes both start anew."""
+        """Read a remote's gossip until it ends; with its newest stream goes what it said to follow."""
         remote = stream.muxed_conn.peer_id
         # A refused remote is disconnected, but not before it could say something.
         if not self._is_welcome(remote):
@@ -147,7 +148,8 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
             await reset(stream)
         if self._inbound.get(remote) is stream:
             del self._inbound[remote]
-            self._handle_dead_peer(remote)
+            for topic in list(self.peer_topics):
+                self._forget_subscription(remote, topic)
 
     async def continuously_read_stream(self, stream: Stream) -> None:
         """Read and carry out one RPC after another."""
@@ -204,15 +206,32 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
             await self.router.on_peer_subscribed(remote, topic)
 
     async def handle_sending_messages(self, peer_id: ID, stream: Stream, queue: Outbox) -> None:
-        """Write what the queue holds until it is closed; a failure makes the stream start anew."""
+        """Write what the queue holds until it is closed or the stream ends; then open another.
+
+        What the remote follows was learnt on its own stream and stays: the library forgets it here, and
+        a node that came back was deaf for as long as nothing else happened.
+        """
         try:
-            while (burst := await queue.pop()) is not None:
-                await stream.write(burst)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, stream, nursery.cancel_scope)
+                while (burst := await queue.pop()) is not None:
+                    await stream.write(burst)
+                nursery.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001
             _log.debug("gossip writer ended", remote=str(peer_id), error=repr(error))
         await reset(stream)
         if self.peers.get(peer_id) is stream:
-            self._handle_dead_peer(peer_id)
+            del self.peers[peer_id]
+            self.peer_queues.pop(peer_id).close()
+            self.router.remove_peer(peer_id)
+            if self._peer_is_connected(peer_id):
+                self._schedule_peer_stream_retry(peer_id)
+
+    async def _watch(self, stream: Stream, scope: trio.CancelScope) -> None:
+        # The remote says nothing on this stream, but its end shows here even when there is nothing to write.
+        with suppress(Exception):
+            await stream.read(1)
+        scope.cancel()
 
 
 def is_signed(msg: Any) -> bool:  # noqa: ANN401
