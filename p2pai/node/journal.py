@@ -14,7 +14,7 @@ from p2pai.primitives.errors import InvalidInput
 from p2pai.roles.client import ModelDelivered, TaskPosted
 from p2pai.roles.evaluator import ConclusionReached
 from p2pai.roles.miner import IterationSent, StateKept
-from p2pai.roles.supervisor import SlotRecorded, SlotSigned
+from p2pai.roles.slots import SlotRecorded, SlotSigned
 from p2pai.roles.verifier import VerdictReached
 
 RECORD_SIZE_MAX: Final = 1 << 20

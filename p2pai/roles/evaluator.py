@@ -16,7 +16,7 @@ from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import BlobId, Hash32, Millis, Outpoint, PeerId, TaskId
 from p2pai.roles.base import Node, Role, apply_for_tasks, keep_ticket
 from p2pai.roles.history import ModelAnnouncement
-from p2pai.roles.registrar import read_models
+from p2pai.roles.slots import read_models
 
 RETRY_MS: Final = Millis(1_500)
 """Pause before models or test data are asked for again."""

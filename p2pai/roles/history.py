@@ -24,6 +24,17 @@ UNRECORDED_MAX: Final = 4096
 """Messages waiting for a slot; a task group of 80 sends that in about a minute."""
 
 
+QUEUE_MAX: Final = 512
+"""Peers' updates applied in one iteration, at most (two bytes count them in IT_RES)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerMessages:
+    """The blob that IT_RES names as applied and as queued: whole messages, ordered by id."""
+
+    messages: tuple[bytes, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelAnnouncement:
     """A miner's final model: its weights after the last iteration, signed."""

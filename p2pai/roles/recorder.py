@@ -35,11 +35,12 @@ from p2pai.roles.slots import (
     Said,
     SlotProposal,
     SlotSignature,
+    SlotSigned,
 )
 
 if TYPE_CHECKING:
     from p2pai.roles.base import Node
-    from p2pai.roles.supervisor import SlotSigned, Supervisor
+    from p2pai.roles.supervisor import Supervisor
 
 REPEAT_MS: Final = 1_000
 """A proposal that is not certified is said again after this."""
@@ -116,8 +117,6 @@ class Recorder:
     # --- signing
 
     def _sign(self, statement: SlotStatement, ids: tuple[Hash32, ...]) -> None:
-        from p2pai.roles.supervisor import SlotSigned  # noqa: PLC0415  (the two modules are one idea)
-
         self.supervisor.sign(SlotSigned(statement, ids))
 
     def say_signature(self, signed: SlotSigned) -> None:

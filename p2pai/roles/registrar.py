@@ -19,9 +19,9 @@ from p2pai.chain.transaction import MessageHistory
 from p2pai.effects import Verdict
 from p2pai.primitives import blob, record
 from p2pai.primitives.errors import InvalidMessage
-from p2pai.primitives.ids import BlobId, BlsSignature, Hash32, PublicKey
+from p2pai.primitives.ids import BlsSignature, Hash32, PublicKey
 from p2pai.roles.history import ModelAnnouncement, TaskHistory
-from p2pai.roles.slots import SAID_SIZE_MAX, FinalModels, HistoryProposal, HistorySignature
+from p2pai.roles.slots import FinalModels, HistoryProposal, HistorySignature, models_blob
 
 if TYPE_CHECKING:
     from p2pai.roles.seat import Seat
@@ -207,17 +207,3 @@ class Registrar:
         self._registered_height = self.seat.node.state.height
         self._proposal = None
         self._votes.clear()
-
-
-def models_blob(models: tuple[ModelAnnouncement, ...]) -> BlobId:
-    """Return the content id under which the final models are registered."""
-    return blob.blob_id_of(record.encode(FinalModels(models)))
-
-
-def read_models(data: bytes) -> tuple[ModelAnnouncement, ...]:
-    """Read the blob of final models.
-
-    Raises:
-      InvalidMessage: malformed.
-    """
-    return record.decode(FinalModels, data, size_max=SAID_SIZE_MAX).models

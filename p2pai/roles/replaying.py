@@ -19,7 +19,7 @@ from p2pai.chain.transaction import Coinbase
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidProof
 from p2pai.primitives.ids import BlobId, Hash32, TaskId
-from p2pai.roles.session import QUEUE_MAX, PeerMessages
+from p2pai.roles.history import QUEUE_MAX, PeerMessages
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from p2pai.chain.it_res import IterationResult
 from p2pai.events import Fetched
 from p2pai.primitives import blob, ecdsa, merkle, record
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, Millis, Outpoint, PeerId, TaskId
-from p2pai.roles.history import ModelAnnouncement
+from p2pai.roles.history import QUEUE_MAX, ModelAnnouncement, PeerMessages
 from p2pai.roles.mining import Mining
 
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ RETRY_MS: Final = Millis(2_000)
 
 REPUBLISH_AGE_MS: Final = 4_000
 """Age at which our own message, still in no slot, is taken for lost."""
-
-QUEUE_MAX: Final = 512
-"""Peers' updates applied in one iteration, at most (two bytes count them in IT_RES)."""
 
 SLOTS_BACK: Final = 16
 """Slots before a kept state that may record updates it lacks."""
@@ -59,13 +56,6 @@ class Memory:
     slot: int = 0
     finished: bool = False
     """All iterations are done and the model is announced."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeerMessages:
-    """The blob that IT_RES names as applied and as queued: whole messages, ordered by id."""
-
-    messages: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)

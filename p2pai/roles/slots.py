@@ -1,4 +1,4 @@
-"""What supervisors say to each other while they record a task's messages.
+"""What supervisors say to each other while they record a task's messages, and what they note in the journal.
 
 Source: PoUW §4.3; PROTOCOL section 6.
 """
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2pai.chain.committee import CertifiedSlot, HistoryStatement, SlotStatement
-from p2pai.primitives.ids import BlsSignature, Hash32, Outpoint
+from p2pai.primitives import blob, record
+from p2pai.primitives.ids import BlobId, BlsSignature, Hash32, Outpoint
 from p2pai.roles.history import ModelAnnouncement
 
 SLOTS_PER_TERM: Final = 64
@@ -59,3 +60,32 @@ class HistorySignature:
 
 
 Said = SlotProposal | SlotSignature | CertifiedSlot | HistoryProposal | HistorySignature
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSigned:
+    """Journal: what we signed for a slot; a proposal of our own carries its messages."""
+
+    statement: SlotStatement
+    messages: tuple[Hash32, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRecorded:
+    """Journal: a certified slot whose messages are in the blob store under its root."""
+
+    slot: CertifiedSlot
+
+
+def models_blob(models: tuple[ModelAnnouncement, ...]) -> BlobId:
+    """Return the content id under which the final models are registered."""
+    return blob.blob_id_of(record.encode(FinalModels(models)))
+
+
+def read_models(data: bytes) -> tuple[ModelAnnouncement, ...]:
+    """Read the blob of final models.
+
+    Raises:
+      InvalidMessage: malformed.
+    """
+    return record.decode(FinalModels, data, size_max=SAID_SIZE_MAX).models

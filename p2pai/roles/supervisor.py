@@ -7,30 +7,15 @@ so that a restart can't make it sign two statements for one place.
 Source: PoUW §4.3; PROTOCOL section 6.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from p2pai.chain.committee import CertifiedSlot, SlotStatement
+from p2pai.chain.committee import CertifiedSlot
 from p2pai.chain.state import Stage
 from p2pai.effects import Verdict
 from p2pai.primitives.ids import Hash32, PublicKey, TaskId
 from p2pai.roles.base import Node, Role, apply_for_tasks, keep_ticket
 from p2pai.roles.recorder import Recorder
-
-
-@dataclass(frozen=True, slots=True)
-class SlotSigned:
-    """Journal: what we signed for a slot; a proposal of our own carries its messages."""
-
-    statement: SlotStatement
-    messages: tuple[Hash32, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SlotRecorded:
-    """Journal: a certified slot whose messages are in the blob store under its root."""
-
-    slot: CertifiedSlot
+from p2pai.roles.slots import SlotRecorded, SlotSigned
 
 
 class Supervisor(Role):

@@ -1,0 +1,141 @@
+"""What must hold in every history, checked as it happens (agreement) and when it is over (ledger).
+
+I12: nobody signs two statements for one place, across crashes. I13: what promises something is in the
+journal, durable, before it leaves the node. At the end of a history: one tip (I20), equal states (I11), no
+atom made or lost (I1), nothing in the mempool that the tip does not allow (I18), and the chain replays from
+genesis, every check included (I7).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from p2pai import effects, events
+from p2pai.chain import it_res
+from p2pai.chain.block import Block
+from p2pai.chain.committee import SlotStatement
+from p2pai.chain.fork_choice import BlockTree
+from p2pai.chain.mempool import Mempool
+from p2pai.chain.spec import ChainSpec
+from p2pai.chain.transaction import EvaluateCommit, Transaction, VerifyCommit
+from p2pai.gossip.envelope import Envelope, open_envelope
+from p2pai.gossip.topics import parse
+from p2pai.node import journal
+from p2pai.node.core import NodeCore
+from p2pai.primitives import record
+from p2pai.primitives.ids import PeerId
+from p2pai.roles.evaluator import ConclusionReached
+from p2pai.roles.miner import IterationSent
+from p2pai.roles.slots import SAID_SIZE_MAX, Said, SlotProposal, SlotSignature
+from p2pai.roles.slots import SlotSigned
+from p2pai.roles.verifier import VerdictReached
+
+Place = tuple[object, ...]
+
+
+@dataclass
+class Agreement:
+    """A watcher of one world; any breach is an AssertionError."""
+
+    honest: Sequence[PeerId] | None = None
+    """Who is held to the rules; everyone when None."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """How many statements of each kind were checked."""
+    _signed: dict[Place, bytes] = field(default_factory=dict)
+    _durable: dict[PeerId, dict[Place, None]] = field(default_factory=dict)
+    _writing: dict[tuple[PeerId, int], Place] = field(default_factory=dict)
+
+    def __call__(self, name: PeerId, event: events.Event, reaction: Sequence[effects.Effect]) -> None:
+        """Look at one event of one node."""
+        if self.honest is not None and name not in self.honest:
+            return
+        if isinstance(event, events.Started):
+            self._restart(name, event)
+        if isinstance(event, events.Persisted):
+            place = self._writing.pop((name, event.token))
+            self._durable.setdefault(name, {})[place] = None
+        for effect in reaction:
+            if isinstance(effect, effects.Persist):
+                self._writing[name, effect.token] = place_of(journal.read(effect.record))
+            elif isinstance(effect, effects.Publish):
+                self._publish(name, open_envelope(effect.data, effect.topic))
+
+    def _restart(self, name: PeerId, event: events.Started) -> None:
+        self._writing = {key: place for key, place in self._writing.items() if key[0] != name}
+        self._durable[name] = dict.fromkeys(place_of(journal.read(data)) for data in event.journal)
+
+    def _publish(self, name: PeerId, envelope: Envelope) -> None:
+        topic = parse(envelope.topic)
+        match topic.name:
+            case "it_res":
+                message = it_res.decode(envelope.body)
+                place = ("iteration", topic.scope, message.ticket, message.iteration)
+                self._check(name, place, envelope.body)
+            case "message_history":
+                said = record.decode_tagged(Said, envelope.body, size_max=SAID_SIZE_MAX)
+                if isinstance(said, SlotProposal | SlotSignature):
+                    self._check_slot(name, said.statement)
+            case "tx":
+                self._check_transaction(name, envelope)
+            case "block":
+                self._check(name, ("block", Block.decode(envelope.body).hash), envelope.body)
+
+    def _check_slot(self, name: PeerId, statement: SlotStatement) -> None:
+        self._check(name, ("slot", statement.task, statement.slot), record.encode(statement))
+
+    def _check_transaction(self, name: PeerId, envelope: Envelope) -> None:
+        # A node also passes on others' transactions, once it has learnt what they spend.
+        tx = Transaction.decode(envelope.body)
+        if not tx.witnesses or tx.witnesses[0].key != envelope.sender:
+            return
+        self._check(name, ("transaction", tx.txid), envelope.body)
+        if isinstance(tx.data, VerifyCommit):
+            self._require(name, ("verdict", tx.data.block))
+        elif isinstance(tx.data, EvaluateCommit):
+            self._require(name, ("conclusion", tx.data.task))
+
+    def _check(self, name: PeerId, place: Place, statement: bytes) -> None:
+        self._require(name, place)
+        first = self._signed.setdefault((name, *place), statement)
+        assert first == statement, f"{name} signed two statements for {place}"
+
+    def _require(self, name: PeerId, place: Place) -> None:
+        assert place in self._durable.get(name, {}), f"{name} promised {place} before it was durable"
+        self.counts[str(place[0])] = self.counts.get(str(place[0]), 0) + 1
+
+
+def place_of(entry: journal.Record) -> Place:
+    """Return what a journal record makes durable, named as what it allows to be said."""
+    match entry:
+        case IterationSent(task, ticket, iteration):
+            return ("iteration", task, ticket, iteration)
+        case SlotSigned(statement):
+            return ("slot", statement.task, statement.slot)
+        case VerdictReached(block):
+            return ("verdict", block)
+        case ConclusionReached(task):
+            return ("conclusion", task)
+        case journal.BlockAccepted(data):
+            return ("block", Block.decode(data).hash)
+        case journal.TransactionPosted(data):
+            return ("transaction", Transaction.decode(data).txid)
+    return (type(entry).__name__,)
+
+
+def check_ledgers(spec: ChainSpec, cores: Mapping[PeerId, NodeCore]) -> None:
+    """Check that all nodes are of one mind, and that the mind is sound."""
+    states = {name: core.state for name, core in cores.items()}
+    assert len({state.tip for state in states.values()}) == 1, "the nodes are on different tips"
+    assert len({state.digest() for state in states.values()}) == 1, "one tip, but different states"
+    core = next(iter(cores.values()))
+    state = core.state
+    assert state.issued - state.burned == state.unspent_total(), "atoms were made or lost"
+    fresh = BlockTree(spec)
+    for height in range(1, state.height + 1):
+        branch = core.ledger.tree.at_height(height)
+        assert branch is not None
+        fresh.add(branch.block)
+    assert fresh.state.digest() == state.digest(), "the chain does not replay from genesis"
+    for core in cores.values():
+        again = Mempool(core.state, spec.params)
+        for tx in core.ledger.mempool.transactions():
+            again.add(tx)

@@ -1,0 +1,168 @@
+"""The main job in one process: the devnet's accounts, a client's task, virtual time.
+
+Account 0 is the client; 1 to 3 supervise, verify and evaluate; 4 to 6 mine; 7 is a plain peer. The chain is
+the devnet with a smaller model, an easier target and shorter spacing, so that a history takes seconds.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from p2pai.chain.spec import ChainSpec, dev_account_seed
+from p2pai.chain.state import Stage, Task
+from p2pai.chain.task import Dense
+from p2pai.jaxtrain.worker import Worker
+from p2pai.node.core import NodeCore
+from p2pai.node.orders import submission_id
+from p2pai.primitives import cbor
+from p2pai.primitives.ids import Hash32, PeerId, TaskId
+from p2pai.primitives.keys import derive_keys
+from p2pai.shell.specs import load_spec
+from testnet.simulator.invariants import Agreement, check_ledgers
+from testnet.simulator.world import Blobs, World
+
+ROLES: Final[dict[int, tuple[str, ...]]] = {
+    0: ("client",),
+    1: ("supervisor", "verifier", "evaluator"),
+    2: ("supervisor", "verifier", "evaluator"),
+    3: ("supervisor", "verifier", "evaluator"),
+    4: ("miner",),
+    5: ("miner",),
+    6: ("miner",),
+    7: ("peer",),
+}
+"""What each account does."""
+
+HIDDEN: Final = 16
+FEE_ATOMS: Final = 10_000_000_000
+
+TARGET_BITS: Final = 0x2000_B600
+"""About 360 nonces a block: three miners, seven iterations a second, six nonces each, three seconds."""
+
+Layer = dict[str, int | str]
+
+
+def quick_spec() -> ChainSpec:
+    """Return the devnet, quick to simulate."""
+    spec = load_spec("devnet")
+    params = replace(spec.params, spacing_s=3, genesis_bits=TARGET_BITS, half_life_s=60)
+    small = replace(spec.tasks[0], layers=(Dense(HIDDEN, "relu"), Dense(10, "none")))
+    return replace(spec, params=params, tasks=(small,))
+
+
+def name_of(account: int) -> PeerId:
+    """Return what a node of an account is called in the world."""
+    return PeerId(f"n{account}")
+
+
+def order(*, epochs: int = 3, preferences: tuple[int, ...] = (1, 1)) -> bytes:
+    """Return the parameters of the client's `task.submit`."""
+    layers: list[Layer] = [{"units": HIDDEN, "activation": "relu"}, {"units": 10, "activation": "none"}]
+    definition: dict[str, Any] = {
+        "name": "digits",
+        "layers": layers,
+        "loss": "softmax_cross_entropy",
+        "optimiser": {"learning_rate_ppm": 250_000},
+        "tau_bits": 6,
+        "epochs": epochs,
+        "metrics": ["loss", "accuracy"],
+        "dataset": {
+            "format": "npz",
+            "batch_size": 30,
+            "fragment_count": 10,
+            "training_percent": 80,
+            "validation_percent": 10,
+        },
+        "group": {"miners": 3, "supervisors": 3, "evaluators": 3},
+        "reward": {"miners": 70, "supervisors": 15, "evaluators": 15},
+        "preferences": list(preferences),
+        "expected_blocks": 120,
+    }
+    return cbor.encode({"definition": definition, "data": "package:digits.npz", "fee": FEE_ATOMS})
+
+
+@dataclass
+class Network:
+    """A world with the cores that run in it."""
+
+    world: World
+    spec: ChainSpec
+    agreement: Agreement
+    cores: dict[PeerId, NodeCore] = field(default_factory=dict)
+
+    def start(self, account: int, worker: Callable[[Blobs], Any] | None = None) -> NodeCore:
+        """Add an account's node; `worker` makes a trainer other than the honest one."""
+        name = name_of(account)
+        self.cores[name] = self._core(account)
+        host = self.world.add(name, self.cores[name])
+        if worker is not None:
+            host.worker = worker(host.blobs)
+        return self.cores[name]
+
+    def restart(self, account: int, down_ms: int = 1_000) -> NodeCore:
+        """Kill an account's node and start it again."""
+        name = name_of(account)
+        self.cores[name] = self._core(account)
+        self.world.restart(name, self.cores[name], down_ms)
+        return self.cores[name]
+
+    def _core(self, account: int) -> NodeCore:
+        keys = derive_keys(dev_account_seed(self.spec.name, account))
+        return NodeCore(self.spec, keys, name_of(account), ROLES[account])
+
+    def core(self, account: int) -> NodeCore:
+        """Return an account's node as it is now."""
+        return self.cores[name_of(account)]
+
+    def submit(self, params: bytes) -> TaskId:
+        """Let the client submit a task; return its id once it is known."""
+        order_id = submission_id(params)
+        self.world.submit(name_of(0), "task.submit", params)
+
+        def answer() -> Mapping[str, Any]:
+            answered: Mapping[str, Any] = self.core(0).query("submission", {"id": order_id.hex()})
+            return answered
+
+        self.world.run(lambda: False, 1)
+        assert self.world.run(lambda: answer()["state"] != "preparing", 60), "the data was not prepared"
+        assert answer()["state"] == "posted", answer()["error"]
+        return TaskId(Hash32(bytes.fromhex(answer()["task"])))
+
+    def task(self, task_id: TaskId, account: int = 0) -> Task | None:
+        """Return a task as a node's tip has it."""
+        return self.core(account).state.tasks.get(task_id)
+
+    def run_to(self, task_id: TaskId, stage: Stage, limit_s: int = 200) -> bool:
+        """Go on until the client sees a task in a stage."""
+        return self.world.run(lambda: self._stage(task_id) is stage, limit_s)
+
+    def _stage(self, task_id: TaskId) -> Stage | None:
+        task = self.task(task_id)
+        return task.stage if task else None
+
+    def settle(self, limit_s: int = 60, names: Sequence[PeerId] | None = None) -> bool:
+        """Go on until all nodes are on one tip."""
+        cores = [core for name, core in self.cores.items() if names is None or name in names]
+        return self.world.run(lambda: len({core.state.tip for core in cores}) == 1, limit_s)
+
+    def check(self) -> None:
+        """Check the invariants of a history that has settled."""
+        check_ledgers(self.spec, self.cores)
+
+
+def network(
+    seed: int,
+    *,
+    accounts: Sequence[int] = (7, 1, 2, 3, 4, 5, 6, 0),
+    workers: Mapping[int, Callable[[Blobs], Any]] | None = None,
+    gossip_loss_percent: int = 0,
+) -> Network:
+    """Start a network of accounts; those in `workers` have a trainer of their own."""
+    world = World(seed, Worker, gossip_loss_percent=gossip_loss_percent)
+    dishonest = workers or {}
+    agreement = Agreement()
+    world.watchers.append(agreement)
+    made = Network(world, quick_spec(), agreement)
+    for account in accounts:
+        made.start(account, dishonest.get(account))
+    return made
