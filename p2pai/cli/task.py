@@ -1,5 +1,6 @@
 """`p2pai task`: order a training, follow it, look at what came of it."""
 
+import secrets
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +30,9 @@ def submit(
     """Order a training and put its fee in escrow; needs the running node, which serves the data."""
     submission = definition.load(file, data)
     node = running(options.expand(data_dir))
-    posted = wait_until_posted(node, node.call("task.submit", submission.params())["id"])
+    posted = wait_until_posted(
+        node, node.call("task.submit", {**submission.params(), "order": secrets.token_hex(8)})["id"]
+    )
     if not as_json:
         screen.show_line(f"Task {posted['task']} submitted for {screen.coins(submission.fee)}.")
     if watch:

@@ -59,7 +59,8 @@ def submission(core: NodeCore, params: Params) -> Params:
     if entry is None:
         raise InvalidInput("there is no such order")
     task = entry.task.hex() if entry.task else None
-    return {"state": entry.state, "task": task, "txid": task, "error": entry.error or None}
+    txid = entry.txid.hex() if entry.txid else None
+    return {"state": entry.state, "task": task, "txid": txid, "error": entry.error or None}
 
 
 def _submit_task(core: NodeCore, order: Hash32, params: dict[str, Any]) -> None:
@@ -75,7 +76,7 @@ def _send(core: NodeCore, order: Hash32, params: dict[str, Any]) -> None:
     tx = core.post(Transfer(), (Pay(_atoms(params["atoms"]), receiver),))
     if tx is None:
         raise InvalidInput("the wallet cannot pay that amount and the fee")
-    core.submissions[order] = Submission("posted")
+    core.submissions[order] = Submission("posted", txid=tx.txid)
 
 
 def _atoms(value: Any) -> Amount:  # noqa: ANN401

@@ -14,7 +14,7 @@ from p2pai.chain.block import Block
 from p2pai.chain.fork_choice import Branch
 from p2pai.chain.rewards import task_payouts
 from p2pai.chain.state import Stage, State, Task, Ticket
-from p2pai.chain.transaction import ChargeForTask, Coinbase, VerifyReveal
+from p2pai.chain.transaction import Coinbase, VerifyReveal
 from p2pai.primitives import address, record
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.ids import BlobId, Hash32, KeyHash, Outpoint, TaskId
@@ -110,8 +110,9 @@ def task_show(core: NodeCore, params: Report) -> Report:
         "batch_size": definition.dataset.batch_size,
         "fragments": [f.hex() for f in definition.dataset.fragments],
     }
+    working = _state_before_release(core, task_id, task)
     report["workers"] = [
-        {"role": role, "ticket": str(ticket), "address": _owner(core, core.state, ticket)}
+        {"role": role, "ticket": str(ticket), "address": _owner(core, working, ticket)}
         for role, tickets in task.workers()
         for ticket in tickets
     ]
@@ -342,14 +343,11 @@ def _payout_roles(task: Task) -> list[str]:
 
 def _state_before_release(core: NodeCore, task_id: TaskId, task: Task) -> State:
     """Return the ledger just before the task's tickets were released, which still knows their owners."""
-    if task.stage is not Stage.PAID:
+    if task.stage not in (Stage.PAID, Stage.FAILED):
         return core.state
-    paid = _at(core, task.since)
-    before = core.ledger.tree.get(paid.block.header.prev)
+    before = core.ledger.tree.get(_at(core, task.since).block.header.prev)
     assert before is not None
-    assert any(
-        isinstance(tx.data, ChargeForTask) and tx.data.task == task_id for tx in paid.block.transactions
-    )
+    assert task_id in before.state.tasks
     return before.state
 
 

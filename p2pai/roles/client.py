@@ -26,6 +26,7 @@ class Submission:
 
     state: str = "preparing"
     task: TaskId | None = None
+    txid: Hash32 | None = None
     error: str = ""
 
 
@@ -59,7 +60,7 @@ class Client(Role):
     def restore(self, record: object) -> None:
         """Take back what was submitted and delivered."""
         if isinstance(record, TaskPosted):
-            self.submissions[record.submission] = Submission("posted", record.task)
+            self.submissions[record.submission] = Submission("posted", record.task, record.task)
         elif isinstance(record, ModelDelivered):
             self.delivered[record.task] = record.name
 
@@ -100,7 +101,7 @@ class Client(Role):
         if tx is None:
             entry.state, entry.error = "failed", "the wallet cannot pay the fee"
             return
-        entry.state, entry.task = "posted", TaskId(tx.txid)
+        entry.state, entry.task, entry.txid = "posted", TaskId(tx.txid), tx.txid
         self.node.persist(TaskPosted(submission, TaskId(tx.txid)), lambda: None)
 
     def tip_changed(self) -> None:

@@ -28,7 +28,7 @@ class Findings:
     """Atoms that the client paid in."""
     payouts: tuple[Answer, ...]
     blocks: tuple[Answer, ...]
-    """block.show of each block that the task's training mined."""
+    """block.show of each block from the task's submission to its payment."""
     supply: Answer
     tips: dict[str, str]
     """Hash of the tip by name of the node."""
@@ -71,8 +71,12 @@ def _proven(found: Findings) -> list[Answer]:
 
 
 def _blocks(found: Findings) -> Criterion:
-    count = len(_proven(found))
-    return Criterion(f"at least {BLOCKS_MIN} blocks mined with work proofs", count >= BLOCKS_MIN, str(count))
+    proven = _proven(found)
+    own = sum(b.get("task") == found.task.get("task") for b in proven)
+    figure = f"{len(proven)}, {own} of them by training this task"
+    return Criterion(
+        f"at least {BLOCKS_MIN} blocks mined with work proofs", len(proven) >= BLOCKS_MIN and own > 0, figure
+    )
 
 
 def _miners(found: Findings) -> Criterion:

@@ -30,6 +30,9 @@ DEADLINE_S: Final = 600.0
 SETTLE_S_MAX: Final = 120.0
 """For the last blocks of a task to be judged: several times the verification window of 4 blocks of 6 s."""
 
+BLOCKS_ASKED: Final = 1_000
+"""More than a chain of this age has."""
+
 ONE_TIP_S_MAX: Final = 60.0
 MARKER: Final = "p2pai-demo.json"
 """Stands in directories that a demonstration made, and may therefore replace."""
@@ -155,7 +158,7 @@ def collect(devnet: Devnet, client: Node) -> criteria.Findings:
         task=next(t for t in client.call("task.list") if t["task"] == task),
         fee=fee,
         payouts=tuple(last.get("payouts") or ()),
-        blocks=tuple(client.call("block.show", block=b["hash"]) for b in last["blocks"]),
+        blocks=tuple(client.call("block.show", block=b["hash"]) for b in _blocks(devnet, client, task)),
         supply=client.call("supply"),
         tips=tips,
         model=str(model) if model.is_file() else "",
@@ -186,12 +189,19 @@ def show_summary(
 ) -> None:
     """Print what was found, what was judged, and how to look further."""
     blocks = screen.table(
-        ("height>", "block", "miner", "iteration>", "approvals>"),
+        ("height>", "block", "task", "miner", "iteration>", "approvals>"),
         [
-            (b["height"], screen.short(b["hash"]), screen.short(b["miner"]), b["iteration"], _share(b))
+            (
+                b["height"],
+                screen.short(b["hash"]),
+                b["task_name"],
+                screen.short(b["miner"]),
+                b["iteration"],
+                _share(b),
+            )
             for b in sorted(found.blocks, key=lambda b: int(b["height"]))
         ],
-        title="Blocks mined by the training",
+        title="Blocks mined by training, from the submission to the payment",
     )
     paid = screen.table(
         ("paid to", "as", "amount>"),
@@ -233,9 +243,11 @@ def _height(devnet: Devnet, client: Node) -> int:
 
 
 def _blocks(devnet: Devnet, client: Node, task: str) -> list[dict[str, Any]]:
+    """Return the blocks from the one with the task to the one that pays it, whichever task mined them."""
     devnet.check()
-    blocks: list[dict[str, Any]] = client.call("task.progress", task=task)["blocks"]
-    return blocks
+    life = [stage["height"] for stage in client.call("task.show", task=task)["history"]]
+    blocks = client.call("block.list", count=BLOCKS_ASKED)
+    return [b for b in blocks if life[0] <= b["height"] <= life[-1]]
 
 
 def _tips(devnet: Devnet) -> dict[str, str]:

@@ -25,8 +25,7 @@ from p2pai.primitives import record
 from p2pai.primitives.ids import PeerId
 from p2pai.roles.evaluator import ConclusionReached
 from p2pai.roles.miner import IterationSent
-from p2pai.roles.slots import SAID_SIZE_MAX, Said, SlotProposal, SlotSignature
-from p2pai.roles.slots import SlotSigned
+from p2pai.roles.slots import SAID_SIZE_MAX, Said, SlotProposal, SlotSignature, SlotSigned
 from p2pai.roles.verifier import VerdictReached
 
 Place = tuple[object, ...]

@@ -1,4 +1,4 @@
-"""A small devnet of real processes for functional tests: fewer nodes than the demonstration, same commands."""
+"""A small devnet of real processes for functional tests; the same commands as a user gives."""
 
 import json
 import os

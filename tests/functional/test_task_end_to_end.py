@@ -78,4 +78,3 @@ def test_the_hidden_test_data_left_the_client_only_at_the_end(finished, summary,
     task = p2pai_json(offline, finished / "client", "task", "show", summary["task"]["task"])
     stages = [entry["state"] for entry in task["history"]]
     assert stages == ["joining", "training", "evaluating", "paid"]
-

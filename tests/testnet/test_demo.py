@@ -16,7 +16,8 @@ VERIFIERS = ["v1", "v2", "v3"]
 
 def block(n, **changes):
     made = {
-        "height": n, "hash": f"{n:064x}", "miner": f"miner{n % 3}", "iteration": n, "verifiers": 3,
+        "task": "aa", "task_name": "digits", "height": n,
+        "hash": f"{n:064x}", "miner": f"miner{n % 3}", "iteration": n, "verifiers": 3,
         "settled": True, "approvals": 3, "approvals_by": VERIFIERS,
     }  # fmt: skip
     return {**made, **changes}
@@ -52,6 +53,7 @@ def test_all_hold():
         ({"task": {**GOOD.task, "accuracy": None}}, [0]),
         ({"blocks": GOOD.blocks[:4]}, [1]),
         ({"blocks": ()}, [1, 2, 3]),
+        ({"blocks": tuple(block(n, task="bb") for n in range(5))}, [1]),
         ({"blocks": tuple(block(n, miner="miner0") for n in range(5))}, [2]),
         ({"blocks": (*GOOD.blocks, block(9, settled=False))}, [3]),
         ({"blocks": (*GOOD.blocks, block(9, approvals_by=["v1"]))}, [3]),
