@@ -229,6 +229,11 @@ class NodeCore(Services):
         branch = self.ledger.tree.get(block)
         return branch.block if branch else None
 
+    def state_before(self, block: Block) -> State | None:
+        """Return the ledger that a known block was built on."""
+        parent = self.ledger.tree.get(block.header.prev)
+        return parent.state if parent else None
+
     def is_best(self, block: Hash32) -> bool:
         """Return whether a block is on the best chain."""
         return self.ledger.tree.is_best(block)

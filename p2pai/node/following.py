@@ -6,7 +6,7 @@ Source: PoUW §4.3; LIBP2P, decision 5.
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from p2pai.chain import committee, it_res, schedule
+from p2pai.chain import committee, it_res, message_map, schedule
 from p2pai.chain.committee import CertifiedSlot
 from p2pai.chain.state import Stage, State, Task
 from p2pai.chain.task_life import supervisor_keys
@@ -49,7 +49,8 @@ class Following:
         self._turn = 0
         self._first: int | None = None
         """Ask for slots from here on, even when none is known to be missing."""
-        self._plan: schedule.Schedule | None = None
+        self._plan: tuple[Hash32, schedule.Schedule] | None = None
+        """With the task definition block it follows from: a reorganisation changes both."""
         self.stopped = False
         self.pull()
 
@@ -93,7 +94,10 @@ class Following:
         message = it_res.decode(body)
         if message.ticket not in task.miners:
             raise InvalidMessage("the sender is not a miner of the task")
+        if len(message.metrics) != len(task.definition.metrics):
+            raise InvalidMessage("IT_RES has other metrics than the task")
         self._check_turn(task, message)
+        message_map.check(message.message_map, task.definition.weight_count)
         it_res.verify_signature(message, self.task_id, self._ledger().tickets[message.ticket].owner)
         if self.history.add_message(message, body) is None:
             return Verdict.IGNORE
@@ -102,10 +106,11 @@ class Following:
         return Verdict.ACCEPT
 
     def _check_turn(self, task: Task, message: it_res.IterationResult) -> None:
-        if self._plan is None:
-            self._plan = schedule.make_schedule(task.definition, task.definition_block)
+        block = task.definition_block
+        if self._plan is None or self._plan[0] != block:
+            self._plan = (block, schedule.make_schedule(task.definition, block))
         rank = task.miners.index(message.ticket)
-        turn = self._plan.turn(message.iteration, rank, len(task.miners))
+        turn = self._plan[1].turn(message.iteration, rank, len(task.miners))
         if turn is None or turn.epoch != message.epoch:
             raise InvalidMessage("the miner has no such iteration")
 
@@ -131,6 +136,8 @@ class Following:
         number = slot.statement.slot
         if number in self.history.slots or number < self.history.next_slot:
             return Verdict.IGNORE
+        if task.stage is not Stage.TRAINING:
+            return Verdict.IGNORE
         committee.verify_slot(slot, supervisor_keys(self._ledger(), task))
         if self._first is None:
             self._first = number
@@ -151,7 +158,8 @@ class Following:
             return
         self._turn += 1
         remote = self._services.next_remote(self._turn)
-        if remote is not None:
+        task = self._task
+        if remote is not None and task is not None and task.stage is Stage.TRAINING:
             missing = self.history.missing()[: sync.MESSAGES_MAX]
             if missing:
                 question = record.encode_tagged(sync.AskMessages(self.task_id, missing))
@@ -181,10 +189,11 @@ class Following:
         if not isinstance(reply, sync.Slots) or not reply.slots:
             return
         first = reply.slots[0].statement.slot
-        if first > self.history.next_slot:
-            self.history.begin_at(first)  # nobody keeps older ones
         try:
-            for slot in reply.slots:
+            if self.record_slot(reply.slots[0]) is Verdict.ACCEPT and first > self.history.next_slot:
+                self.history.begin_at(first)  # nobody keeps older ones
+                self._advance()
+            for slot in reply.slots[1:]:
                 self.record_slot(slot)
         except InvalidInput:
             return

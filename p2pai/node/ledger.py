@@ -19,7 +19,7 @@ from p2pai.effects import Verdict
 from p2pai.gossip import sync
 from p2pai.node.journal import BlockAccepted
 from p2pai.node.services import Services
-from p2pai.primitives import record
+from p2pai.primitives import merkle, record
 from p2pai.primitives.errors import InvalidBlock, InvalidInput, Unavailable
 from p2pai.primitives.ids import Amount, Hash32, Millis, Outpoint, PeerId, TaskId
 
@@ -154,13 +154,15 @@ class Ledger:
         """
         tx = Transaction.decode(data)
         check_form(tx)
-        if tx.txid in self.mempool or tx.txid in self._orphans:
+        # By all its bytes: a copy with a spoilt witness has the same txid, and must not keep the tx out.
+        identity = merkle.leaf_hash(data)
+        if tx.txid in self.mempool or identity in self._orphans:
             return Verdict.IGNORE
         try:
             self.mempool.add(tx)
         except InvalidInput:
             if len(self._orphans) < ORPHANS_MAX:
-                self._orphans[tx.txid] = tx
+                self._orphans[identity] = tx
             return Verdict.IGNORE
         self.pool_version += 1
         self._retry_orphans()
@@ -170,19 +172,19 @@ class Ledger:
         progress = True
         while progress and self._orphans:
             progress = False
-            for txid, tx in list(self._orphans.items()):
+            for identity, tx in list(self._orphans.items()):
                 try:
                     self.mempool.add(tx)
                 except InvalidInput:
                     continue
-                del self._orphans[txid]
+                del self._orphans[identity]
                 progress = True
                 self._publish("tx", tx.encode())
 
     def forget_orphans(self) -> None:
         """Drop the older half of what still does not fit, so that junk can't stay."""
-        for txid in list(self._orphans)[: len(self._orphans) // 2 + 1]:
-            self._orphans.pop(txid)
+        for identity in list(self._orphans)[: len(self._orphans) // 2 + 1]:
+            self._orphans.pop(identity)
 
     # --- making blocks
 

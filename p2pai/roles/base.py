@@ -69,6 +69,9 @@ class Node(Protocol):
     def block(self, block: Hash32) -> Block | None:
         """Return a known block."""
 
+    def state_before(self, block: Block) -> State | None:
+        """Return the ledger that a known block was built on."""
+
     def is_best(self, block: Hash32) -> bool:
         """Return whether a block is on the best chain."""
 
@@ -143,6 +146,11 @@ class Role:
         del name, task, sender, body
         return Verdict.IGNORE
 
+    def stage(self, task: TaskId) -> Stage | None:
+        """Return a task's stage; None where a reorganisation took the task away."""
+        known = self.node.state.tasks.get(task)
+        return known.stage if known else None
+
     def tickets(self) -> list[tuple[Outpoint, Ticket]]:
         """Return our own tickets of this role, by outpoint."""
         ours = self.node.identity.public
@@ -173,9 +181,8 @@ def keep_ticket(role: Role) -> None:
 
 
 def _preferences(node: Node) -> tuple[int, ...]:
-    # A node without a wish of its own takes all traits alike.
-    tasks = [task.definition.preferences for _, task in node.state.active_tasks()]
-    return (1,) * len(tasks[0]) if tasks else (1, 1)
+    # A node without a wish of its own takes all traits alike; which traits there are, the network says.
+    return (1,) * (len(node.spec.tasks[0].preferences) if node.spec.tasks else 2)
 
 
 def apply_for_tasks(role: Role) -> None:
@@ -190,6 +197,8 @@ def apply_for_tasks(role: Role) -> None:
             mature = ticket.is_mature(task.since, node.params.ticket_maturity_blocks)
             if pooled is None or pooled.task is not None or not mature:
                 continue
+            if len(ticket.preferences) != len(task.definition.preferences):
+                continue  # the client speaks of other traits
             alpha = selection.alpha(task.definition_block, task_id, role.name, outpoint)
             proof = ecvrf.prove(node.identity.keys.vrf, alpha)
             draw = selection.draw_of(ecvrf.output(proof))

@@ -18,6 +18,7 @@ from p2pai.events import Fetched
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import Amount, Hash32, TaskId
 from p2pai.roles.base import Node, Role
+from p2pai.vrf import selection
 
 
 @dataclass(slots=True)
@@ -95,6 +96,7 @@ class Client(Role):
 
     def _pay(self, submission: Hash32, definition: TaskDefinition, fee: Amount) -> None:
         check(definition)
+        selection.check_traits(definition.preferences)
         entry = self.submissions[submission]
         data = PayForTask(definition, self.node.now_ms // 1000)
         tx = self.node.post(data, (Stake(fee, self.node.identity.key_hash),))
@@ -132,14 +134,14 @@ class Client(Role):
 
     def _got_model(self, task_id: TaskId, task: Task, fetched: Fetched) -> None:
         if fetched.chunks is None:
-            del self._stages[task_id]  # the next tip tries again
+            self._stages.pop(task_id, None)  # the next tip tries again
             return
         job = jobs.Export(task.definition.encode(), fetched.blob)
         self.node.train(job, lambda result: self._exported(task_id, result))
 
     def _exported(self, task_id: TaskId, result: jobs.Result) -> None:
         if not isinstance(result, jobs.Exported):
-            del self._stages[task_id]
+            self._stages.pop(task_id, None)
             return
         name = f"{task_id.hex()}.safetensors"
         self.node.deliver(result.file, name)

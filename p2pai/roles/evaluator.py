@@ -90,7 +90,9 @@ class Evaluator(Role):
         self.node.post(EvaluateCommit(task_id, ticket, commitment))
 
     def _reveal(self, task_id: TaskId, ticket: Outpoint, conclusion: Conclusion) -> None:
-        confirmed = self.node.state.tasks[task_id]
+        confirmed = self.node.state.tasks.get(task_id)
+        if confirmed is None:
+            return
         everyone = len(confirmed.commits) == len(confirmed.evaluators)
         closed = self.node.state.height + 1 > confirmed.since + self.node.params.evaluate_commit_blocks
         if confirmed.stage is Stage.EVALUATING and (everyone or closed):
@@ -125,11 +127,14 @@ class Scoring:
         except InvalidInput:
             self._then(None)
             return
-        self._announced = {a.ticket: a for a in announced}
-        models = [a.weights for a in announced]
+        self._announced = {a.ticket: a for a in announced if a.ticket in self._task.miners}
+        models = [a.weights for a in self._announced.values()]
+        if not models:
+            self._then(None)
+            return
         self._missing = dict.fromkeys((*models, *self._plan.test))
         for model in models:
-            self._node.fetch(model, self._peers(self._task.miners), self._got)
+            self._node.fetch(model, self._peers((*self._task.miners, *self._task.supervisors)), self._got)
         client = (self._task.definition.client,)
         for fragment in self._plan.test:
             self._node.fetch(fragment, client, self._got)

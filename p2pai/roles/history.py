@@ -14,6 +14,7 @@ from p2pai.chain.committee import CertifiedSlot
 from p2pai.chain.it_res import IterationResult
 from p2pai.chain.work_proof import Recorded
 from p2pai.primitives import ecdsa, merkle
+from p2pai.primitives.errors import InvalidProof
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import BlobId, Hash32, Outpoint, PublicKey, TaskId
 
@@ -23,6 +24,9 @@ SLOTS_KEPT: Final = 256
 UNRECORDED_MAX: Final = 4096
 """Messages waiting for a slot; a task group of 80 sends that in about a minute."""
 
+
+ITERATIONS_MAX: Final = 1 << 32
+"""Iterations are counted in four bytes."""
 
 QUEUE_MAX: Final = 512
 """Peers' updates applied in one iteration, at most (two bytes count them in IT_RES)."""
@@ -57,6 +61,8 @@ class ModelAnnouncement:
         Raises:
           InvalidProof: it does not hold.
         """
+        if self.iteration >= ITERATIONS_MAX:
+            raise InvalidProof("no task has that many iterations")
         ecdsa.verify(key, self.digest, self.signature)
 
 
@@ -82,18 +88,25 @@ class TaskHistory:
     """Ids of further messages that somebody here waits for."""
 
     def add_message(self, message: IterationResult, data: bytes) -> Hash32 | None:
-        """Keep a checked message; return its id, or None when that place is taken or there is no room."""
+        """Keep a checked message; return its id, or None when that place is taken or there is no room.
+
+        A miner that signs two messages for one place can make nodes keep different ones. What a certified slot
+        or the leader's proposal names takes the place of the other, so that the nodes agree again.
+        """
         place = (message.ticket, message.iteration)
         identifier = it_res.message_id(data)
         if identifier in self.messages:
             return None
-        wanted = identifier in self.recorded
-        if not wanted and (place in self.places or len(self.unrecorded) >= UNRECORDED_MAX):
+        rival = self.places.get(place)
+        named = identifier in self.recorded or (identifier in self.wanted and rival not in self.recorded)
+        if not named and (rival is not None or len(self.unrecorded) >= UNRECORDED_MAX):
             return None
+        if rival is not None:
+            self.unrecorded.pop(rival, None)
         self.messages[identifier] = data
         self.decoded[identifier] = message
         self.places[place] = identifier
-        if not wanted:
+        if identifier not in self.recorded:
             self.unrecorded[identifier] = None
         latest = self.latest.get(message.ticket)
         if latest is None or latest.iteration < message.iteration:

@@ -6,6 +6,7 @@ chooses which, collects the verifications of the blocks mined, and keeps what mu
 Source: PoUW §4.3, §5.1.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,11 +20,12 @@ from p2pai.roles.session import Clock, Memory, Session
 
 @dataclass(frozen=True, slots=True)
 class IterationSent:
-    """Journal: a place in which we have signed an IT_RES; never sign another there."""
+    """Journal: a place in which we have signed an IT_RES; never sign another there, but say this one again."""
 
     task: TaskId
     ticket: Outpoint
     iteration: int
+    message: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class Miner(Role):
     def restore(self, record: object) -> None:
         """Take back how far each session had come."""
         if isinstance(record, IterationSent):
-            self._memory(record.task, record.ticket).sent = record.iteration
+            memory = self._memory(record.task, record.ticket)
+            memory.sent, memory.message = record.iteration, record.message
         elif isinstance(record, StateKept):
             memory = self._memory(record.task, record.ticket)
             memory.state, memory.applied, memory.slot = record.state, record.applied, record.slot
@@ -64,8 +67,7 @@ class Miner(Role):
         apply_for_tasks(self)
         self._choose()
         self._collect()
-        training = [s for s in self._finished if self.node.state.tasks[s.task_id].stage is Stage.TRAINING]
-        self._finished = training
+        self._finished = [s for s in self._finished if self.stage(s.task_id) is Stage.TRAINING]
 
     def iteration_received(self, task: TaskId, message: Hash32) -> None:
         """Queue a peer's updates for the next iteration."""
@@ -84,7 +86,8 @@ class Miner(Role):
         best = min(self._candidates(), default=None)
         current = self.session
         if current is not None and best is not None and current.task_id == best[1]:
-            return
+            if current.is_of(self.node.state.tasks[best[1]], best[2]):
+                return
         if current is not None:
             current.stop()
             self.session = None
@@ -110,19 +113,21 @@ class Miner(Role):
             self.session = None
             self._choose()
 
-    def sent(self, session: Session, iteration: int) -> None:
+    def sent(self, session: Session, iteration: int, message: bytes) -> None:
         """Note an IT_RES as signed; the session publishes it when the note is durable."""
         memory = self._memory(session.task_id, session.ticket)
-        memory.sent = iteration
-        record = IterationSent(session.task_id, session.ticket, iteration)
+        memory.sent, memory.message = iteration, message
+        record = IterationSent(session.task_id, session.ticket, iteration, message)
         self.node.persist(record, lambda: session.publish_iteration(iteration))
 
-    def kept(self, session: Session, state: ModelState, applied: Clock, slot: int) -> None:
-        """Note a state to resume from."""
+    def kept(
+        self, session: Session, state: ModelState, applied: Clock, slot: int, then: Callable[[], None]
+    ) -> None:
+        """Note a state to resume from; `then` runs when the note is durable."""
         memory = self._memory(session.task_id, session.ticket)
         memory.state, memory.applied, memory.slot = state, applied, slot
         record = StateKept(session.task_id, session.ticket, state, applied, slot)
-        self.node.persist(record, lambda: None)
+        self.node.persist(record, then)
 
     def _memory(self, task: TaskId, ticket: Outpoint) -> Memory:
         return self._memories.setdefault((task, ticket), Memory())

@@ -52,6 +52,7 @@ class Recorder:
     def __init__(self, node: Node, task_id: TaskId, ticket: Outpoint, supervisor: Supervisor) -> None:
         self.node, self.task_id, self.ticket, self.supervisor = node, task_id, ticket, supervisor
         self.history = node.follow(task_id, 0)
+        self.committee = node.state.tasks[task_id].supervisors
         self._slot_votes: dict[int, BlsSignature] = {}
         self._waiting: SlotProposal | None = None
         self._said_ms = node.now_ms
@@ -97,6 +98,7 @@ class Recorder:
             elif self.node.now_ms - self._said_ms > REPEAT_MS:
                 self.say_signature(pending)
             self._registrar.propose()
+        self._registrar.hold_models()
         self._arm()
 
     def _propose(self, number: int) -> None:
@@ -153,8 +155,12 @@ class Recorder:
             return Verdict.IGNORE
         if not proposal.messages or len(proposal.messages) > SLOT_MESSAGES_MAX:
             raise InvalidMessage("a slot has 1 to 256 messages")
+        if len(dict.fromkeys(proposal.messages)) != len(proposal.messages):
+            raise InvalidMessage("a slot names a message twice")
         if merkle.root(proposal.messages) != statement.root or statement.view != 0:
             raise InvalidMessage("the proposal's ids do not give its root")
+        if not 0 <= statement.slot - self.history.next_slot <= 1:
+            return Verdict.ACCEPT  # not its turn here; the leader will say it again
         self._waiting = proposal
         self.history.wanted = proposal.messages
         self.sign_waiting()
@@ -171,10 +177,16 @@ class Recorder:
                 self._waiting = None
                 self.say_signature(signed)
             return
-        if any(i not in self.history.messages or i in self.history.recorded for i in proposal.messages):
+        if not all(self._may_record(i) for i in proposal.messages):
             return
         self._waiting = None
         self._sign(proposal.statement, proposal.messages)
+
+    def _may_record(self, identifier: Hash32) -> bool:
+        message = self.history.decoded.get(identifier)
+        if message is None or identifier in self.history.recorded:
+            return False
+        return self.history.places.get((message.ticket, message.iteration)) == identifier
 
     # --- certifying
 

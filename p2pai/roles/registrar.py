@@ -17,6 +17,7 @@ from p2pai.chain.committee import CertifiedSlot, HistoryStatement
 from p2pai.chain.params import quorum
 from p2pai.chain.transaction import MessageHistory
 from p2pai.effects import Verdict
+from p2pai.events import Fetched
 from p2pai.primitives import blob, record
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import BlsSignature, Hash32, PublicKey
@@ -48,6 +49,8 @@ class Registrar:
         self.seat, self.history, self._slots = seat, history, slots
         self._votes: dict[int, BlsSignature] = {}
         self._proposal: HistoryProposal | None = None
+        self._held: dict[BlobId, None] = {}
+        self._fetching: dict[BlobId, None] = {}
         self._said_ms = self._heard_ms = seat.node.now_ms
         self._registered_height = seat.node.state.height
 
@@ -140,7 +143,22 @@ class Registrar:
         if last is None or last.iteration + 1 != plan.iterations(rank, len(self.seat.task.miners)):
             return False
         earned = it_res.nonce(it_res.precursor(announcement.weights, last.message_map))
-        return announcement.iteration == last.iteration and earned == last.nonce
+        is_earned = announcement.iteration == last.iteration and earned == last.nonce
+        return is_earned and announcement.weights in self._held
+
+    def hold_models(self) -> None:
+        """Get the announced models: what a miner withholds can't be evaluated, and must not end the training."""
+        for announcement in self.history.models.values():
+            weights = announcement.weights
+            if weights not in self._held and weights not in self._fetching:
+                self._fetching[weights] = None
+                miner = self.seat.node.state.tickets[announcement.ticket].peer
+                self.seat.node.fetch(weights, (miner,) if miner else (), self._got_model)
+
+    def _got_model(self, fetched: Fetched) -> None:
+        self._fetching.pop(fetched.blob, None)
+        if fetched.chunks is not None:
+            self._held[fetched.blob] = None
 
     def hear_proposal(self, sender: PublicKey, said: HistoryProposal) -> Verdict:
         """Sign the leader's proposal if our own record says the same."""
@@ -166,6 +184,9 @@ class Registrar:
             announcement.verify(self.seat.node.state.tickets[announcement.ticket].owner)
         if said.statement.last + 1 != self.history.next_slot or self.history.unrecorded:
             return False
+        tickets = dict.fromkeys(a.ticket for a in said.models)
+        if not tickets or len(tickets) != len(said.models):
+            raise InvalidMessage("the training ends with one model of each miner")
         silent = self.seat.node.now_ms - self._heard_ms > ABSENT_MS // 2
         complete = len(said.models) == len(task.miners) or silent
         if models_blob(said.models) != said.statement.models or not complete:

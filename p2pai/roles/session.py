@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from p2pai import jobs
 from p2pai.chain import it_res, schedule, work
 from p2pai.chain.it_res import IterationResult
+from p2pai.chain.state import Task
 from p2pai.events import Fetched
 from p2pai.primitives import blob, ecdsa, merkle, record
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, Millis, Outpoint, PeerId, TaskId
@@ -51,6 +52,8 @@ class Memory:
 
     sent: int = -1
     """Last iteration whose IT_RES was signed."""
+    message: bytes = b""
+    """That IT_RES."""
     state: jobs.ModelState | None = None
     applied: Clock = ()
     slot: int = 0
@@ -95,11 +98,28 @@ class Session:
         self._sent_ms: dict[Hash32, int] = {}
         self._stopped = self._waiting = False
         self._started_ms = 0
+        self._recall()
         self._get_data()
 
     def _resume(self) -> None:
         self.iteration = self.resumed_at = self.memory.sent + 1
         self.applied = dict(self.memory.applied)
+        self.mining.commitments.clear()  # the weights to come do not follow from those announced
+
+    def _recall(self) -> None:
+        """Say our last message again: it may never have left, and peers apply ours without gaps."""
+        data = self.memory.message
+        if data:
+            self.history.add_message(it_res.decode(data), data)
+            self._sent_ms[it_res.message_id(data)] = 0
+
+    def is_of(self, task: Task, ticket: Outpoint) -> bool:
+        """Return whether this is still the work of `ticket` in `task`, whatever was reorganised."""
+        return (ticket, task.miners, task.definition_block) == (
+            self.ticket,
+            self.task.miners,
+            self.task.definition_block,
+        )
 
     def stop(self) -> None:
         """Abandon the session; what the trainer still answers is ignored."""
@@ -199,7 +219,7 @@ class Session:
         data = message.encode()
         self._unsent[self.iteration] = data
         self.history.add_message(message, data)
-        self.miner.sent(self, self.iteration)
+        self.miner.sent(self, self.iteration, data)
         self._mine(turn, message, applied)
         if (self.iteration + 1) % KEEP_EVERY == 0:
             self._keep()
@@ -305,32 +325,58 @@ class Session:
     def _keep(self) -> None:
         if self.applied[self.ticket] < self.resumed_at:
             return  # our own updates from before a restart are not all back yet
-        applied = {**self.applied, self.ticket: self.iteration + 1}
-        for identifier in self.queue.ids:  # counted already, but not in this state
-            message = self.history.decoded[identifier]
-            applied[message.ticket] = min(applied[message.ticket], message.iteration)
-        clock = tuple(sorted(applied.items()))
-        slot = max(0, self.history.next_slot - SLOTS_BACK)
+        clock = self._clock(self.iteration + 1)
 
         def kept(result: jobs.Result) -> None:
             if isinstance(result, jobs.Kept):
-                self.miner.kept(self, result.state, clock, slot)
+                self._note(result.state, clock, lambda: None)
 
         self._train(jobs.Keep(self.name), kept)
 
-    def _finish(self) -> None:
-        self._train(jobs.Keep(self.name), self._announce)
+    def _clock(self, own: int) -> Clock:
+        """Return which messages the trainer's state has applied, `own` of ours."""
+        applied = {**self.applied, self.ticket: own}
+        for identifier in self.queue.ids:  # counted already, but not in this state
+            message = self.history.decoded[identifier]
+            applied[message.ticket] = min(applied[message.ticket], message.iteration)
+        return tuple(sorted(applied.items()))
 
-    def _announce(self, result: jobs.Result) -> None:
+    def _note(self, state: jobs.ModelState, clock: Clock, then: Callable[[], None]) -> None:
+        slot = max(0, self.history.next_slot - SLOTS_BACK)
+        self.miner.kept(self, state, clock, slot, then)
+
+    def _finish(self) -> None:
+        self._train(jobs.Keep(self.name), self._ended)
+
+    def _ended(self, result: jobs.Result) -> None:
         if not isinstance(result, jobs.Kept):
             self.node.set_timer(f"open:{self.name}", RETRY_MS, self._reopen)
             return
-        unsigned = ModelAnnouncement(self.task_id, self.ticket, self.iteration - 1, result.state.weights, b"")
+        weights = result.state.weights
+        if self._is_earned(weights):
+            self._note(result.state, self._clock(self.iteration), lambda: self._announce(weights))
+        else:
+            self._retire()
+
+    def _is_earned(self, weights: BlobId) -> bool:
+        # Not when there was nothing to do, or a crash lost the state that the last message speaks of.
+        if not self.memory.message:
+            return False
+        last = it_res.decode(self.memory.message)
+        return it_res.nonce(it_res.precursor(weights, last.message_map)) == last.nonce
+
+    def _retire(self) -> None:
+        self.memory.finished = True
+        self.miner.finished()
+
+    def _announce(self, weights: BlobId) -> None:
+        if self._stopped:
+            return
+        unsigned = ModelAnnouncement(self.task_id, self.ticket, self.iteration - 1, weights, b"")
         signature = ecdsa.sign(self.node.identity.keys.spending, unsigned.digest)
         self.history.models[self.ticket] = replace(unsigned, signature=signature)
-        self.memory.finished = True
         self._say_model()
-        self.miner.finished()
+        self._retire()
 
     def _say_model(self) -> None:
         """Announce the model again and again, until the task's training is registered as over.
@@ -339,8 +385,7 @@ class Session:
         """
         self._republish()
         self.publish_blocks()
-        task = self.node.state.tasks[self.task_id]
-        if self._stopped or task.stage is not self.task.stage:
+        if self._stopped or self.miner.stage(self.task_id) is not self.task.stage:
             return
         self.node.publish("model", self.task_id, record.encode(self.history.models[self.ticket]))
         self.node.set_timer(f"model:{self.name}", RETRY_MS, self._say_model)

@@ -12,7 +12,7 @@ from typing import ClassVar
 from p2pai.chain.committee import CertifiedSlot
 from p2pai.chain.state import Stage
 from p2pai.effects import Verdict
-from p2pai.primitives.ids import Hash32, PublicKey, TaskId
+from p2pai.primitives.ids import Hash32, Outpoint, PublicKey, TaskId
 from p2pai.roles.base import Node, Role, apply_for_tasks, keep_ticket
 from p2pai.roles.recorder import Recorder
 from p2pai.roles.slots import SlotRecorded, SlotSigned
@@ -42,19 +42,26 @@ class Supervisor(Role):
         """Apply for tasks, start and end recorders, register history."""
         keep_ticket(self)
         apply_for_tasks(self)
-        for outpoint, ticket in self.tickets():
-            task = self.node.state.tasks.get(ticket.task) if ticket.task else None
-            if task is None or task.stage is not Stage.TRAINING or outpoint not in task.supervisors:
-                continue
-            assert ticket.task is not None
-            if ticket.task not in self._recorders:
-                self._recorders[ticket.task] = Recorder(self.node, ticket.task, outpoint, self)
+        seats = self._seats()
         for task_id, recorder in list(self._recorders.items()):
-            if self.node.state.tasks[task_id].stage is Stage.TRAINING:
+            if seats.get(task_id) == (recorder.ticket, recorder.committee):
                 recorder.tip_changed()
-            else:
+            else:  # the training is over, or a reorganisation drew another group
                 recorder.stop()
                 del self._recorders[task_id]
+        for task_id, (ticket, _) in seats.items():
+            if task_id not in self._recorders:
+                self._recorders[task_id] = Recorder(self.node, task_id, ticket, self)
+
+    def _seats(self) -> dict[TaskId, tuple[Outpoint, tuple[Outpoint, ...]]]:
+        """Return the tasks in training that we supervise: our ticket and the committee."""
+        seats = {}
+        for outpoint, ticket in self.tickets():
+            task = self.node.state.tasks.get(ticket.task) if ticket.task else None
+            if task is not None and task.stage is Stage.TRAINING and outpoint in task.supervisors:
+                assert ticket.task is not None
+                seats[ticket.task] = (outpoint, task.supervisors)
+        return seats
 
     def slot_recorded(self, task: TaskId, slot: int) -> None:
         """Keep a recorded slot for everyone."""

@@ -90,8 +90,11 @@ class Verifier(Role):
             if self._busy[block] < TRIES_MAX:
                 self.node.set_timer(f"capsule:{block.hex()}", RETRY_MS, lambda: self._replay(block))
             return
+        known = self.node.block(block)
+        before = self.node.state_before(known) if known else None
+        assert before is not None, "a block of the tree without its parent"
         try:
-            job = replaying.replay_job(lucky, applied, self.node.state)
+            job = replaying.replay_job(lucky, applied, before)
         except InvalidInput as error:
             self._found(block, Finding(lucky.message.nonce, str(error)))
             return

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 import p2pai.chain
 from p2pai.chain import committee, evaluation, it_res, schedule, transition, verification, work
 from p2pai.chain import spec as chain_spec
@@ -41,6 +43,7 @@ from p2pai.chain.transaction import (
 )
 from p2pai.chain.work_proof import CertifiedRoot, Recorded, WorkProof
 from p2pai.primitives import blob, bls, ecdsa, merkle
+from p2pai.primitives.errors import InvalidBlock
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import Amount, BlobId, Hash32, Outpoint, PeerId, TaskId
 from p2pai.primitives.keys import Keys, derive_keys
@@ -133,6 +136,8 @@ class Plan:
     """Changes a message before it is signed."""
     previous: Callable[[IterationResult], IterationResult] = same
     lucky: Callable[[IterationResult], IterationResult] = same
+    sent: Callable[[bytes], bytes] = same
+    """Changes the lucky message after it was signed."""
     slots: Callable[[list[list[bytes]]], list[list[bytes]]] = same
     """Changes which messages stand in which slots."""
     statement: Callable[[SlotStatement], SlotStatement] = same
@@ -145,12 +150,12 @@ class Chain:
     """A growing chain and the transactions that wait for its next block."""
 
     spec: chain_spec.ChainSpec = field(default_factory=devnet)
-    state: State = None  # type: ignore[assignment]
+    state: State | None = None
     blocks: list[Block] = field(default_factory=list)
     precursors: dict[Hash32, Hash32] = field(default_factory=dict)
     """What a replay of each block's lucky iteration would give."""
     queue: list[Transaction] = field(default_factory=list)
-    pool: State = None  # type: ignore[assignment]
+    pool: State | None = None
     """The state with the queue applied."""
 
     def __post_init__(self):
@@ -368,7 +373,7 @@ class Drafting:
         attempt = 0
         while True:
             messages, precursor = self._messages(attempt)
-            header = self._mine(messages[2])
+            header = self._mine()
             if header is not None:
                 break
             attempt += 1
@@ -387,7 +392,7 @@ class Drafting:
         try:
             after, fees = transition.apply_transactions(self.state, transactions, params, trusted=True)
             _, outputs = transition.coinbase_outputs(after, data, fees, params)
-        except transition.InvalidBlock:
+        except InvalidBlock:
             outputs = ()  # the block is refused for what is in it
         return self.plan.coinbase(Transaction(1, (), outputs, data))
 
@@ -412,8 +417,10 @@ class Drafting:
         )
         previous = self.message(last - 1, queued=BlobId(label("peers", last)))
         lucky = self.message(last, nonce=it_res.nonce(precursor))
+        self.nonce = self.plan.lucky(lucky).nonce
         changed = (self.plan.committed(committed), self.plan.previous(previous), self.plan.lucky(lucky))
-        return [self.signed(m) for m in changed], precursor
+        first, second, third = (self.signed(m) for m in changed)
+        return [first, second, self.plan.sent(third)], precursor
 
     def message(self, iteration, **changes) -> IterationResult:
         message = IterationResult(
@@ -441,8 +448,8 @@ class Drafting:
     def signed(self, message: IterationResult) -> bytes:
         return sign_message(message, self.task_id, self.plan.miner).encode()
 
-    def _mine(self, lucky: bytes) -> Header | None:
-        first = it_res.decode(lucky).nonce
+    def _mine(self) -> Header | None:
+        first = self.nonce
         fixed, count = self.plan.nonce_offset, work.nonce_count(self.task.definition, self.chain.params)
         for offset in range(count) if fixed is None else (fixed,):
             header = replace(self.template, nonce=work.nonce_at(first, offset))
@@ -482,6 +489,14 @@ def sign_message(message: IterationResult, task: TaskId, account: int) -> Iterat
     """Sign an IT_RES as an account."""
     digest = it_res.signing_digest(task, message.encode_unsigned())
     return replace(message, signature=ecdsa.sign(keys(account).spending, digest))
+
+
+def refused(chain: Chain, block: Block, reason: str) -> None:
+    """Check that a block is refused for a reason, and leaves nothing behind."""
+    before = chain.state.digest()
+    with pytest.raises(InvalidBlock, match=reason):
+        transition.apply_block(chain.state, block, chain.params)
+    assert chain.state.digest() == before
 
 
 def with_proof(block: Block, **changes: object) -> Block:

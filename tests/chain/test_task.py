@@ -1,0 +1,164 @@
+"""Targets: a definition survives the wire, and each rule refuses what breaks it alone."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pai.chain.task import (
+    DEFINITION_SIZE_MAX,
+    Dense,
+    Group,
+    Reward,
+    Sgd,
+    TaskDefinition,
+    check,
+)
+from p2pai.primitives.errors import InvalidMessage, InvalidTransaction
+from tests.chain.ledger import definition, label
+
+TASK = definition()
+
+
+def with_data(**changes):
+    return replace(TASK, dataset=replace(TASK.dataset, **changes))
+
+
+def fragments(count):
+    return tuple(label("fragment", i) for i in range(count))
+
+
+def test_a_good_definition_passes():
+    check(TASK)
+
+
+def test_a_definition_survives_the_wire():
+    assert TaskDefinition.decode(TASK.encode()) == TASK
+
+
+def test_the_largest_definition_fits():
+    large = replace(
+        with_data(fragments=fragments(256), samples=2**32 - 1, training_percent=99),
+        name="n" * 64,
+        layers=(*[Dense(900, "relu")] * 31, Dense(10, "none")),
+        preferences=(65_535,) * 64,
+        client="p" * 64,
+        epochs=1,
+    )
+    check(large)
+    assert len(large.encode()) < DEFINITION_SIZE_MAX
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_give_a_definition_or_invalid_message(data):
+    try:
+        assert TaskDefinition.decode(data).encode() == data
+    except InvalidMessage:
+        pass
+
+
+@given(st.integers(0, 8 * len(TASK.encode()) - 1))
+def test_any_bit_changed_gives_another_definition_or_invalid_message(bit):
+    data = bytearray(TASK.encode())
+    data[bit // 8] ^= 1 << bit % 8
+    try:
+        assert TaskDefinition.decode(bytes(data)) != TASK
+    except InvalidMessage:
+        pass
+
+
+def test_a_definition_beyond_the_limit_is_refused_unread():
+    with pytest.raises(InvalidMessage, match="at most 16384"):
+        TaskDefinition.decode(bytes(DEFINITION_SIZE_MAX + 1))
+
+
+BROKEN = [
+    (replace(TASK, name=""), "name has 1 to 64"),
+    (replace(TASK, name="n" * 65), "name has 1 to 64"),
+    (replace(TASK, layers=()), "1 to 32 layers"),
+    (replace(TASK, layers=(*[Dense(10, "relu")] * 32, Dense(10, "none"))), "1 to 32 layers"),
+    (replace(TASK, layers=(Dense(0, "relu"), Dense(10, "none"))), "layer size"),
+    (replace(TASK, layers=(Dense(65_537, "relu"), Dense(10, "none"))), "layer size"),
+    (replace(TASK, layers=(Dense(10, "none"), Dense(10, "none"))), "hidden layers use relu"),
+    (replace(TASK, layers=(Dense(10, "relu"),)), "no activation of its own"),
+    (replace(TASK, layers=(Dense(11, "none"),)), "one unit per class"),
+    (replace(TASK, layers=(*[Dense(6_000, "relu")] * 3, Dense(10, "none"))), "at most 64000000 weights"),
+    (replace(TASK, loss="mse"), "loss is softmax_cross_entropy"),
+    (with_data(features=0), "number of features"),
+    (with_data(features=65_537), "number of features"),
+    (with_data(fragments=fragments(9)), "10 to 256 fragments"),
+    (with_data(fragments=fragments(257)), "10 to 256 fragments"),
+    (with_data(fragments=(*fragments(10), label("fragment", 3))), "two fragments are equal"),
+    (replace(with_data(classes=1), layers=(Dense(1, "none"),)), "2 to 1000 classes"),
+    (replace(with_data(classes=1001), layers=(Dense(1001, "none"),)), "2 to 1000 classes"),
+    (with_data(batch_size=0), "batch size"),
+    (with_data(batch_size=4097), "batch size"),
+    (with_data(batch_size=4000, features=100), "a batch is at most 1 MiB"),
+    (with_data(samples=0), "every fragment holds samples"),
+    (with_data(samples=11), "every fragment holds samples"),
+    (with_data(samples=2**32), "at most 4294967295 samples"),
+    (with_data(training_percent=0), "training share"),
+    (with_data(training_percent=100), "training share"),
+    (with_data(training_percent=9), "no fragment is left for training"),
+    (with_data(validation_percent=100), "validation share"),
+    (with_data(format=""), "format has 1 to 16"),
+    (with_data(format="f" * 17), "format has 1 to 16"),
+    (replace(TASK, epochs=65_536), "epochs is at most"),
+    (replace(with_data(samples=2**22, batch_size=1), epochs=1025), "at most 4294967295 iterations"),
+    (replace(TASK, tau_bits=5), "tau is between"),
+    (replace(TASK, tau_bits=19), "tau is between"),
+    (replace(TASK, optimiser=Sgd(0)), "learning rate"),
+    (replace(TASK, optimiser=Sgd(100_000_001)), "learning rate"),
+    (replace(TASK, metrics=("accuracy",)), "metrics are loss, accuracy"),
+    (replace(TASK, reward=Reward(70, 15, 16)), "rewards sum to 100"),
+    (replace(TASK, group=Group(1, 3, 3)), "2 to 256 miners"),
+    (replace(TASK, group=Group(257, 3, 3)), "2 to 256 miners"),
+    (replace(TASK, group=Group(3, 2, 3)), "at least 3 supervisors"),
+    (replace(TASK, group=Group(15, 4, 3)), "too many supervisors"),
+    (replace(TASK, group=Group(3, 3, 2)), "3 to 32 evaluators"),
+    (replace(TASK, group=Group(3, 3, 33)), "3 to 32 evaluators"),
+    (replace(TASK, expected_blocks=0), "expected_blocks"),
+    (replace(TASK, expected_blocks=100_001), "expected_blocks"),
+    (replace(TASK, client="p" * 65), "peer id is too long"),
+]
+
+
+@pytest.mark.parametrize(("task", "rule"), BROKEN, ids=[f"{i}-{r[:20]}" for i, (_, r) in enumerate(BROKEN)])
+def test_each_rule_refuses_what_breaks_it(task, rule):
+    with pytest.raises(InvalidTransaction, match=rule):
+        check(task)
+
+
+@pytest.mark.parametrize("group", [Group(2, 3, 3), Group(15, 3, 3), Group(16, 4, 3), Group(256, 16, 32)])
+def test_groups_at_the_limits_pass(group):
+    check(replace(TASK, group=group))
+
+
+def test_weights_and_biases_are_counted():
+    assert TASK.weight_count == 64 * 128 + 128 + 128 * 10 + 10
+
+
+def test_the_training_share_is_rounded_down():
+    assert TASK.training_fragment_count == 8
+    assert with_data(fragments=fragments(11), training_percent=50).training_fragment_count == 5
+
+
+def test_batches_of_the_last_fragment():
+    task = with_data(samples=1797, batch_size=30)
+    assert [task.batches_in_fragment(i) for i in range(10)] == [6] * 10
+    task = with_data(samples=1801, batch_size=30)  # ten fragments of 181, the last has 172
+    assert [task.batches_in_fragment(i) for i in range(10)] == [7] * 9 + [6]
+
+
+@given(st.integers(10, 256), st.integers(1, 10**6), st.integers(1, 4096))
+def test_batches_cover_every_sample_once(count, samples, batch_size):
+    task = with_data(fragments=fragments(count), samples=samples, batch_size=batch_size)
+    per_fragment = -(-samples // count)
+    if samples <= per_fragment * (count - 1):
+        return
+    lengths = [min(per_fragment, samples - i * per_fragment) for i in range(count)]
+    assert sum(lengths) == samples
+    for i, length in enumerate(lengths):
+        batches = task.batches_in_fragment(i)
+        assert (batches - 1) * batch_size < length <= batches * batch_size
