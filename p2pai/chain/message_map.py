@@ -2,8 +2,8 @@
 
     form (1 byte: 0 list, 1 bitmap) || number of elements (LEB128 varint) || payload
 
-jaxtrain/message_map.py reads and writes maps and says what they mean; here a map is only checked, in integers.
-A miner that could spread a map which no trainer reads would stop every other miner of its task.
+jaxtrain/message_map.py reads and writes maps and says what they mean; here a map is only checked, in
+integers. A miner that could spread a map which no trainer reads would stop every other miner of its task.
 
 Source: PoUW Algorithm 1; PROTOCOL section 7.
 """

@@ -130,12 +130,20 @@ class NodeCore(Services):
     def _announce(self) -> None:
         """Say our own waiting transactions again; put back those that a restart lost."""
         for txid, tx in list(self._posted.items()):
-            if txid in self.ledger.mempool:
+            if txid in self.ledger.mempool or self._admit(tx):
                 self._publish_chain("tx", tx.encode())
-            elif self.ledger.hear_transaction(tx.encode()) is not Verdict.ACCEPT:
-                del self._posted[txid]
+            else:
+                del self._posted[txid]  # on the chain, or overtaken by it
         self.ledger.forget_orphans()
         self.set_timer("announce", ANNOUNCE_MS, self._announce)
+
+    def _admit(self, tx: Transaction) -> bool:
+        try:
+            self.ledger.mempool.add(tx)
+        except InvalidInput:
+            return False
+        self.ledger.pool_version += 1
+        return True
 
     def _chain_changed(self, switch: Switch) -> None:
         del switch
@@ -277,12 +285,9 @@ class NodeCore(Services):
 
     def announce(self, tx: Transaction) -> bool:
         """Put a transaction into the mempool and announce it once it is durable; False if it is refused."""
-        try:
-            self.ledger.mempool.add(tx)
-        except InvalidInput:
+        if not self._admit(tx):
             return False
         data = tx.encode()
-        self.ledger.pool_version += 1
         self._posted[tx.txid] = tx
         self.persist(journal.TransactionPosted(data), lambda: self._publish_chain("tx", data))
         self._pool_changed()

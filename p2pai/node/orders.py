@@ -23,6 +23,9 @@ Params = dict[str, Any]
 
 PARAMS_SIZE_MAX: Final = 1 << 20
 
+NUMBER_MAX: Final = 1 << 32
+"""No number of a task definition is larger."""
+
 
 def submission_id(params: bytes) -> Hash32:
     """Return what an order is known by."""
@@ -85,33 +88,39 @@ def _atoms(value: Any) -> Amount:  # noqa: ANN401
     return Amount(value)
 
 
+def _natural(value: Any) -> int:  # noqa: ANN401
+    if type(value) is not int or not 0 <= value < NUMBER_MAX:
+        raise InvalidInput(f"{value!r} stands where a whole number, zero or more, belongs")
+    return value
+
+
 def _definition(core: NodeCore, d: dict[str, Any]) -> TaskDefinition:
     """Build a definition whose data is not known yet: fragments are counted, not named."""
     data = d["dataset"]
-    count = int(data["fragment_count"])
+    count = _natural(data["fragment_count"])
     if not 1 <= count <= FRAGMENT_COUNT_MAX:
         raise InvalidInput(f"a dataset has at most {FRAGMENT_COUNT_MAX} fragments")
     return TaskDefinition(
         name=str(d["name"]),
-        layers=tuple(Dense(int(x["units"]), str(x["activation"])) for x in d["layers"]),
+        layers=tuple(Dense(_natural(x["units"]), str(x["activation"])) for x in d["layers"]),
         loss=str(d["loss"]),
-        optimiser=Sgd(int(d["optimiser"]["learning_rate_ppm"])),
-        tau_bits=int(d["tau_bits"]),
-        epochs=int(d["epochs"]),
+        optimiser=Sgd(_natural(d["optimiser"]["learning_rate_ppm"])),
+        tau_bits=_natural(d["tau_bits"]),
+        epochs=_natural(d["epochs"]),
         metrics=tuple(str(m) for m in d["metrics"]),
         dataset=Dataset(
             format=str(data["format"]),
             samples=0,
             features=0,
             classes=0,
-            batch_size=int(data["batch_size"]),
-            training_percent=int(data["training_percent"]),
-            validation_percent=int(data["validation_percent"]),
+            batch_size=_natural(data["batch_size"]),
+            training_percent=_natural(data["training_percent"]),
+            validation_percent=_natural(data["validation_percent"]),
             fragments=(BlobId(Hash32(bytes(32))),) * count,
         ),
-        group=Group(**{k: int(v) for k, v in d["group"].items()}),
-        reward=Reward(**{k: int(v) for k, v in d["reward"].items()}),
-        preferences=tuple(int(p) for p in d.get("preferences", (1, 1))),
+        group=Group(**{k: _natural(v) for k, v in d["group"].items()}),
+        reward=Reward(**{k: _natural(v) for k, v in d["reward"].items()}),
+        preferences=tuple(_natural(p) for p in d.get("preferences", (1, 1))),
         client=core.identity.peer,
-        expected_blocks=int(d["expected_blocks"]),
+        expected_blocks=_natural(d["expected_blocks"]),
     )

@@ -90,8 +90,8 @@ class TaskHistory:
     def add_message(self, message: IterationResult, data: bytes) -> Hash32 | None:
         """Keep a checked message; return its id, or None when that place is taken or there is no room.
 
-        A miner that signs two messages for one place can make nodes keep different ones. What a certified slot
-        or the leader's proposal names takes the place of the other, so that the nodes agree again.
+        A miner that signs two messages for one place can make nodes keep different ones. What a certified
+        slot or the leader's proposal names takes the place of the other, so that the nodes agree again.
         """
         place = (message.ticket, message.iteration)
         identifier = it_res.message_id(data)

@@ -20,7 +20,7 @@ from p2pai.roles.session import Clock, Memory, Session
 
 @dataclass(frozen=True, slots=True)
 class IterationSent:
-    """Journal: a place in which we have signed an IT_RES; never sign another there, but say this one again."""
+    """Journal: an IT_RES that we have signed; never sign another in its place, but say this one again."""
 
     task: TaskId
     ticket: Outpoint
@@ -85,15 +85,17 @@ class Miner(Role):
     def _choose(self) -> None:
         best = min(self._candidates(), default=None)
         current = self.session
-        if current is not None and best is not None and current.task_id == best[1]:
-            if current.is_of(self.node.state.tasks[best[1]], best[2]):
-                return
+        if current is not None and best is not None and self._goes_on(current, *best[1:]):
+            return
         if current is not None:
             current.stop()
             self.session = None
         if best is not None:
             _, task_id, ticket = best
             self.session = Session(self.node, task_id, ticket, self._memory(task_id, ticket), self)
+
+    def _goes_on(self, session: Session, task_id: TaskId, ticket: Outpoint) -> bool:
+        return session.task_id == task_id and session.is_of(self.node.state.tasks[task_id], ticket)
 
     def _candidates(self) -> list[tuple[bool, TaskId, Outpoint]]:
         found = []

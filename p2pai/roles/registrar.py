@@ -20,7 +20,7 @@ from p2pai.effects import Verdict
 from p2pai.events import Fetched
 from p2pai.primitives import blob, record
 from p2pai.primitives.errors import InvalidMessage
-from p2pai.primitives.ids import BlsSignature, Hash32, PublicKey
+from p2pai.primitives.ids import BlobId, BlsSignature, Hash32, PublicKey
 from p2pai.roles.history import ModelAnnouncement, TaskHistory
 from p2pai.roles.slots import FinalModels, HistoryProposal, HistorySignature, models_blob
 
@@ -147,7 +147,7 @@ class Registrar:
         return is_earned and announcement.weights in self._held
 
     def hold_models(self) -> None:
-        """Get the announced models: what a miner withholds can't be evaluated, and must not end the training."""
+        """Get the announced models: one that its miner withholds must not enter the evaluation."""
         for announcement in self.history.models.values():
             weights = announcement.weights
             if weights not in self._held and weights not in self._fetching:

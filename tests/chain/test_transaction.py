@@ -47,16 +47,16 @@ TX = sign(Transaction(1, (COIN,), (PAY,), Transfer()), CHAIN, keys(0).spending)
 
 CONCLUSION = Conclusion((2**32 - 1,) * 256, 2**32 - 1, label("model"))
 LARGEST = [
-    (Transfer(), 11),
+    (Transfer(), 10),
     (Coinbase(2**64 - 1, label("task"), TICKET), 91),
     (BuyTickets("supervisor", (65_535,) * 64, bytes(32), bytes(48), bytes(96), "p" * 64), 465),
     (JoinTask(label("task"), label("block"), TICKET, bytes(80)), 198),
-    (MessageHistory(label("task"), 2**63, 2**63, label("root"), label("models"), 2**16 - 1, bytes(96)), 238),
+    (MessageHistory(label("task"), 2**63, 2**63, label("root"), label("models"), 2**16 - 1, bytes(96)), 237),
     (VerifyCommit(label("block"), TICKET, label("commitment")), 120),
     (CollectVerifications(label("block")), 56),
     (VerifyReveal(label("block"), TICKET, label("precursor"), True, label("salt")), 155),  # noqa: FBT003
     (EvaluateCommit(label("task"), TICKET, label("commitment")), 122),
-    (EvaluateReveal(label("task"), TICKET, CONCLUSION, label("salt")), 1447),
+    (EvaluateReveal(label("task"), TICKET, CONCLUSION, label("salt")), 1445),
     (ChargeForTask(label("task"), f"RESULT:{label('task').hex()}:{label('model').hex()}"), 187),
 ]
 """The largest data that each type can hold, and its bytes: figures of docs/adr/0002-data-size.md."""
