@@ -56,6 +56,8 @@ def check(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, pa
         lucky = _open(proof.lucky, proof, coinbase, state)
     except InvalidInput as error:
         raise InvalidBlock(f"work proof: {error}") from error
+    if (proof.committed.slot, proof.committed.index) >= (proof.lucky.slot, proof.lucky.index):
+        raise InvalidBlock("the commitment is not recorded before the lucky iteration")
     _check_iterations(header, committed, previous, lucky, params)
     _check_nonce(header, lucky, task.definition, params)
     _check_turn(proof, lucky, task)

@@ -288,8 +288,12 @@ class NodeCore(Services):
         if not self._admit(tx):
             return False
         data = tx.encode()
-        self._posted[tx.txid] = tx
-        self.persist(journal.TransactionPosted(data), lambda: self._publish_chain("tx", data))
+
+        def durable() -> None:
+            self._posted[tx.txid] = tx
+            self._publish_chain("tx", data)
+
+        self.persist(journal.TransactionPosted(data), durable)
         self._pool_changed()
         return True
 

@@ -55,6 +55,8 @@ class Ledger:
         self.pool_version = 0
         self._orphans: dict[Hash32, Transaction] = {}
         self._turn = 0
+        self.discarded: dict[str, int] = {}
+        """Why blocks of our own were refused, and how often; empty unless something is wrong here."""
         self._template: tuple[_TemplateKey, tuple[Header, tuple[Transaction, ...]]] | None = None
 
     @property
@@ -89,9 +91,12 @@ class Ledger:
         return Verdict.ACCEPT
 
     def submit(self, block: Block) -> None:
-        """Connect a block of our own, and announce it when it is durable."""
+        """Connect a block of our own, and announce it when it is durable; nothing if the rules refuse it."""
         data = block.encode()
-        self._connect(block, lambda: self._publish("block", data))
+        try:
+            self._connect(block, lambda: self._publish("block", data))
+        except InvalidInput as error:
+            self.discarded[str(error)] = self.discarded.get(str(error), 0) + 1
 
     def _connect(self, block: Block, then: Callable[[], None] = lambda: None) -> None:
         check_time(block, self._services.now_ms // 1000, FUTURE_TIME_S_MAX)

@@ -82,7 +82,10 @@ class Mining:
         known = [i for i in ids if i is not None and i in history.recorded and i in history.messages]
         if len(known) != len(steps):
             return None
-        first, last = history.recorded[known[0]][0], history.recorded[known[2]][0]
+        places = [history.recorded[i] for i in known]
+        if places != sorted(places):
+            return None  # recorded late, after a loss: such a commitment could have been made afterwards
+        first, last = places[0][0], places[2][0]
         numbers = range(first, last + 1)
         if len(numbers) > WORK_PROOF_SLOTS_MAX or any(n not in history.slots for n in numbers):
             return None

@@ -1,10 +1,10 @@
-"""A small real chain for tests: real keys, signatures, certificates and work proofs; only the training is not.
+"""A small real chain for tests: real keys, signatures, certificates, work proofs; only training is made up.
 
-`Chain` keeps a state, makes transactions and mines blocks on it. What an honest miner would have trained is made
-up (content ids of weights and the like are hashes of labels), but all that the ledger checks is real: the
-messages are signed, stand in slots that the task's supervisors certified, and earned the block's nonce. A test
-breaks one rule with a hook of `Plan`, and everything that follows from the change is made anew, so that the
-block breaks this rule alone.
+`Chain` keeps a state, makes transactions and mines blocks on it. What an honest miner would have trained is
+invented (content ids of weights and the like are hashes of labels), but all that the ledger checks is real:
+the messages are signed, stand in slots that the task's supervisors certified, and earned the block's nonce. A
+test breaks one rule with a hook of `Plan`, and everything that follows from the change is made anew, so that
+the block breaks this rule alone.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,6 @@
 """Targets: the layout byte for byte, one encoding per message, and no bytes that crash the reader."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -104,10 +105,8 @@ def test_a_message_survives_the_wire(message):
 
 @given(st.binary(max_size=500))
 def test_any_bytes_give_a_message_or_invalid_message(data):
-    try:
+    with contextlib.suppress(InvalidMessage):
         assert decode(data).encode() == data
-    except InvalidMessage:
-        pass
 
 
 @given(messages, st.data())
@@ -117,10 +116,8 @@ def test_bytes_near_a_message_give_another_or_invalid_message(message, draw):
     with pytest.raises(InvalidMessage):
         decode(data[:cut])
     changed = flip(data, draw.draw(st.integers(0, 8 * len(data) - 1)))
-    try:
+    with contextlib.suppress(InvalidMessage):
         assert decode(changed).encode() == changed
-    except InvalidMessage:
-        pass
 
 
 @pytest.mark.parametrize("cut", range(0, len(MESSAGE.encode()), 7))
@@ -169,7 +166,7 @@ class TestSignature:
     def test_covers_every_field(self, field):
         value = getattr(MESSAGE, field)
         changed = {int: 7, tuple: (1,), Outpoint: Outpoint(label("other"), 1)}.get(type(value)) or flip(value)
-        with pytest.raises(InvalidInput, match="does not match|names another task"):
+        with pytest.raises(InvalidInput, match=r"does not match|names another task"):
             it_res.verify_signature(replace(MESSAGE, **{field: changed}), TASK, public(4))
 
     def test_covers_the_part_of_the_task_id_that_does_not_travel(self):

@@ -1,4 +1,4 @@
-"""Target: a block is accepted only if its nonce was earned by a recorded iteration, else the reason is named."""
+"""Target: a block is accepted only if a recorded iteration earned its nonce, else the reason is named."""
 
 from dataclasses import replace
 
@@ -331,7 +331,9 @@ class TestSlots:
         block = chain.draft()
         slots = block.work_proof.slots
         more = replace(slots[0], certificate=replace(slots[0].certificate, signers=0b1111))
-        refused(chain, with_proof(block, slots=(more, *slots[1:])), "a supervisor that the task does not have")
+        refused(
+            chain, with_proof(block, slots=(more, *slots[1:])), "a supervisor that the task does not have"
+        )
 
     def test_a_signed_statement_is_changed(self, chain):
         block = chain.draft()

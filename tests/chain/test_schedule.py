@@ -1,0 +1,117 @@
+"""Targets: every batch has exactly one turn an epoch however many miners there are."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pai.chain.schedule import BatchPlace, Turn, make_schedule
+from tests.chain.ledger import definition, label
+
+BLOCK = label("definition block")
+PLAN = make_schedule(definition(), BLOCK)
+
+
+def with_batches(count, epochs=3):
+    return replace(PLAN, batch_count=count, epochs=epochs)
+
+
+def turns(plan, rank, miners, count):
+    return [plan.turn(i, rank, miners) for i in range(count)]
+
+
+class TestFragments:
+    def test_the_training_share_is_revealed_and_the_rest_is_not(self):
+        fragments = definition().dataset.fragments
+        assert (len(PLAN.training), len(PLAN.test)) == (8, 2)
+        assert sorted((*PLAN.training, *PLAN.test)) == sorted(fragments)
+
+    def test_the_order_follows_from_the_definition_block(self):
+        assert make_schedule(definition(), BLOCK) == PLAN
+        others = [make_schedule(definition(), label("block", i)) for i in range(20)]
+        assert len({(p.training, p.test) for p in others}) == 20
+
+    def test_every_fragment_may_be_hidden(self):
+        hidden = Counter(f for i in range(200) for f in make_schedule(definition(), label(i)).test)
+        assert set(hidden) == set(definition().dataset.fragments)
+        assert all(20 <= n <= 60 for n in hidden.values())  # 40 expected, six deviations either way
+
+    def test_a_fragments_own_batches_move_with_it(self):
+        task = definition(dataset=replace(definition().dataset, samples=1621))  # nine of 163, the last of 154
+        last = task.dataset.fragments[-1]
+        assert task.batches_in_fragment(9) == 6
+        task = replace(task, dataset=replace(task.dataset, batch_size=160))
+        assert task.batches_in_fragment(0) == 2
+        assert task.batches_in_fragment(9) == 1
+        plan = next(p for i in range(50) if last in (p := make_schedule(task, label(i))).training)
+        assert dict(zip(plan.training, plan.batch_counts, strict=True))[last] == 1
+        assert sum(plan.batch_counts) == 15
+
+    def test_the_last_batches_are_for_validation(self):
+        assert sum(PLAN.batch_counts) == 48
+        assert PLAN.batch_count == 48 - 4  # 10 % of 48, rounded down
+
+
+class TestPlace:
+    def test_batches_stand_in_fragments_in_order(self):
+        places = [PLAN.place(i) for i in range(48)]
+        assert places[0] == BatchPlace(PLAN.training[0], 6, 0)
+        assert places[5] == BatchPlace(PLAN.training[0], 6, 5)
+        assert places[6] == BatchPlace(PLAN.training[1], 6, 0)
+        assert len(set(places)) == 48
+        assert places[47] == BatchPlace(PLAN.training[7], 6, 5)
+
+    def test_there_is_no_batch_beyond_the_last(self):
+        with pytest.raises(AssertionError, match="out of range"):
+            PLAN.place(48)
+
+
+class TestTurns:
+    def test_three_miners_of_seven_batches(self):
+        plan = with_batches(7)
+        assert turns(plan, 0, 3, 4) == [Turn(1, 0), Turn(1, 3), Turn(1, 6), Turn(2, 1)]
+        assert turns(plan, 1, 3, 3) == [Turn(1, 1), Turn(1, 4), Turn(2, 2)]
+        assert turns(plan, 2, 3, 3) == [Turn(1, 2), Turn(1, 5), Turn(2, 3)]
+
+    @given(st.integers(1, 300), st.integers(1, 40), st.integers(1, 5))
+    def test_cover_every_batch_exactly_once_an_epoch(self, batches, miners, epochs):
+        plan = with_batches(batches, epochs)
+        done = Counter(
+            turn
+            for rank in range(miners)
+            for turn in turns(plan, rank, miners, plan.iterations(rank, miners) or 0)
+        )
+        assert done == Counter({Turn(e, b): 1 for e in range(1, epochs + 1) for b in range(batches)})
+
+    @given(st.integers(1, 300), st.integers(1, 40), st.integers(1, 5))
+    def test_end_after_the_last_epoch(self, batches, miners, epochs):
+        plan = with_batches(batches, epochs)
+        for rank in range(miners):
+            assert plan.turn(plan.iterations(rank, miners), rank, miners) is None
+
+    def test_differ_from_epoch_to_epoch(self):
+        plan = with_batches(7)
+        per_epoch = plan.iterations_per_epoch(0, 3)
+        epochs = [[plan.turn(e * per_epoch + i, 0, 3).batch for i in range(per_epoch)] for e in range(3)]
+        assert epochs == [[0, 3, 6], [1, 4, 0], [2, 5, 1]]
+
+    def test_more_miners_than_batches(self):
+        plan = with_batches(2)
+        assert plan.iterations_per_epoch(2, 3) == 0
+        assert plan.iterations(2, 3) == 0
+        assert plan.turn(0, 2, 3) is None
+
+    def test_a_predefined_task_goes_on_for_ever(self):
+        plan = with_batches(7, epochs=0)
+        assert plan.iterations(0, 3) is None
+        assert plan.turn(3 * 0xFFFF - 1, 0, 3).epoch == 0xFFFF
+        assert plan.turn(3 * 0xFFFF, 0, 3).epoch == 1
+        assert plan.turn(2**32 - 1, 0, 3) is not None
+
+    @given(st.integers(0, 2**32 - 1), st.integers(0, 2))
+    def test_of_a_predefined_task_fit_it_res(self, iteration, rank):
+        turn = with_batches(7, epochs=0).turn(iteration, rank, 3)
+        assert 1 <= turn.epoch <= 0xFFFF
+        assert 0 <= turn.batch < 7
