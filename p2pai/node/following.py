@@ -170,9 +170,9 @@ class Following:
         self._services.set_timer(f"pull:{self.task_id.hex()}", PULL_MS, self.pull)
 
     def _lags(self) -> bool:
-        # A slot after a gap is known, or it is time to see whether the end was missed.
-        newest = max(self.history.slots, default=-1)
-        return newest >= self.history.next_slot or self._turn % 4 == 0
+        # No slot is known, or one after a gap, or it is time to see whether the end was missed.
+        newest = max(self.history.slots, default=None)
+        return newest is None or newest >= self.history.next_slot or self._turn % 4 == 0
 
     def _take_messages(self, body: bytes | None) -> None:
         reply = _reply(body)

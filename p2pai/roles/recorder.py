@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from p2pai.chain import committee, schedule
+from p2pai.chain import committee, it_res, schedule
 from p2pai.chain.committee import CertifiedSlot, SlotStatement
 from p2pai.chain.params import SLOT_MESSAGES_MAX, quorum
 from p2pai.effects import Verdict
@@ -34,6 +34,7 @@ from p2pai.roles.slots import (
     HistorySignature,
     Said,
     SlotProposal,
+    SlotRecorded,
     SlotSignature,
     SlotSigned,
 )
@@ -62,6 +63,9 @@ class Recorder:
             self._seat, self.history, lambda: supervisor.recorded.setdefault(task_id, {})
         )
         self.history.begin_at(1 + max(supervisor.recorded.get(task_id, {}), default=-1))
+        for data in supervisor.final.get(task_id, ()):
+            message = it_res.decode(data)
+            self.history.latest.setdefault(message.ticket, message)
         self._get_data()
         self._arm()
 
@@ -122,8 +126,10 @@ class Recorder:
         self.supervisor.sign(SlotSigned(statement, ids))
 
     def say_signature(self, signed: SlotSigned) -> None:
-        """Announce a slot we signed; a leader also its proposal."""
+        """Announce a slot we signed, once the note of it is durable; a leader also its proposal."""
         if self._stopped or signed.statement.slot < self.history.next_slot:
+            return
+        if signed.statement in self.supervisor.writing:
             return
         self._said_ms = self.node.now_ms
         signature = self._seat.sign(signed.statement)
@@ -215,5 +221,12 @@ class Recorder:
         self._registrar.slot_recorded()
         stored = self.node.put_blob(tuple(self.history.messages[i] for i in slot.messages))
         assert stored == slot.statement.root
-        self.supervisor.keep(slot)
+        self.supervisor.keep(SlotRecorded(slot, self._final_messages(slot)))
         self.sign_waiting()
+
+    def _final_messages(self, slot: CertifiedSlot) -> tuple[bytes, ...]:
+        task = self._seat.task
+        plan = schedule.make_schedule(task.definition, task.definition_block)
+        counts = {t: plan.iterations(rank, len(task.miners)) for rank, t in enumerate(task.miners)}
+        messages = ((i, self.history.decoded[i]) for i in slot.messages)
+        return tuple(self.history.messages[i] for i, m in messages if m.iteration + 1 == counts[m.ticket])

@@ -216,13 +216,22 @@ class Session:
             return
         applied, self.queue = self.queue, self._freeze()
         message = self._message(turn, result, applied)
+        if self.plan.turn(self.iteration + 1, self.rank, len(self.task.miners)) is None:
+            # What the last message speaks of must survive, or there is no model to be paid for.
+            self._keep(lambda: self._send(turn, message, applied))
+        else:
+            self._send(turn, message, applied)
+
+    def _send(self, turn: schedule.Turn, message: IterationResult, applied: Queue) -> None:
+        if self._stopped:
+            return
         data = message.encode()
         self._unsent[self.iteration] = data
         self.history.add_message(message, data)
         self.miner.sent(self, self.iteration, data)
         self._mine(turn, message, applied)
-        if (self.iteration + 1) % KEEP_EVERY == 0:
-            self._keep()
+        if (self.iteration + 1) % KEEP_EVERY == 0 and self.applied[self.ticket] >= self.resumed_at:
+            self._keep(lambda: None)  # unless our own updates from before a restart are not all back yet
         self.iteration += 1
         self._pace()
 
@@ -322,28 +331,25 @@ class Session:
 
     # --- keeping and finishing
 
-    def _keep(self) -> None:
-        if self.applied[self.ticket] < self.resumed_at:
-            return  # our own updates from before a restart are not all back yet
-        clock = self._clock(self.iteration + 1)
+    def _keep(self, then: Callable[[], None]) -> None:
+        """Store the state after this iteration; `then` runs when it is sure to survive."""
+        clock = self._clock()
+        slot = max(0, self.history.next_slot - SLOTS_BACK)
 
         def kept(result: jobs.Result) -> None:
             if isinstance(result, jobs.Kept):
-                self._note(result.state, clock, lambda: None)
+                self.miner.kept(self, result.state, clock, slot, then)
+            else:
+                self.node.set_timer(f"open:{self.name}", RETRY_MS, self._reopen)
 
         self._train(jobs.Keep(self.name), kept)
 
-    def _clock(self, own: int) -> Clock:
-        """Return which messages the trainer's state has applied, `own` of ours."""
-        applied = {**self.applied, self.ticket: own}
+    def _clock(self) -> Clock:
+        applied = {**self.applied, self.ticket: self.iteration + 1}
         for identifier in self.queue.ids:  # counted already, but not in this state
             message = self.history.decoded[identifier]
             applied[message.ticket] = min(applied[message.ticket], message.iteration)
         return tuple(sorted(applied.items()))
-
-    def _note(self, state: jobs.ModelState, clock: Clock, then: Callable[[], None]) -> None:
-        slot = max(0, self.history.next_slot - SLOTS_BACK)
-        self.miner.kept(self, state, clock, slot, then)
 
     def _finish(self) -> None:
         self._train(jobs.Keep(self.name), self._ended)
@@ -352,31 +358,23 @@ class Session:
         if not isinstance(result, jobs.Kept):
             self.node.set_timer(f"open:{self.name}", RETRY_MS, self._reopen)
             return
-        weights = result.state.weights
-        if self._is_earned(weights):
-            self._note(result.state, self._clock(self.iteration), lambda: self._announce(weights))
-        else:
-            self._retire()
+        if self._is_earned(result.state.weights):
+            self._announce(result.state.weights)
+        self.memory.finished = True
+        self.miner.finished()
 
     def _is_earned(self, weights: BlobId) -> bool:
-        # Not when there was nothing to do, or a crash lost the state that the last message speaks of.
+        # Not when there was nothing to do.
         if not self.memory.message:
             return False
         last = it_res.decode(self.memory.message)
         return it_res.nonce(it_res.precursor(weights, last.message_map)) == last.nonce
 
-    def _retire(self) -> None:
-        self.memory.finished = True
-        self.miner.finished()
-
     def _announce(self, weights: BlobId) -> None:
-        if self._stopped:
-            return
         unsigned = ModelAnnouncement(self.task_id, self.ticket, self.iteration - 1, weights, b"")
         signature = ecdsa.sign(self.node.identity.keys.spending, unsigned.digest)
         self.history.models[self.ticket] = replace(unsigned, signature=signature)
         self._say_model()
-        self._retire()
 
     def _say_model(self) -> None:
         """Announce the model again and again, until the task's training is registered as over.

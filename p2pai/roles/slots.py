@@ -75,6 +75,8 @@ class SlotRecorded:
     """Journal: a certified slot whose messages are in the blob store under its root."""
 
     slot: CertifiedSlot
+    final: tuple[bytes, ...]
+    """Those of its messages that are the last of their miners; a final model is checked against them."""
 
 
 def models_blob(models: tuple[ModelAnnouncement, ...]) -> BlobId:

@@ -9,7 +9,7 @@ Source: PoUW §4.3; PROTOCOL section 6.
 
 from typing import ClassVar
 
-from p2pai.chain.committee import CertifiedSlot
+from p2pai.chain.committee import CertifiedSlot, SlotStatement
 from p2pai.chain.state import Stage
 from p2pai.effects import Verdict
 from p2pai.primitives.ids import Hash32, Outpoint, PublicKey, TaskId
@@ -27,16 +27,18 @@ class Supervisor(Role):
         super().__init__(node)
         self._recorders: dict[TaskId, Recorder] = {}
         self.signed: dict[tuple[TaskId, int], SlotSigned] = {}
+        self.writing: dict[SlotStatement, None] = {}
+        """Statements signed whose note is not durable yet."""
         self.recorded: dict[TaskId, dict[int, CertifiedSlot]] = {}
+        self.final: dict[TaskId, tuple[bytes, ...]] = {}
+        """Last messages of miners."""
 
     def restore(self, record: object) -> None:
         """Take back what was signed and recorded."""
         if isinstance(record, SlotSigned):
             self.signed[record.statement.task, record.statement.slot] = record
         elif isinstance(record, SlotRecorded):
-            statement = record.slot.statement
-            self.recorded.setdefault(statement.task, {})[statement.slot] = record.slot
-            self.signed.pop((statement.task, statement.slot), None)
+            self._remember(record)
 
     def tip_changed(self) -> None:
         """Apply for tasks, start and end recorders, register history."""
@@ -84,12 +86,23 @@ class Supervisor(Role):
         """Note a slot as signed; the recorder says so when the note is durable."""
         statement = record.statement
         self.signed[statement.task, statement.slot] = record
+        self.writing[statement] = None
         recorder = self._recorders[statement.task]
-        self.node.persist(record, lambda: recorder.say_signature(record))
 
-    def keep(self, slot: CertifiedSlot) -> None:
+        def durable() -> None:
+            del self.writing[statement]
+            recorder.say_signature(record)
+
+        self.node.persist(record, durable)
+
+    def keep(self, record: SlotRecorded) -> None:
         """Note a slot as recorded."""
-        statement = slot.statement
-        self.recorded.setdefault(statement.task, {})[statement.slot] = slot
-        self.signed.pop((statement.task, statement.slot), None)
-        self.node.persist(SlotRecorded(slot), lambda: None)
+        self._remember(record)
+        self.node.persist(record, lambda: None)
+
+    def _remember(self, record: SlotRecorded) -> None:
+        statement = record.slot.statement
+        task = statement.task
+        self.recorded.setdefault(task, {})[statement.slot] = record.slot
+        self.final[task] = self.final.get(task, ()) + record.final
+        self.signed.pop((task, statement.slot), None)

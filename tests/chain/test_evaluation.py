@@ -1,0 +1,353 @@
+"""Targets: two thirds of equal conclusions pay the fee, exactly once; without them every coin comes back."""
+
+from dataclasses import replace
+
+import pytest
+
+from p2pai.chain import evaluation, transition
+from p2pai.chain.state import Stage
+from p2pai.chain.transaction import Conclusion, Pay, Witness
+from p2pai.primitives.errors import InvalidTicket, InvalidTransaction
+from p2pai.primitives.ids import BlobId, Outpoint, TaskId
+from tests.chain.ledger import (
+    CLIENT,
+    EVALUATORS,
+    MINERS,
+    SUPERVISORS,
+    Chain,
+    key_hash,
+    label,
+    public,
+    refused,
+)
+
+GOOD = Conclusion((300, 200, 100), 360, BlobId(label("best")))
+OTHER = replace(GOOD, model=BlobId(label("worst")))
+
+
+@pytest.fixture
+def chain():
+    return Chain()
+
+
+@pytest.fixture
+def task_id(chain):
+    task_id = chain.start()
+    chain.end_training(task_id)
+    return task_id
+
+
+def refuse(chain, tx, reason, error=InvalidTransaction):
+    with pytest.raises(error, match=reason):
+        transition.apply_transaction(chain.pool, tx, chain.params)
+
+
+def commit(chain, task_id, *accounts, conclusion=GOOD):
+    for account in accounts:
+        chain.post(account, chain.conclude(task_id, account, conclusion))
+
+
+def reveal(chain, task_id, *accounts, conclusion=GOOD):
+    for account in accounts:
+        chain.post(account, chain.open_conclusion(task_id, account, conclusion))
+
+
+def pass_blocks(chain, count):
+    chain.mine_until(chain.height + count)
+
+
+class TestCommit:
+    def test_is_recorded(self, chain, task_id):
+        commit(chain, task_id, *EVALUATORS)
+        chain.mine()
+        assert [s.ticket for s in chain.task(task_id).commits] == [
+            chain.evaluator(task_id, a) for a in EVALUATORS
+        ]
+
+    def test_twice(self, chain, task_id):
+        commit(chain, task_id, 1)
+        refuse(chain, chain.fund(1, chain.conclude(task_id, 1, OTHER)), "the conclusion is already committed")
+
+    def test_of_an_unknown_task(self, chain, task_id):
+        data = replace(chain.conclude(task_id, 1, GOOD), task=TaskId(label("none")))
+        refuse(chain, chain.fund(1, data), "the task is not being evaluated")
+
+    def test_while_it_trains(self, chain):
+        task_id = chain.start()
+        refuse(chain, chain.fund(1, chain.conclude(task_id, 1, GOOD)), "the task is not being evaluated")
+
+    def test_with_a_ticket_that_does_not_evaluate(self, chain, task_id):
+        ticket = chain.tickets("supervisor", 1, task=task_id)[0]
+        data = replace(chain.conclude(task_id, 1, GOOD), ticket=ticket)
+        refuse(chain, chain.fund(1, data), "the ticket is not an evaluator of this task")
+
+    def test_with_somebody_elses_ticket(self, chain, task_id):
+        refuse(chain, chain.fund(2, chain.conclude(task_id, 1, GOOD)), "another key", InvalidTicket)
+
+    def test_in_the_last_block_for_commits_and_no_later(self, chain, task_id):
+        pass_blocks(chain, chain.params.evaluate_commit_blocks - 1)
+        commit(chain, task_id, 1)
+        chain.mine()
+        assert len(chain.task(task_id).commits) == 1
+        refuse(chain, chain.fund(2, chain.conclude(task_id, 2, GOOD)), "the commits of this round are closed")
+
+    @pytest.mark.parametrize("change", ["ticket", "task", "conclusion", "salt"])
+    def test_hides_and_binds_every_part(self, chain, task_id, change):
+        parts = {
+            "ticket": chain.evaluator(task_id, 1),
+            "task": task_id,
+            "conclusion": GOOD,
+            "salt": label("salt"),
+        }
+        other = {
+            "ticket": chain.evaluator(task_id, 2),
+            "task": TaskId(label("other")),
+            "conclusion": OTHER,
+            "salt": label("other"),
+        }
+        one = evaluation.commitment(*parts.values())
+        assert evaluation.commitment(*{**parts, change: other[change]}.values()) != one
+
+
+class TestReveal:
+    def test_of_two_equal_conclusions_concludes(self, chain, task_id):
+        commit(chain, task_id, *EVALUATORS)
+        reveal(chain, task_id, 1)
+        assert chain.task(task_id).conclusion is None
+        reveal(chain, task_id, 2)
+        assert chain.task(task_id).conclusion == GOOD
+        chain.mine()
+        assert chain.task(task_id).stage is Stage.EVALUATING
+
+    def test_of_a_third_that_differs_changes_nothing(self, chain, task_id):
+        commit(chain, task_id, 1, 2)
+        commit(chain, task_id, 3, conclusion=OTHER)
+        reveal(chain, task_id, 3, conclusion=OTHER)
+        reveal(chain, task_id, 1, 2)
+        assert chain.task(task_id).conclusion == GOOD
+        assert len(chain.task(task_id).findings) == 3
+
+    def test_while_commits_are_open(self, chain, task_id):
+        commit(chain, task_id, 1, 2)
+        refuse(chain, chain.fund(1, chain.open_conclusion(task_id, 1, GOOD)), "this round are still open")
+
+    def test_without_everybody_after_the_commits_closed(self, chain, task_id):
+        commit(chain, task_id, 1, 2)
+        pass_blocks(chain, chain.params.evaluate_commit_blocks)
+        reveal(chain, task_id, 1, 2)
+        assert chain.task(task_id).conclusion == GOOD
+
+    def test_twice(self, chain, task_id):
+        commit(chain, task_id, *EVALUATORS)
+        reveal(chain, task_id, 1)
+        again = chain.fund(1, chain.open_conclusion(task_id, 1, GOOD))
+        refuse(chain, again, "the conclusion is already revealed")
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"conclusion": OTHER},
+            {"conclusion": replace(GOOD, correct=(301, 200, 100))},
+            {"conclusion": replace(GOOD, samples=361)},
+            {"salt": label("other")},
+        ],
+    )
+    def test_of_something_else_than_committed(self, chain, task_id, changes):
+        commit(chain, task_id, *EVALUATORS)
+        data = replace(chain.open_conclusion(task_id, 1, GOOD), **changes)
+        refuse(chain, chain.fund(1, data), "the conclusion is not the one committed")
+
+    def test_of_another_evaluators_commitment(self, chain, task_id):
+        stolen = chain.conclude(task_id, 1, GOOD)
+        chain.post(1, stolen)
+        chain.post(2, replace(stolen, ticket=chain.evaluator(task_id, 2)))
+        commit(chain, task_id, 3)
+        copied = replace(chain.open_conclusion(task_id, 1, GOOD), ticket=chain.evaluator(task_id, 2))
+        refuse(chain, chain.fund(2, copied), "the conclusion is not the one committed")
+
+    @pytest.mark.parametrize(
+        ("conclusion", "reason"),
+        [
+            (replace(GOOD, correct=(1, 2)), "a conclusion scores every miner"),
+            (replace(GOOD, correct=(1, 2, 3, 4)), "a conclusion scores every miner"),
+            (replace(GOOD, samples=0, correct=(0, 0, 0)), "a conclusion counts the test samples"),
+            (replace(GOOD, samples=1798), "a conclusion counts the test samples"),
+            (replace(GOOD, correct=(361, 0, 0)), "more correct answers than samples"),
+        ],
+    )
+    def test_of_a_malformed_conclusion(self, chain, task_id, conclusion, reason):
+        commit(chain, task_id, *EVALUATORS, conclusion=conclusion)
+        refuse(chain, chain.fund(1, chain.open_conclusion(task_id, 1, conclusion)), reason)
+
+
+class TestCharge:
+    def test_pays_the_fee_and_frees_every_stake(self, chain, task_id):
+        workers = [t for _, group in chain.task(task_id).workers() for t in group]
+        chain.evaluate(task_id)
+        chain.add(chain.charge(task_id))
+        block = chain.mine()
+        task, tx = chain.task(task_id), block.transactions[-1]
+        assert task.stage is Stage.PAID
+        assert sum(o.value for o in tx.outputs) == task.fee
+        assert {o.key_hash for o in tx.outputs} == {key_hash(a) for a in (*MINERS, *SUPERVISORS)}
+        assert task.stake not in chain.state.utxos
+        assert not any(t in chain.state.tickets for t in workers)
+        assert not any(transition.is_locked(chain.state, t) for t in workers)
+        chain.check_supply()
+
+    def test_workers_spend_their_stakes_afterwards(self, chain, task_id):
+        owners = {
+            t: next(a for a in range(10) if chain.state.tickets[t].owner == public(a))
+            for _, group in chain.task(task_id).workers()
+            for t in group
+        }
+        chain.evaluate(task_id)
+        chain.add(chain.charge(task_id))
+        chain.mine()
+        for ticket, account in owners.items():
+            pay = Pay(chain.state.utxos[ticket].value, key_hash(account))
+            tx = replace(chain.fund(account), inputs=(ticket,), outputs=(pay,), witnesses=())
+            chain.add(chain.sign(tx, account))
+        chain.mine()
+        chain.check_supply()
+
+    def test_names_the_best_model(self, chain, task_id):
+        chain.evaluate(task_id)
+        assert chain.charge(task_id).data.result == f"RESULT:{task_id.hex()}:{GOOD.model.hex()}"
+
+    def test_happens_once(self, chain, task_id):
+        chain.evaluate(task_id)
+        tx = chain.add(chain.charge(task_id))
+        refuse(chain, tx, "the task has no conclusion to be paid by")
+        chain.mine()
+        refuse(chain, tx, "the task has no conclusion to be paid by")
+
+    def test_needs_a_conclusion(self, chain, task_id):
+        other = chain.fork()
+        other.evaluate(task_id)
+        tx = other.charge(task_id)
+        refuse(chain, tx, "the task has no conclusion to be paid by")
+        commit(chain, task_id, *EVALUATORS)
+        reveal(chain, task_id, 1)
+        refuse(chain, tx, "the task has no conclusion to be paid by")
+
+    @pytest.mark.parametrize(
+        "change", ["more", "less", "other", "reordered", "none", "result", "version", "task"]
+    )
+    def test_pays_exactly_what_the_conclusion_implies(self, chain, task_id, change):
+        chain.evaluate(task_id)
+        tx = chain.charge(task_id)
+        first, *rest = tx.outputs
+        changed = {
+            "more": {"outputs": (replace(first, value=first.value + 1), *rest)},
+            "less": {"outputs": (replace(first, value=first.value - 1), *rest)},
+            "other": {"outputs": (replace(first, key_hash=key_hash(9)), *rest)},
+            "reordered": {"outputs": (*rest, first)},
+            "none": {"outputs": ()},
+            "result": {"data": replace(tx.data, result="RESULT:mine")},
+            "version": {"version": 2},
+            "task": {"data": replace(tx.data, task=chain.predefined)},
+        }[change]
+        reason = {"version": "version 2", "task": "no conclusion"}.get(
+            change, "not those of the agreed conclusion"
+        )
+        refuse(chain, replace(tx, **changed), reason)
+
+    def test_spends_nothing_else(self, chain, task_id):
+        chain.evaluate(task_id)
+        tx = chain.charge(task_id)
+        coin = chain.coins(CLIENT)[0][1]
+        reason = "not those of the agreed conclusion"
+        refuse(chain, replace(tx, inputs=(coin,)), reason)
+        refuse(chain, replace(tx, inputs=(*tx.inputs, coin)), reason)
+
+    def test_carries_no_ballast(self, chain, task_id):
+        chain.evaluate(task_id)
+        ballast = replace(chain.charge(task_id), witnesses=(Witness(public(9), bytes(30_000)),))
+        refuse(chain, ballast, "not those of the agreed conclusion")
+
+    def test_cannot_be_replaced_by_a_payment_of_the_client(self, chain, task_id):
+        chain.evaluate(task_id)
+        pay = Pay(10, key_hash(CLIENT))
+        tx = replace(chain.fund(CLIENT), inputs=(Outpoint(task_id, 0),), outputs=(pay,), witnesses=())
+        refuse(chain, chain.sign(tx, CLIENT), "a stake that is still locked")
+
+    def test_is_refused_in_a_block_before_the_conclusion(self, chain, task_id):
+        other = chain.fork()
+        other.evaluate(task_id)
+        refused(chain, chain.draft(transactions=[other.charge(task_id)]), "no conclusion to be paid by")
+
+
+class TestDeadlines:
+    ROUND = 8
+    """Blocks: four to commit, four to reveal."""
+
+    def test_silence_ends_the_round_and_then_the_task(self, chain, task_id):
+        since = chain.task(task_id).since
+        for number in range(3):
+            assert (chain.task(task_id).round, chain.task(task_id).since) == (number, since + 8 * number)
+            pass_blocks(chain, self.ROUND - 1)
+            assert chain.task(task_id).round == number
+            chain.mine()
+        assert chain.task(task_id).stage is Stage.FAILED
+        assert not transition.is_locked(chain.state, Outpoint(task_id, 0))
+        assert chain.state.burned == 0
+        pay = Pay(chain.task(task_id).fee, key_hash(CLIENT))
+        tx = replace(chain.fund(CLIENT), inputs=(Outpoint(task_id, 0),), outputs=(pay,), witnesses=())
+        chain.add(chain.sign(tx, CLIENT))
+        chain.mine()
+        chain.check_supply()
+
+    def test_disagreement_starts_another_round(self, chain, task_id):
+        conclusions = [replace(GOOD, correct=(i, 0, 0)) for i in range(3)]
+        for account, conclusion in zip(EVALUATORS, conclusions, strict=True):
+            commit(chain, task_id, account, conclusion=conclusion)
+        for account, conclusion in zip(EVALUATORS, conclusions, strict=True):
+            reveal(chain, task_id, account, conclusion=conclusion)
+        pass_blocks(chain, self.ROUND)
+        task = chain.task(task_id)
+        assert (task.stage, task.round, task.commits, task.findings) == (Stage.EVALUATING, 1, (), ())
+        assert chain.state.burned == 0
+        chain.evaluate(task_id)
+        chain.add(chain.charge(task_id))
+        chain.mine()
+        assert chain.task(task_id).stage is Stage.PAID
+        chain.check_supply()
+
+    @pytest.mark.parametrize("revealed", [0, 1])
+    def test_a_conclusion_kept_back_costs_a_tenth_of_the_stake(self, chain, task_id, revealed):
+        commit(chain, task_id, *EVALUATORS)
+        reveal(chain, task_id, *EVALUATORS[:revealed])
+        stakes = [chain.evaluator(task_id, a) for a in EVALUATORS]
+        pass_blocks(chain, self.ROUND)
+        price = chain.params.ticket_price_atoms
+        values = [chain.state.utxos[s].value for s in stakes]
+        assert values == [price] * revealed + [price * 9 // 10] * (3 - revealed)
+        assert chain.state.burned == (3 - revealed) * price // 10
+        chain.check_supply()
+
+    def test_each_round_costs_again(self, chain, task_id):
+        stake = chain.evaluator(task_id, 1)
+        for _ in range(3):
+            commit(chain, task_id, 1)
+            pass_blocks(chain, self.ROUND)
+        assert chain.task(task_id).stage is Stage.FAILED
+        assert chain.state.utxos[stake].value == 10**9 * 9**3 // 10**3
+        assert not transition.is_locked(chain.state, stake)
+        chain.check_supply()
+
+    def test_a_reveal_in_the_last_block_of_the_round_counts(self, chain, task_id):
+        commit(chain, task_id, *EVALUATORS)
+        pass_blocks(chain, self.ROUND - 1)
+        reveal(chain, task_id, *EVALUATORS)
+        chain.mine()
+        assert chain.task(task_id).round == 0
+        assert chain.task(task_id).conclusion == GOOD
+
+    def test_a_concluded_task_waits_for_its_charge_which_anybody_can_post(self, chain, task_id):
+        chain.evaluate(task_id)
+        pass_blocks(chain, 4 * self.ROUND)
+        assert chain.task(task_id).stage is Stage.EVALUATING
+        chain.add(chain.charge(task_id))
+        chain.mine()
+        assert chain.task(task_id).stage is Stage.PAID

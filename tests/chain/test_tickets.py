@@ -1,0 +1,280 @@
+"""Targets: a ticket costs its stake, works once, and only a proven draw made after the task lets it apply."""
+
+from dataclasses import replace
+
+import pytest
+
+from p2pai.chain import tickets, transition
+from p2pai.chain.state import Stage
+from p2pai.chain.transaction import Pay, PayForTask, Stake
+from p2pai.primitives import bls
+from p2pai.primitives.errors import InvalidInput, InvalidProof, InvalidTicket, InvalidTransaction
+from p2pai.primitives.ids import ZERO_HASH, Outpoint, TaskId
+from p2pai.vrf import ecvrf, selection
+from tests.chain.ledger import (
+    CLIENT,
+    MINERS,
+    VERIFIERS,
+    Chain,
+    definition,
+    flip,
+    key_hash,
+    keys,
+    label,
+    public,
+    refused,
+)
+
+PRICE = 10**9
+
+
+@pytest.fixture
+def chain():
+    return Chain()
+
+
+def refuse(chain, tx, reason, error=InvalidInput):
+    with pytest.raises(error, match=reason):
+        transition.apply_transaction(chain.pool, tx, chain.params)
+
+
+class TestBuying:
+    def test_makes_one_ticket_per_stake(self, chain):
+        before = len(chain.state.tickets)
+        tx = chain.add(chain.buy(7, "miner", count=3))
+        chain.mine()
+        assert len(chain.state.tickets) == before + 3
+        assert chain.tickets("miner", 7) == [Outpoint(tx.txid, i) for i in range(3)]
+        ticket = chain.state.tickets[Outpoint(tx.txid, 0)]
+        assert (ticket.height, ticket.owner, ticket.key_hash) == (1, public(7), key_hash(7))
+        assert (ticket.task, ticket.peer, ticket.preferences) == (None, "peer7", (1, 1))
+        chain.check_supply()
+
+    @pytest.mark.parametrize("role", ["miner", "supervisor", "evaluator", "verifier"])
+    def test_is_for_every_role(self, chain, role):
+        chain.add(chain.buy(7, role))
+        chain.mine()
+        assert len(chain.tickets(role, 7)) == 1
+
+    @pytest.mark.parametrize(
+        ("changes", "reason", "error"),
+        [
+            ({"role": "client"}, "no tickets are sold for the role 'client'", InvalidTicket),
+            ({"role": ""}, "no tickets are sold", InvalidTicket),
+            ({"peer": "p" * 65}, "peer id is too long", InvalidTicket),
+            ({"preferences": ()}, "0 traits", InvalidTicket),
+            ({"preferences": (1,) * 65}, "65 traits", InvalidTicket),
+            ({"preferences": (0, 0)}, "all zero", InvalidTicket),
+            ({"preferences": (65_536,)}, "trait out of range", InvalidTicket),
+            ({"vrf_key": bytes(32)}, "not a point of the prime-order subgroup", InvalidProof),
+            ({"bls_key": bls.public_key(keys(8).bls)}, "proof of possession does not match", InvalidProof),
+            ({"possession": bls.prove_possession(keys(8).bls)}, "does not match", InvalidProof),
+            ({"bls_key": bytes([0xC0]) + bytes(47)}, "point at infinity", InvalidProof),
+        ],
+    )
+    def test_refuses_a_broken_rule(self, chain, changes, reason, error):
+        refuse(chain, chain.buy(7, **changes), reason, error)
+
+    def test_needs_a_stake(self, chain):
+        refuse(chain, chain.buy(7, count=0), "no stake output", InvalidTicket)
+
+    @pytest.mark.parametrize("price", [PRICE - 1, PRICE + 1])
+    def test_has_one_price(self, chain, price):
+        data = chain.buy(7).data
+        good = Stake(PRICE, key_hash(7))
+        tx = chain.fund(7, data, (good, replace(good, value=price)))
+        refuse(chain, tx, f"a ticket costs {PRICE} atoms", InvalidTicket)
+
+    def test_stakes_the_buyers_own_money(self, chain):
+        tx = chain.fund(7, chain.buy(7).data, (Stake(PRICE, key_hash(8)),))
+        refuse(chain, tx, "the stake belongs to another key", InvalidTicket)
+
+    def test_stakes_stand_first(self, chain):
+        outputs = (Stake(PRICE, key_hash(7)), Pay(5, key_hash(7)), Stake(5, key_hash(7)))
+        refuse(chain, chain.fund(7, chain.buy(7).data, outputs), "stakes stand before", InvalidTicket)
+
+    def test_fifty_tickets_a_block(self, chain):
+        assert chain.params.tickets_per_block_max == 50
+        for account, count in ((7, 30), (8, 20)):
+            chain.add(chain.buy(account, count=count))
+        chain.mine()
+        for account, count in ((7, 30), (8, 21)):
+            chain.add(chain.buy(account, count=count))
+        refused(chain, chain.draft(), "at most 50 tickets per block")
+
+    def test_more_than_a_block_takes_never_fits(self, chain):
+        refuse(chain, chain.buy(CLIENT, count=51), "at most 50 tickets per block", InvalidTicket)
+
+    def test_the_count_is_of_leading_stakes(self, chain):
+        assert tickets.ticket_count(chain.buy(7, count=3)) == 3
+        only_stakes = replace(chain.buy(7, count=3), outputs=(Stake(PRICE, key_hash(7)),) * 2)
+        assert tickets.ticket_count(only_stakes) == 2
+
+
+class TestJoining:
+    def test_takes_the_ticket(self, chain):
+        task_id = chain.submit()
+        tx = chain.add(chain.join(task_id, "miner", MINERS[0]))
+        chain.mine()
+        assert chain.state.tickets[tx.data.ticket].task == task_id
+        (join,) = chain.task(task_id).joins
+        assert (join.ticket, join.role) == (tx.data.ticket, "miner")
+        assert join.beta == ecvrf.output(tx.data.proof)
+
+    def test_an_unknown_task(self, chain):
+        task_id = chain.submit()
+        tx = chain.join(task_id, "miner", MINERS[0], task=TaskId(label("none")))
+        refuse(chain, tx, "the task does not take applications", InvalidTransaction)
+
+    def test_a_task_that_trains_already(self, chain):
+        task_id = chain.submit()
+        late = chain.join(task_id, "miner", MINERS[0]).data
+        chain.join_all(task_id)
+        chain.mine_until(3)
+        assert chain.task(task_id).stage is Stage.TRAINING
+        refuse(chain, chain.fund(MINERS[0], late), "the task does not take applications", InvalidTransaction)
+
+    def test_the_predefined_task(self, chain):
+        task_id = chain.submit()
+        tx = chain.join(task_id, "miner", MINERS[0], task=chain.predefined)
+        refuse(chain, tx, "the task does not take applications", InvalidTransaction)
+
+    def test_another_definition_block(self, chain):
+        task_id = chain.submit()
+        tx = chain.join(task_id, "miner", MINERS[0], definition_block=chain.blocks[0].header.prev)
+        refuse(chain, tx, "names another task definition block", InvalidTransaction)
+
+    @pytest.mark.parametrize("block", [ZERO_HASH, label("guess")])
+    def test_in_the_block_of_the_task_itself(self, chain, block):
+        """A client could choose a task's id so that the tickets it likes are drawn."""
+        data = PayForTask(definition(), 1)
+        tx = chain.post(CLIENT, data, (Stake(10**6, key_hash(CLIENT)),))
+        join = chain.join(TaskId(tx.txid), "miner", MINERS[0], definition_block=block)
+        refuse(chain, join, "the task's definition block is not known yet", InvalidTransaction)
+        refused(chain, chain.draft(transactions=[tx, join]), "definition block is not known yet")
+
+    def test_an_unknown_ticket(self, chain):
+        task_id = chain.submit()
+        tx = chain.join(task_id, "miner", MINERS[0], ticket=Outpoint(ZERO_HASH, 0))
+        refuse(chain, tx, "no such ticket", InvalidTicket)
+
+    def test_somebody_elses_ticket(self, chain):
+        task_id = chain.submit()
+        tx = chain.join(task_id, "miner", MINERS[0], ticket=chain.tickets("miner", MINERS[1])[0])
+        refuse(chain, tx, "the ticket belongs to another key", InvalidTicket)
+
+    def test_a_ticket_that_works_elsewhere(self, chain):
+        task_id = chain.submit()
+        busy = chain.tickets("miner", MINERS[0], task=chain.predefined)[0]
+        tx = chain.join(task_id, "miner", MINERS[0], ticket=busy)
+        refuse(chain, tx, "the ticket is not free", InvalidTicket)
+
+    def test_the_same_ticket_twice(self, chain):
+        task_id = chain.submit()
+        again = chain.join(task_id, "miner", MINERS[0])
+        chain.add(chain.join(task_id, "miner", MINERS[0]))
+        chain.mine()
+        again = chain.fund(MINERS[0], again.data)
+        refuse(chain, again, "the ticket is not free", InvalidTicket)
+
+    def test_a_verifiers_ticket(self, chain):
+        task_id = chain.submit()
+        tx = chain.join(task_id, "verifier", VERIFIERS[0])
+        refuse(chain, tx, "the ticket is not free for this task", InvalidTicket)
+
+    @pytest.mark.parametrize(("blocks", "live"), [(0, False), (1, False), (2, True)])
+    def test_a_ticket_must_be_live_before_the_task(self, chain, blocks, live):
+        chain.add(chain.buy(7))
+        chain.mine()
+        chain.mine_until(chain.height + blocks - 1) if blocks else None
+        task_id = chain.submit()
+        since = chain.task(task_id).since
+        tx = chain.join(task_id, "miner", 7)
+        assert chain.state.tickets[tx.data.ticket].is_mature(since, 2) == live
+        if live:
+            chain.add(tx)
+        else:
+            refuse(chain, tx, "not live when the task was submitted", InvalidTicket)
+
+    @pytest.mark.parametrize(
+        ("proof", "reason"),
+        [
+            (b"", "draw proof has 0 bytes"),
+            (bytes(79), "draw proof has 79 bytes"),
+            (bytes(80), "not a point"),
+            (b"\xff" * 80, "scalar is not reduced"),
+            (bytes(400), "data is larger than 512 bytes"),
+        ],
+    )
+    def test_a_malformed_proof(self, chain, proof, reason):
+        task_id = chain.submit()
+        refuse(chain, chain.join(task_id, "miner", MINERS[0], proof=proof), reason)
+
+    def test_a_proof_with_one_bit_changed(self, chain):
+        task_id = chain.submit()
+        proof = chain.join(task_id, "miner", MINERS[0]).data.proof
+        for bit in (0, 300, 400):
+            tx = chain.join(task_id, "miner", MINERS[0], proof=flip(proof, bit))
+            refuse(chain, tx, "draw proof|not a point", InvalidProof)
+
+    def test_the_proof_of_another_draw(self, chain):
+        task_id = chain.submit()
+        ticket = chain.tickets("miner", MINERS[0])[0]
+        block = chain.task(task_id).definition_block
+        for alpha in (
+            selection.alpha(block, task_id, "supervisor", ticket),
+            selection.alpha(block, chain.predefined, "miner", ticket),
+            selection.alpha(label("another block"), task_id, "miner", ticket),
+            selection.alpha(block, task_id, "miner", chain.tickets("miner", MINERS[1])[0]),
+        ):
+            proof = ecvrf.prove(keys(MINERS[0]).vrf, alpha)
+            refuse(
+                chain,
+                chain.join(task_id, "miner", MINERS[0], proof=proof),
+                "draw proof does not hold",
+                InvalidProof,
+            )
+
+    def test_a_ticket_that_was_not_drawn(self, chain):
+        chain.add(chain.buy(7, preferences=(1, 0)))
+        chain.mine_until(3)
+        task_id = chain.submit(preferences=(0, 1))
+        refuse(chain, chain.join(task_id, "miner", 7), "the ticket was not drawn", InvalidTicket)
+
+    def test_preferences_of_another_length(self, chain):
+        task_id = chain.submit(preferences=(1, 1, 1))
+        refuse(chain, chain.join(task_id, "miner", MINERS[0]), "differ in length", InvalidTicket)
+
+
+class TestStakes:
+    def test_a_slash_burns_its_share(self, chain):
+        ticket = chain.verifier(1)
+        after = tickets.slash(chain.state, ticket, 10)
+        assert after.utxos[ticket].value == PRICE * 9 // 10
+        assert after.burned == PRICE // 10
+        assert after.issued - after.burned == after.unspent_total()
+
+    def test_a_slash_rounds_in_the_owners_favour(self, chain):
+        ticket = chain.verifier(1)
+        stake = replace(chain.state.utxos[ticket], value=9)
+        state = replace(chain.state, utxos=chain.state.utxos.set(ticket, stake))
+        assert tickets.slash(state, ticket, 10).utxos[ticket].value == 9
+
+    def test_nothing_is_slashed_where_nothing_is_locked(self, chain):
+        coin = chain.coins(CLIENT)[0][1]
+        assert tickets.slash(chain.state, coin, 10) is chain.state
+        assert tickets.slash(chain.state, Outpoint(ZERO_HASH, 0), 10) is chain.state
+
+    def test_released_tickets_are_gone_and_their_stakes_free(self, chain):
+        ticket = chain.verifier(1)
+        state = tickets.release(chain.state, (ticket, ticket, Outpoint(ZERO_HASH, 0)))
+        assert ticket not in state.tickets
+        assert state.utxos[ticket].value == PRICE
+        assert not transition.is_locked(state, ticket)
+        assert transition.is_locked(chain.state, ticket)
+
+    def test_freed_tickets_may_work_again(self, chain):
+        busy = chain.tickets("miner", MINERS[0], task=chain.predefined)[0]
+        state = tickets.free(chain.state, (busy, Outpoint(ZERO_HASH, 0)))
+        assert state.tickets[busy].task is None
+        assert transition.is_locked(state, busy)
