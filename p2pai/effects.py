@@ -17,7 +17,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Answer to Received: forward the message, drop it, or drop it and lower the sender's score."""
+    """Answer to Received: forward the message, drop it, or drop it because the sender broke a rule."""
 
     verdict: Verdict
     reason: str = ""

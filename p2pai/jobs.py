@@ -3,14 +3,14 @@
 A job names blobs by content id; the trainer process reads and writes them in the node's blob store. Every
 number in a result that consensus depends on is an integer; metrics are bit patterns of float32.
 
-Jobs of one session run in the order they were asked, so `KeepCapsule` after `Step` means the state
-before that step.
+Jobs of one session run in the order they were asked.
 
 Source: PoUW Algorithm 1; PROTOCOL section 7.
 """
 
 from dataclasses import dataclass
 
+from p2pai.chain.it_res import EndState
 from p2pai.primitives.ids import BlobId, Hash32
 
 MessageMap = bytes
@@ -84,8 +84,8 @@ class Stepped:
 
     before: ModelState
     """Content ids of the state it started from (not stored)."""
-    after: BlobId
-    """Content id of the weights theta'' at its end (not stored)."""
+    after: EndState
+    """What it ended with (not stored)."""
     batch: Hash32
     batch_kib: int
     message_map: MessageMap
@@ -105,13 +105,21 @@ class Kept:
     """The state is stored."""
 
     state: ModelState
+    witness: Hash32
+
+    @property
+    def end(self) -> EndState:
+        """The state as what an iteration ended with."""
+        return EndState(self.state.weights, self.state.residual, self.state.optimiser, self.witness)
 
 
 @dataclass(frozen=True, slots=True)
 class KeepCapsule:
-    """Store what replaying the session's last step needs (state before it, its batch), shared."""
+    """Store what replaying a recent step needs (state before it, its batch), shared."""
 
     session: str
+    weights: BlobId
+    """Content id of the weights that the step started from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +160,9 @@ class Replay:
 class Replayed:
     """What a replay found; `difference` is empty when every recorded value came out again."""
 
-    after: BlobId
+    after: EndState
+    start_witness: Hash32
+    """Witness of the residual that the iteration started from."""
     difference: str
 
 

@@ -10,7 +10,7 @@ Source: PoUW §4.3; PROTOCOL section 6; docs/adr/0004-aggregate-certificates.md.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from p2pai.chain.params import SLOT_MESSAGES_MAX, quorum
+from p2pai.chain.params import SLOT_MESSAGES_MAX, SLOTS_PER_TERM, quorum
 from p2pai.primitives import bls, merkle, record
 from p2pai.primitives.errors import InvalidMessage, InvalidProof
 from p2pai.primitives.hashing import tagged_hash
@@ -94,6 +94,16 @@ def verify(statement: Statement, certificate: Certificate, keys: Sequence[BlsPub
     bls.verify_same_message(signers, digest(statement), certificate.signature)
 
 
+def is_in_place(statement: SlotStatement) -> bool:
+    """Return whether a slot names the epoch that it belongs to; views other than 0 do not exist yet."""
+    return statement.epoch == epoch_of(statement.slot) and statement.view == 0
+
+
+def epoch_of(slot: int) -> int:
+    """Return the committee's epoch that a slot belongs to: one leader's term."""
+    return slot // SLOTS_PER_TERM
+
+
 def verify_slot(slot: CertifiedSlot, keys: Sequence[BlsPublicKey]) -> None:
     """Check an announced slot: its ids give its root, and a quorum signed it.
 
@@ -103,6 +113,8 @@ def verify_slot(slot: CertifiedSlot, keys: Sequence[BlsPublicKey]) -> None:
     """
     if not 1 <= len(slot.messages) <= SLOT_MESSAGES_MAX:
         raise InvalidMessage(f"a slot has 1 to {SLOT_MESSAGES_MAX} messages")
+    if not is_in_place(slot.statement):
+        raise InvalidMessage("the slot names an epoch or a view that is not its own")
     if merkle.root(slot.messages) != slot.statement.root:
         raise InvalidMessage("message ids do not give the slot's root")
     verify(slot.statement, slot.certificate, keys)

@@ -86,14 +86,47 @@ class IterationResult:
         return self.encode_unsigned() + _u(len(self.signature), 1) + self.signature
 
 
-def precursor(after: BlobId, message_map: bytes) -> Hash32:
-    """Return the nonce precursor: hash of theta'' and the message map. Source: PoUW Algorithm 2, line 2."""
-    return tagged_hash("p2pai/precursor", after, message_map)
+@dataclass(frozen=True, slots=True)
+class EndState:
+    """What an iteration ended with, by content id: theta'', the residual, the optimiser's state.
+
+    The next IT_RES names these ids, so they are public soon; `witness` is known only to who computed the
+    iteration, so a verifier that shows the precursor has replayed it.
+    """
+
+    weights: BlobId
+    residual: BlobId
+    optimiser: BlobId
+    witness: Hash32
+
+
+def witness(residual: bytes) -> Hash32:
+    """Return the witness of a residual, from the first chunk of its canonical bytes."""
+    return tagged_hash("p2pai/witness", residual)
+
+
+def precursor(after: EndState, message_map: bytes) -> Hash32:
+    """Return the nonce precursor: all that an iteration ended with, and its message map.
+
+    Source: PoUW Algorithm 2, line 2; docs/adr/0006-work-proof.md.
+    """
+    return tagged_hash(
+        "p2pai/precursor", after.weights, after.residual, after.optimiser, after.witness, message_map
+    )
 
 
 def nonce(nonce_precursor: Hash32) -> Hash32:
-    """Return the first nonce that an iteration earns. Source: PoUW Algorithm 2, line 3."""
+    """Return the nonce that IT_RES announces. Source: PoUW Algorithm 2, line 3."""
     return tagged_hash("p2pai/nonce", nonce_precursor)
+
+
+def first_nonce(announced: Hash32, commitment_slot: Hash32) -> Hash32:
+    """Return the first nonce that may be tried for the block committed to k iterations before.
+
+    It depends on the root of the slot that recorded the commitment, which no miner knows when it commits: a
+    block can't be fitted to training that was done ahead and held back. Source: docs/adr/0006-work-proof.md.
+    """
+    return tagged_hash("p2pai/first-nonce", announced, commitment_slot)
 
 
 def message_id(data: bytes) -> Hash32:

@@ -30,8 +30,8 @@ COUNT_MAX: Final = 50_000
 FEE_RATE_MIN: Final = 1
 """Atoms per byte, so that filling the pool costs something."""
 
-TEMPLATE_BYTES_MAX: Final = 192 * 1024
-"""Bytes of transactions in a block that we make; leaves room for the work proof."""
+TEMPLATE_BYTES_MAX: Final = 48 * 1024
+"""Bytes of transactions in a block that we make; three IT_RES of 64 KiB must fit besides."""
 
 MISSES_MAX: Final = 200
 """Packages in a row that do not fit into a block before it counts as full. Source: Bitcoin Core."""

@@ -46,6 +46,9 @@ SLOT_MESSAGES_MAX: Final = 256
 HISTORY_SLOTS_MAX: Final = 4096
 """Slots registered by one MESSAGE_HISTORY, so that a slot's number stays a small integer."""
 
+SLOTS_PER_TERM: Final = 64
+"""Slots that one leader closes before the next takes over; about half a minute on devnet."""
+
 WORK_PROOF_SLOTS_MAX: Final = 32
 """Slots a work proof may span; k iterations of a healthy task span two or three."""
 

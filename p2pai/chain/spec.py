@@ -1,7 +1,7 @@
 """A network's chain spec: its name, its parameters, and the state it starts from.
 
-A spec is a TOML file; three ship with the package (presets/). Its hash is the chain id: part of every topic
-name, of every signature, and the Merkle root of the genesis block, so two networks never mix.
+A spec is a TOML file; devnet's ships with the package (presets/). Its hash is the chain id: part of every
+topic name, of every signature, and the Merkle root of the genesis block, so two networks never mix.
 
 Bootstrap tickets and allocations name the number of a published account, whose keys anybody can derive
 (`dev_account_seed`); allocations may also name a key hash.

@@ -31,7 +31,7 @@ from p2pai.primitives.ids import (
 
 
 class Stage(Enum):
-    """Where a task stands; it only moves forward, except TRAINING <-> PAUSED. Source: PROTOCOL section 5."""
+    """Where a task stands; it only moves forward. Source: PROTOCOL section 5."""
 
     JOINING = "joining"
     TRAINING = "training"
@@ -204,7 +204,20 @@ class State:
     def digest(self) -> Hash32:
         """Return a hash of the whole state, the same on every node with the same chain."""
         weight = self.weight.to_bytes(64, "big")
-        head = record.encode(_Head(self.chain, self.height, self.tip, weight, self.issued, self.burned))
+        head = record.encode(
+            _Head(
+                self.chain,
+                self.height,
+                self.tip,
+                self.times,
+                self.bits,
+                self.anchor,
+                weight,
+                self.issued,
+                self.burned,
+                tuple(sorted(self.pending.items())),
+            )
+        )
         tables = (self.utxos, self.tickets, self.tasks, self.verifications)
         return tagged_hash("p2pai/state", head, *(_table_digest(table) for table in tables))
 
@@ -214,9 +227,13 @@ class _Head:
     chain: Hash32
     height: int
     tip: Hash32
+    times: tuple[int, ...]
+    bits: int
+    anchor: tuple[int, int, int] | None
     weight: bytes
     issued: int
     burned: int
+    pending: tuple[tuple[int, Hash32], ...]
 
 
 Table = Map[Hash32, Verification] | Map[Outpoint, Output] | Map[Outpoint, Ticket] | Map[TaskId, Task]

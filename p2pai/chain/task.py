@@ -22,8 +22,8 @@ FRAGMENT_COUNT_MIN: Final = 10
 
 FRAGMENT_COUNT_MAX: Final = 256
 LAYER_COUNT_MAX: Final = 32
-WEIGHT_COUNT_MAX: Final = 64_000_000
-"""Weights of a model: 256 MB each of weights and residual."""
+WEIGHT_COUNT_MAX: Final = 250_000
+"""Weights of a model: its largest message map, a bitmap of 2 bits a weight, still fits an IT_RES."""
 
 UNITS_MAX: Final = 65_536
 SAMPLES_MAX: Final = 2**32 - 1

@@ -59,7 +59,7 @@ def check(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, pa
     if (proof.committed.slot, proof.committed.index) >= (proof.lucky.slot, proof.lucky.index):
         raise InvalidBlock("the commitment is not recorded before the lucky iteration")
     _check_iterations(header, committed, previous, lucky, params)
-    _check_nonce(header, lucky, task.definition, params)
+    _check_nonce(header, lucky, proof, task.definition, params)
     _check_turn(proof, lucky, task)
 
 
@@ -71,6 +71,8 @@ def _check_slots(header: Header, proof: WorkProof, coinbase: Coinbase, state: St
         raise InvalidBlock("the slots are not those from the commitment to the lucky message")
     if any(s.task != coinbase.task for s in statements):
         raise InvalidBlock("a slot belongs to another task")
+    if not all(committee.is_in_place(s) for s in statements):
+        raise InvalidBlock("a slot names an epoch or a view that is not its own")
     if [s.slot for s in statements] != list(range(statements[0].slot, statements[0].slot + len(statements))):
         raise InvalidBlock("the slots are not consecutive")
     if header.hash_msg_hist != committee.history_root([s.root for s in statements]):
@@ -113,10 +115,17 @@ def _check_iterations(
         raise InvalidBlock("the peers' updates applied are not those announced")
 
 
-def _check_nonce(header: Header, lucky: it_res.IterationResult, task: TaskDefinition, params: Params) -> None:
+def _check_nonce(
+    header: Header,
+    lucky: it_res.IterationResult,
+    proof: WorkProof,
+    task: TaskDefinition,
+    params: Params,
+) -> None:
     if header.hash_msg != it_res.message_id(lucky.encode()):
         raise InvalidBlock("hash_msg is not the lucky iteration's message")
-    offset = int.from_bytes(header.nonce, "big") - int.from_bytes(lucky.nonce, "big")
+    first = it_res.first_nonce(lucky.nonce, proof.slots[0].statement.root)
+    offset = int.from_bytes(header.nonce, "big") - int.from_bytes(first, "big")
     if offset % NONCE_MODULUS >= nonce_count(task, params):
         raise InvalidBlock("the nonce was not earned by the iteration")
 

@@ -65,7 +65,8 @@ def run(source: Source, directory: Path, block: str) -> dict[str, Any]:
     if isinstance(result, jobs.Failed):
         raise _no_capsule(directory, block, result.reason)
     assert isinstance(result, jobs.Replayed), result
-    difference = result.difference or _nonce_difference(source, block, result)
+    verdict = source.call("replay.verdict", {"block": block, "replayed": record.encode(result).hex()})
+    difference = str(verdict["reason"])
     return {
         **{key: asked[key] for key in ("block", "task", "iteration", "recorded_nonce")},
         "identical": not difference,
@@ -91,11 +92,6 @@ def _no_capsule(directory: Path, block: str, reason: str) -> Unavailable:
 async def _recompute(directory: Path, job: jobs.Replay) -> jobs.Result:
     async with Trainer(directory, directory / BLOBS_NAME) as trainer:
         return await trainer.run(job)
-
-
-def _nonce_difference(source: Source, block: str, result: jobs.Replayed) -> str:
-    verdict = source.call("replay.verdict", {"block": block, "after": result.after.hex()})
-    return "" if verdict["identical"] else str(verdict["reason"])
 
 
 def _place(answer: dict[str, Any]) -> str:

@@ -8,15 +8,17 @@ Source: PoUW section 5.2; PROTOCOL section 8.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
+from p2pai.chain.it_res import EndState
 from p2pai.chain.task import TaskDefinition
 from p2pai.jaxtrain import dataset, message_map, weights
 from p2pai.jaxtrain.metrics import NAMES
 from p2pai.jaxtrain.model import Architecture
+from p2pai.jaxtrain.session import State
 from p2pai.jaxtrain.step import trainer_of
-from p2pai.primitives.blob import blob_id_of
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import ZERO_HASH, BlobId
 
@@ -40,20 +42,24 @@ class Record:
     metrics: tuple[int, ...]
 
 
-def replay(task: TaskDefinition, capsule: Capsule, record: Record) -> tuple[BlobId, str]:
+NOTHING: Final = EndState(BlobId(ZERO_HASH), BlobId(ZERO_HASH), BlobId(ZERO_HASH), ZERO_HASH)
+"""Where nothing could be computed."""
+
+
+def replay(task: TaskDefinition, capsule: Capsule, record: Record) -> tuple[EndState, str]:
     """Recompute an iteration.
 
     Returns:
-      The content id of theta'' (zero where nothing could be computed), and the first difference: "" when
-      every recorded value came out again.
+      What the iteration ended with (NOTHING where it could not be computed), and the first difference: ""
+      when every recorded value came out again.
     """
     try:
         return _replay(task, capsule, record)
     except InvalidMessage as error:
-        return BlobId(ZERO_HASH), f"malformed capsule: {error}"
+        return NOTHING, f"malformed capsule: {error}"
 
 
-def _replay(task: TaskDefinition, capsule: Capsule, record: Record) -> tuple[BlobId, str]:
+def _replay(task: TaskDefinition, capsule: Capsule, record: Record) -> tuple[EndState, str]:
     trainer = trainer_of(task)
     architecture = trainer.architecture
     theta = weights.unpack_weights(capsule.weights, architecture)
@@ -64,7 +70,7 @@ def _replay(task: TaskDefinition, capsule: Capsule, record: Record) -> tuple[Blo
     outcome = trainer.iterate(theta, residual, batch, capsule.peers)
     difference = compare_maps(record.message_map, outcome.message_map, architecture)
     difference = difference or compare_metrics(record.metrics, outcome.score.metrics)
-    return blob_id_of(weights.pack(outcome.weights)), difference
+    return State.of(outcome.weights, outcome.residual).end, difference
 
 
 def compare_maps(recorded: bytes, replayed: bytes, architecture: Architecture) -> str:

@@ -16,7 +16,7 @@ from p2pai.jaxtrain import data_file, dataset, replay, weights
 from p2pai.jaxtrain.initialiser import initial_residual, initial_weights
 from p2pai.jaxtrain.metrics import NOTHING
 from p2pai.jaxtrain.model import Architecture
-from p2pai.jaxtrain.session import Session, State
+from p2pai.jaxtrain.session import Session, State, witness_of
 from p2pai.jaxtrain.step import Trainer, trainer_of
 from p2pai.primitives import blob
 from p2pai.primitives.errors import InvalidInput, InvalidMessage, Unavailable
@@ -91,7 +91,7 @@ class Worker:
         start, outcome = session.step(job.batch, job.peers)
         return jobs.Stepped(
             before=start.before.ids,
-            after=session.state.ids.weights,
+            after=session.state.end,
             batch=leaf_hash(start.chunk),
             batch_kib=len(start.chunk) // 1024,
             message_map=outcome.message_map,
@@ -99,12 +99,11 @@ class Worker:
         )
 
     def _keep(self, job: jobs.Keep) -> jobs.Kept:
-        return jobs.Kept(self._store(self._session(job.session).state))
+        state = self._session(job.session).state
+        return jobs.Kept(self._store(state), state.end.witness)
 
     def _keep_capsule(self, job: jobs.KeepCapsule) -> jobs.CapsuleKept:
-        capsule = self._session(job.session).last
-        if capsule is None:
-            raise InvalidInput(f"session {job.session!r} has made no step yet")
+        capsule = self._session(job.session).capsule(job.weights)
         batch = self._blobs.put((capsule.chunk,), shared=True)
         return jobs.CapsuleKept(self._store(capsule.before), batch)
 
@@ -121,7 +120,8 @@ class Worker:
             peers=job.peers,
         )
         record = replay.Record(job.message_map, job.metrics)
-        return jobs.Replayed(*replay.replay(_decode_task(job.task), capsule, record))
+        after, difference = replay.replay(_decode_task(job.task), capsule, record)
+        return jobs.Replayed(after, witness_of(capsule.residual), difference)
 
     def _evaluate(self, job: jobs.Evaluate) -> jobs.Evaluated:
         task = _decode_task(job.task)

@@ -1,6 +1,6 @@
 """What the local user may ask and order; everything is answered from the core's state alone.
 
-Values are JSON's: hashes are hex strings, amounts are atoms. The methods are listed in docs/USER.md.
+Values are JSON's: hashes are hex strings, amounts are atoms. The methods are listed in docs/ARCHITECTURE.md.
 """
 
 from __future__ import annotations

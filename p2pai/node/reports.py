@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+from p2pai import jobs
 from p2pai.chain import it_res, schedule
 from p2pai.chain.block import Block
 from p2pai.chain.fork_choice import Branch
@@ -17,7 +18,7 @@ from p2pai.chain.state import Stage, State, Task, Ticket
 from p2pai.chain.transaction import Coinbase, VerifyReveal
 from p2pai.primitives import address, record
 from p2pai.primitives.errors import InvalidInput, Unavailable
-from p2pai.primitives.ids import BlobId, Hash32, KeyHash, Outpoint, TaskId
+from p2pai.primitives.ids import KeyHash, Outpoint, TaskId
 from p2pai.roles import replaying
 from p2pai.roles.client import Client
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 Report = dict[str, Any]
 
+REPLAYED_SIZE_MAX = 64 * 1024
 COUNT_DEFAULT = 20
 COUNT_MAX = 10_000
 
@@ -202,13 +204,14 @@ def replay_job(core: NodeCore, params: Report) -> Report:
 
 
 def replay_verdict(core: NodeCore, params: Report) -> Report:
-    """Compare the weights that a replay ended with (`after`, hex) with the block's nonce."""
+    """Judge what a replay gave (`replayed`: hex of the trainer's jobs.Replayed) as a verifier does."""
     lucky = replaying.lucky_iteration(find_block(core, params).block)
-    after = BlobId(Hash32(bytes.fromhex(str(params["after"]))))
-    nonce = it_res.nonce(it_res.precursor(after, lucky.message.message_map))
-    if nonce == lucky.message.nonce:
-        return {"identical": True, "reason": ""}
-    return {"identical": False, "reason": "the nonce is not the one that the replayed weights give"}
+    try:
+        data = bytes.fromhex(str(params.get("replayed", "")))
+    except ValueError as error:
+        raise InvalidInput("`replayed` is not hexadecimal") from error
+    finding = replaying.judge(lucky, record.decode(jobs.Replayed, data, size_max=REPLAYED_SIZE_MAX))
+    return {"identical": not finding.reason, "reason": finding.reason}
 
 
 def _at(core: NodeCore, height: int) -> Branch:

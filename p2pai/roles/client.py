@@ -125,11 +125,8 @@ class Client(Role):
             for fragment in plan.test:
                 self.node.share(fragment)
         if task.stage is Stage.PAID and task_id not in self.delivered and task.conclusion is not None:
-            providers = tuple(
-                t.peer for o in task.miners if (t := self.node.state.tickets.get(o)) is not None and t.peer
-            )
             self.node.fetch(
-                task.conclusion.model, providers, lambda fetched: self._got_model(task_id, task, fetched)
+                task.conclusion.model, (), lambda fetched: self._got_model(task_id, task, fetched)
             )
 
     def _got_model(self, task_id: TaskId, task: Task, fetched: Fetched) -> None:

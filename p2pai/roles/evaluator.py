@@ -128,7 +128,7 @@ class Scoring:
             self._then(None)
             return
         self._announced = {a.ticket: a for a in announced if a.ticket in self._task.miners}
-        models = [a.weights for a in self._announced.values()]
+        models = [a.after.weights for a in self._announced.values()]
         if not models:
             self._then(None)
             return
@@ -148,7 +148,7 @@ class Scoring:
             return
         del self._missing[fetched.blob]
         if not self._missing:
-            models = tuple(self._announced[t].weights for t in self._present())
+            models = tuple(self._announced[t].after.weights for t in self._present())
             definition = self._task.definition.encode()
             self._node.train(jobs.Evaluate(definition, models, self._plan.test), self._evaluated)
 
@@ -162,4 +162,4 @@ class Scoring:
         scores = dict(zip(self._present(), result.correct, strict=True))
         correct = tuple(scores.get(ticket, 0) for ticket in self._task.miners)
         best = max(self._present(), key=lambda t: (scores[t], -self._task.miners.index(t)))
-        self._then(Conclusion(correct, result.samples, self._announced[best].weights))
+        self._then(Conclusion(correct, result.samples, self._announced[best].after.weights))

@@ -11,12 +11,12 @@ from typing import Final
 
 from p2pai.chain import it_res
 from p2pai.chain.committee import CertifiedSlot
-from p2pai.chain.it_res import IterationResult
+from p2pai.chain.it_res import EndState, IterationResult
 from p2pai.chain.work_proof import Recorded
-from p2pai.primitives import ecdsa, merkle
+from p2pai.primitives import ecdsa, merkle, record
 from p2pai.primitives.errors import InvalidProof
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import BlobId, Hash32, Outpoint, PublicKey, TaskId
+from p2pai.primitives.ids import Hash32, Outpoint, PublicKey, TaskId
 
 SLOTS_KEPT: Final = 256
 """Slots whose messages stay in memory: minutes of training, far more than a work proof spans."""
@@ -27,6 +27,9 @@ UNRECORDED_MAX: Final = 4096
 
 ITERATIONS_MAX: Final = 1 << 32
 """Iterations are counted in four bytes."""
+
+QUEUE_BYTES_MAX: Final = 192 * 1024
+"""Bytes of the peers' messages applied in one iteration: the core is handed blobs of up to 256 KiB."""
 
 QUEUE_MAX: Final = 512
 """Peers' updates applied in one iteration, at most (two bytes count them in IT_RES)."""
@@ -41,19 +44,19 @@ class PeerMessages:
 
 @dataclass(frozen=True, slots=True)
 class ModelAnnouncement:
-    """A miner's final model: its weights after the last iteration, signed."""
+    """A miner's final model: what its last iteration ended with, signed."""
 
     task: TaskId
     ticket: Outpoint
     iteration: int
-    weights: BlobId
+    after: EndState
     signature: bytes
 
     @property
     def digest(self) -> Hash32:
         """What the miner signs."""
         place = self.ticket.encode() + self.iteration.to_bytes(4, "little")
-        return tagged_hash("p2pai/model", self.task, place, self.weights)
+        return tagged_hash("p2pai/model", self.task, place, record.encode(self.after))
 
     def verify(self, key: PublicKey) -> None:
         """Check the miner's signature.

@@ -80,7 +80,7 @@ class Miner(Role):
         del slot
         for session in (self.session, *self._finished):
             if session is not None and session.task_id == task:
-                session.publish_blocks()
+                session.try_nonces()
 
     def _choose(self) -> None:
         best = min(self._candidates(), default=None)

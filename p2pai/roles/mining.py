@@ -1,8 +1,8 @@
 """From an iteration's by-products to a block: commitments, nonces, the work proof.
 
-A miner commits at iteration i to a zero-nonce block and may try that block's nonces at iteration i+k, if the
-chain's tip is still the block's parent. A lucky block waits for the certificates of the slots that record its
-messages, then goes out.
+A miner commits at iteration i to a zero-nonce block. When iteration i+k is done and the slot that recorded
+the commitment is certified, it may try that block's nonces, if the chain's tip is still the block's parent. A
+lucky block waits for the certificates of the slots that record its other messages, then goes out.
 
 Source: PoUW §5.1, Algorithm 2; PROTOCOL section 8.
 """
@@ -15,11 +15,14 @@ from p2pai.chain.block import Block, Header
 from p2pai.chain.params import WORK_PROOF_SLOTS_MAX
 from p2pai.chain.transaction import Transaction
 from p2pai.chain.work_proof import CertifiedRoot, WorkProof
-from p2pai.primitives.ids import Hash32, Outpoint
+from p2pai.primitives.ids import BlobId, Hash32, Outpoint
 from p2pai.roles.history import TaskHistory
 
 LUCKY_MAX: Final = 8
 """Lucky blocks that wait for certificates; all but the first are siblings."""
+
+ATTEMPTS_MAX: Final = 16
+"""Iterations whose nonces wait for the slot of their commitment; the trainer remembers as many capsules."""
 
 Template = tuple[Header, tuple[Transaction, ...]]
 
@@ -34,6 +37,20 @@ class Lucky:
     batch_path: tuple[Hash32, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An iteration whose nonces are still to be tried."""
+
+    iteration: int
+    announced: Hash32
+    """The nonce in its IT_RES."""
+    weights: BlobId
+    """What it started from; names its capsule."""
+    applied: bytes
+    """The list of peers' messages that it applied, a part of its capsule."""
+    batch_path: tuple[Hash32, ...]
+
+
 @dataclass(slots=True)
 class Mining:
     """One miner's commitments and lucky blocks in one task."""
@@ -42,26 +59,46 @@ class Mining:
     distance: int
     """k."""
     commitments: dict[int, Template] = field(default_factory=dict)
+    attempts: dict[int, Attempt] = field(default_factory=dict)
     lucky: list[Lucky] = field(default_factory=list)
 
     def commit(self, iteration: int, template: Template) -> Hash32:
         """Remember a zero-nonce block; return the hash that goes into IT_RES."""
         self.commitments[iteration] = template
-        self.commitments.pop(iteration - self.distance - 1, None)
+        self.commitments.pop(iteration - self.distance - ATTEMPTS_MAX, None)
         return template[0].zero_nonce_hash
 
-    def try_nonces(
-        self, iteration: int, first: Hash32, count: int, tip: Hash32, batch_path: tuple[Hash32, ...]
-    ) -> bool:
-        """Try the nonces that an iteration earned; return whether one met the target."""
-        template = self.commitments.get(iteration - self.distance)
-        if template is None or template[0].prev != tip or len(self.lucky) >= LUCKY_MAX:
-            return False
+    def earn(self, attempt: Attempt) -> None:
+        """Note an iteration's nonces; the oldest are given up when too many wait."""
+        self.attempts[attempt.iteration] = attempt
+        self.attempts.pop(attempt.iteration - ATTEMPTS_MAX, None)
+
+    def try_nonces(self, history: TaskHistory, count: int, tip: Hash32) -> list[Attempt]:
+        """Try the nonces of every iteration whose commitment is recorded; return the lucky iterations."""
+        found = []
+        for attempt in list(self.attempts.values()):
+            template = self.commitments.get(attempt.iteration - self.distance)
+            if template is None or template[0].prev != tip or len(self.lucky) >= LUCKY_MAX:
+                del self.attempts[attempt.iteration]
+                continue
+            slot = self._commitment_slot(attempt, history)
+            if slot is not None:
+                del self.attempts[attempt.iteration]
+                if self._try(attempt, template, it_res.first_nonce(attempt.announced, slot), count):
+                    found.append(attempt)
+        return found
+
+    def _commitment_slot(self, attempt: Attempt, history: TaskHistory) -> Hash32 | None:
+        identifier = history.places.get((self.ticket, attempt.iteration - self.distance))
+        place = history.recorded.get(identifier) if identifier else None
+        return history.slots[place[0]].statement.root if place else None
+
+    def _try(self, attempt: Attempt, template: Template, first: Hash32, count: int) -> bool:
         header, transactions = template
         for offset in range(count):
             candidate = replace(header, nonce=work.nonce_at(first, offset))
             if work.meets_target(candidate):
-                self.lucky.append(Lucky(candidate, transactions, iteration, batch_path))
+                self.lucky.append(Lucky(candidate, transactions, attempt.iteration, attempt.batch_path))
                 return True
         return False
 

@@ -29,7 +29,6 @@ from p2pai.roles.registrar import Registrar
 from p2pai.roles.seat import Seat
 from p2pai.roles.slots import (
     SAID_SIZE_MAX,
-    SLOTS_PER_TERM,
     HistoryProposal,
     HistorySignature,
     Said,
@@ -109,7 +108,7 @@ class Recorder:
         ids = self._next_messages()
         if not ids:
             return
-        statement = SlotStatement(self.task_id, number // SLOTS_PER_TERM, 0, number, merkle.root(ids))
+        statement = SlotStatement(self.task_id, committee.epoch_of(number), 0, number, merkle.root(ids))
         self._sign(statement, ids)
 
     def _next_messages(self) -> tuple[Hash32, ...]:

@@ -142,14 +142,14 @@ class Registrar:
         last = self.history.latest.get(announcement.ticket)
         if last is None or last.iteration + 1 != plan.iterations(rank, len(self.seat.task.miners)):
             return False
-        earned = it_res.nonce(it_res.precursor(announcement.weights, last.message_map))
+        earned = it_res.nonce(it_res.precursor(announcement.after, last.message_map))
         is_earned = announcement.iteration == last.iteration and earned == last.nonce
-        return is_earned and announcement.weights in self._held
+        return is_earned and announcement.after.weights in self._held
 
     def hold_models(self) -> None:
         """Get the announced models: one that its miner withholds must not enter the evaluation."""
         for announcement in self.history.models.values():
-            weights = announcement.weights
+            weights = announcement.after.weights
             if weights not in self._held and weights not in self._fetching:
                 self._fetching[weights] = None
                 miner = self.seat.node.state.tickets[announcement.ticket].peer

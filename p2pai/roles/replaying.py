@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from p2pai import jobs
 from p2pai.chain import it_res
 from p2pai.chain.block import Block
-from p2pai.chain.it_res import IterationResult
-from p2pai.chain.params import IT_RES_SIZE_MAX
+from p2pai.chain.it_res import EndState, IterationResult
 from p2pai.chain.state import State
 from p2pai.chain.transaction import Coinbase
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidProof
 from p2pai.primitives.ids import BlobId, Hash32, TaskId
-from p2pai.roles.history import QUEUE_MAX, PeerMessages
+from p2pai.roles.history import QUEUE_BYTES_MAX, PeerMessages
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +65,6 @@ def replay_job(lucky: LuckyIteration, applied: bytes, state: State) -> jobs.Repl
       InvalidProof: the capsule contradicts the message; the reason says how.
     """
     messages = _peers(lucky, applied, state)
-    start = it_res.nonce(it_res.precursor(lucky.message.weights, lucky.previous.message_map))
-    if start != lucky.previous.nonce:
-        raise InvalidProof("the starting weights are not those that the iteration before ended with")
     m = lucky.message
     return jobs.Replay(
         task=state.tasks[lucky.task].definition.encode(),
@@ -82,16 +78,20 @@ def replay_job(lucky: LuckyIteration, applied: bytes, state: State) -> jobs.Repl
 
 def judge(lucky: LuckyIteration, replayed: jobs.Replayed) -> Finding:
     """Compare what a replay gave with what the miner announced."""
-    precursor = it_res.precursor(replayed.after, lucky.message.message_map)
+    m = lucky.message
+    precursor = it_res.precursor(replayed.after, m.message_map)
     if replayed.difference:
         return Finding(precursor, replayed.difference)
+    start = EndState(m.weights, m.residual, m.optimiser, replayed.start_witness)
+    if it_res.nonce(it_res.precursor(start, lucky.previous.message_map)) != lucky.previous.nonce:
+        return Finding(precursor, "the starting state is not the one that the iteration before ended with")
     if it_res.nonce(precursor) != lucky.message.nonce:
-        return Finding(precursor, "the nonce is not the one that the replayed weights give")
+        return Finding(precursor, "the nonce is not the one that the replayed state gives")
     return Finding(precursor, "")
 
 
 def _peers(lucky: LuckyIteration, applied: bytes, state: State) -> list[IterationResult]:
-    listed = record.decode(PeerMessages, applied, size_max=QUEUE_MAX * IT_RES_SIZE_MAX).messages
+    listed = record.decode(PeerMessages, applied, size_max=2 * QUEUE_BYTES_MAX).messages
     ids = tuple(it_res.message_id(data) for data in listed)
     if len(ids) != lucky.message.peer_count or it_res.hash_ids(ids) != lucky.message.peer_ids:
         raise InvalidProof("the peers' messages are not those that the iteration names")

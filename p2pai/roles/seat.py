@@ -14,7 +14,7 @@ from p2pai.chain.task_life import supervisor_keys
 from p2pai.primitives import bls, record
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import BlsSignature, Outpoint, PublicKey, TaskId
-from p2pai.roles.slots import SLOTS_PER_TERM, Said
+from p2pai.roles.slots import Said
 
 if TYPE_CHECKING:
     from p2pai.roles.base import Node
@@ -71,4 +71,4 @@ class Seat:
         return index
 
     def _leader(self, slot: int) -> int:
-        return committee.leader(len(self.task.supervisors), slot // SLOTS_PER_TERM, 0)
+        return committee.leader(len(self.task.supervisors), committee.epoch_of(slot), 0)

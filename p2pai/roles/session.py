@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Final
 
 from p2pai import jobs
 from p2pai.chain import it_res, schedule, work
-from p2pai.chain.it_res import IterationResult
+from p2pai.chain.it_res import EndState, IterationResult
 from p2pai.chain.state import Task
 from p2pai.events import Fetched
 from p2pai.primitives import blob, ecdsa, merkle, record
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, Millis, Outpoint, PeerId, TaskId
-from p2pai.roles.history import QUEUE_MAX, ModelAnnouncement, PeerMessages
-from p2pai.roles.mining import Mining
+from p2pai.roles.history import QUEUE_BYTES_MAX, QUEUE_MAX, ModelAnnouncement, PeerMessages
+from p2pai.roles.mining import Attempt, Mining
 
 if TYPE_CHECKING:
     from p2pai.roles.base import Node
@@ -299,12 +299,16 @@ class Session:
     def _freeze(self) -> Queue:
         """Choose the updates of the next iteration and count them as applied."""
         ids: list[Hash32] = []
+        size = 0
         for ticket in self.task.miners:
             following = self.applied.get(ticket, 0)
             limit = self.resumed_at if ticket == self.ticket else None
             while len(ids) < QUEUE_MAX and (limit is None or following < limit):
                 identifier = self.history.places.get((ticket, following))
                 if identifier is None:
+                    break
+                size += len(self.history.messages[identifier])
+                if size > QUEUE_BYTES_MAX:
                     break
                 ids.append(identifier)
                 following += 1
@@ -317,11 +321,18 @@ class Session:
     def _mine(self, turn: schedule.Turn, message: IterationResult, applied: Queue) -> None:
         place = self.plan.place(turn.batch)
         path = merkle.inclusion_path(self._manifests[place.fragment], place.index)
+        self.mining.earn(Attempt(self.iteration, message.nonce, message.weights, applied.data, path))
+        self.try_nonces()
+
+    def try_nonces(self) -> None:
+        """Try nonces whose commitment is recorded by now; send the lucky blocks that are complete."""
+        if self._stopped:
+            return
         count = work.nonce_count(self.task.definition, self.node.params)
-        tip = self.node.state.tip
-        if self.mining.try_nonces(self.iteration, message.nonce, count, tip, path):
-            self.node.put_blob(blob.cut(applied.data))
-            self._train(jobs.KeepCapsule(self.name), lambda _: self.publish_blocks())
+        for attempt in self.mining.try_nonces(self.history, count, self.node.state.tip):
+            self.node.put_blob(blob.cut(attempt.applied))
+            self._train(jobs.KeepCapsule(self.name, attempt.weights), lambda _: self.publish_blocks())
+        self.publish_blocks()
 
     def publish_blocks(self) -> None:
         """Send the lucky blocks whose slots are certified."""
@@ -358,20 +369,20 @@ class Session:
         if not isinstance(result, jobs.Kept):
             self.node.set_timer(f"open:{self.name}", RETRY_MS, self._reopen)
             return
-        if self._is_earned(result.state.weights):
-            self._announce(result.state.weights)
+        if self._is_earned(result.end):
+            self._announce(result.end)
         self.memory.finished = True
         self.miner.finished()
 
-    def _is_earned(self, weights: BlobId) -> bool:
+    def _is_earned(self, end: EndState) -> bool:
         # Not when there was nothing to do.
         if not self.memory.message:
             return False
         last = it_res.decode(self.memory.message)
-        return it_res.nonce(it_res.precursor(weights, last.message_map)) == last.nonce
+        return it_res.nonce(it_res.precursor(end, last.message_map)) == last.nonce
 
-    def _announce(self, weights: BlobId) -> None:
-        unsigned = ModelAnnouncement(self.task_id, self.ticket, self.iteration - 1, weights, b"")
+    def _announce(self, end: EndState) -> None:
+        unsigned = ModelAnnouncement(self.task_id, self.ticket, self.iteration - 1, end, b"")
         signature = ecdsa.sign(self.node.identity.keys.spending, unsigned.digest)
         self.history.models[self.ticket] = replace(unsigned, signature=signature)
         self._say_model()

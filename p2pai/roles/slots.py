@@ -11,9 +11,6 @@ from p2pai.primitives import blob, record
 from p2pai.primitives.ids import BlobId, BlsSignature, Hash32, Outpoint
 from p2pai.roles.history import ModelAnnouncement
 
-SLOTS_PER_TERM: Final = 64
-"""Slots that one leader closes before the next takes over; half a minute on devnet."""
-
 SAID_SIZE_MAX: Final = 64 * 1024
 """Bytes of one of these messages: a slot of 256 ids takes 9 KiB, 256 announcements 45 KiB."""
 

@@ -34,7 +34,7 @@ APPLICATION_ID: Final = 0x70325041
 
 SCHEMA_VERSION: Final = 1
 RECORD_BYTES_MAX: Final = 16 << 20
-"""Bytes of one record; a block, the largest today, has at most 1 MiB."""
+"""Bytes of one record; a block, the largest today, has at most 256 KiB."""
 
 CHECKSUM_SIZE: Final = 16
 """Bytes of a checksum: it guards against damage, not against an adversary with the disk."""

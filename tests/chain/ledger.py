@@ -19,7 +19,7 @@ from p2pai.chain import committee, evaluation, it_res, schedule, transition, ver
 from p2pai.chain import spec as chain_spec
 from p2pai.chain.block import Block, Header
 from p2pai.chain.committee import Certificate, HistoryStatement, SlotStatement
-from p2pai.chain.it_res import IterationResult
+from p2pai.chain.it_res import EndState, IterationResult
 from p2pai.chain.state import Stage, State, Task
 from p2pai.chain.task import Reward, TaskDefinition
 from p2pai.chain.transaction import (
@@ -373,11 +373,11 @@ class Drafting:
         attempt = 0
         while True:
             messages, precursor = self._messages(attempt)
-            header = self._mine()
+            proof = self._proof(messages)
+            header = self._mine(proof)
             if header is not None:
                 break
             attempt += 1
-        proof = self._proof(messages)
         roots = [slot.statement.root for slot in proof.slots]
         header = replace(
             header,
@@ -411,7 +411,8 @@ class Drafting:
     def _messages(self, attempt) -> tuple[list[bytes], Hash32]:
         """Return the signed messages i, i + k - 1, i + k, and the nonce precursor of the last."""
         last, distance = self.plan.iteration, self.chain.params.commitment_distance
-        precursor = it_res.precursor(BlobId(label("after", attempt)), b"map")
+        ends = (BlobId(label(part, attempt)) for part in ("weights", "residual", "optimiser"))
+        precursor = it_res.precursor(EndState(*ends, label("witness", attempt)), b"map")
         committed = self.message(
             last - distance, zero_nonce_block=self.template.zero_nonce_hash, nonce=label("nonce", attempt)
         )
@@ -448,8 +449,8 @@ class Drafting:
     def signed(self, message: IterationResult) -> bytes:
         return sign_message(message, self.task_id, self.plan.miner).encode()
 
-    def _mine(self) -> Header | None:
-        first = self.nonce
+    def _mine(self, proof: WorkProof) -> Header | None:
+        first = it_res.first_nonce(self.nonce, proof.slots[0].statement.root)
         fixed, count = self.plan.nonce_offset, work.nonce_count(self.task.definition, self.chain.params)
         for offset in range(count) if fixed is None else (fixed,):
             header = replace(self.template, nonce=work.nonce_at(first, offset))
@@ -461,7 +462,7 @@ class Drafting:
         other = self.signed(self.message(0))
         slots = self.plan.slots([[other, messages[0]], [other], [messages[1], other, messages[2]]])
         statements = [
-            self.plan.statement(SlotStatement(self.task_id, 1, 0, 20 + i, self.root(slot)))
+            self.plan.statement(SlotStatement(self.task_id, 0, 0, 20 + i, self.root(slot)))
             for i, slot in enumerate(slots)
         ]
         roots = tuple(CertifiedRoot(s, self._certificate(s)) for s in statements)

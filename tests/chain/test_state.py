@@ -1,4 +1,4 @@
-"""Targets: a state is a value, and its digest is the same on every node, whatever order its tables walk in."""
+"""Targets: a state is a value; its digest is the same on every node, in whatever order its tables walk."""
 
 import os
 import subprocess
@@ -85,7 +85,7 @@ def test_the_digest_does_not_depend_on_how_a_table_was_filled(chain):
 
 
 def test_what_the_digest_leaves_out_follows_from_the_tip():
-    """Times, target and anchor stand in the headers that the tip's hash covers; pending in the verifications."""
+    """Times, target, anchor stand in the headers under the tip; pending follows from the verifications."""
     covered = {
         "chain",
         "height",

@@ -17,6 +17,7 @@ from p2pai.chain.task import Dense
 from p2pai.jaxtrain import message_map, weights
 from p2pai.jaxtrain import worker as worker_module
 from p2pai.jaxtrain.model import Architecture
+from p2pai.jaxtrain.session import CAPSULES_KEPT
 from p2pai.jaxtrain.worker import Worker
 from p2pai.primitives import blob
 from p2pai.primitives.ids import BlobId, Hash32
@@ -67,7 +68,9 @@ def test_states_chain_from_step_to_step(worker, task):
     state = opened(worker, task).state
     first, second = stepped(worker, 0), stepped(worker, 1)
     assert first.before == state
-    assert second.before.weights == first.after != state.weights
+    end = first.after
+    assert second.before == jobs.ModelState(end.weights, end.residual, end.optimiser)
+    assert second.before.weights != state.weights
     assert second.before.residual != state.residual
     assert first.batch != second.batch
     assert first.batch_kib == 1
@@ -80,6 +83,7 @@ def test_a_session_resumes_where_its_state_was_kept(worker, task):
     kept = worker.run(jobs.Keep("a"))
     direct = stepped(worker, 1)
     assert kept.state == direct.before
+    assert kept.end.witness != direct.after.witness
     assert opened(worker, task, "b", kept.state).state == kept.state
     assert stepped(worker, 1, name="b") == direct
 
@@ -89,7 +93,7 @@ def test_a_refused_step_changes_nothing(worker, task):
     before = stepped(worker, 0)
     assert "does not exist" in failed(worker, jobs.Step("a", 44, ()))
     assert "message map" in failed(worker, jobs.Step("a", 0, (b"\0\1",)))
-    assert stepped(worker, 1).before.weights == before.after
+    assert stepped(worker, 1).before.weights == before.after.weights
 
 
 def test_validation_scores_the_batches_set_apart(worker, task):
@@ -106,7 +110,7 @@ def recorded(worker, task):
     opened(worker, task)
     peers = (stepped(worker, 0).message_map, stepped(worker, 1).message_map)
     step = stepped(worker, 2, peers)
-    kept = worker.run(jobs.KeepCapsule("a"))
+    kept = worker.run(jobs.KeepCapsule("a", step.before.weights))
     assert kept == jobs.CapsuleKept(step.before, step.batch)
     return step, jobs.Replay(task.encode(), kept.before, kept.batch, peers, step.message_map, step.metrics)
 
@@ -118,7 +122,23 @@ def test_a_replay_in_a_strangers_worker_is_identical(worker, shelf, task):
     theirs = Shelf()
     for part in parts:
         theirs.put(shelf.get(part), shared=False)
-    assert Worker(theirs).run(job) == jobs.Replayed(step.after, "")
+    replayed = Worker(theirs).run(job)
+    assert (replayed.after, replayed.difference) == (step.after, "")
+
+
+def test_the_witness_chains_from_end_to_start(worker, task):
+    opened(worker, task)
+    first, second = stepped(worker, 0), stepped(worker, 1)
+    kept = worker.run(jobs.KeepCapsule("a", second.before.weights))
+    job = jobs.Replay(task.encode(), kept.before, kept.batch, (), second.message_map, second.metrics)
+    assert worker.run(job).start_witness == first.after.witness
+
+
+def test_capsules_of_recent_steps_can_be_kept_and_old_ones_are_gone(worker, task):
+    opened(worker, task)
+    steps = [stepped(worker, n) for n in range(CAPSULES_KEPT + 1)]
+    assert worker.run(jobs.KeepCapsule("a", steps[1].before.weights)).before == steps[1].before
+    assert "no recent step" in failed(worker, jobs.KeepCapsule("a", steps[0].before.weights))
 
 
 def tampered_map(job, index, sign):
@@ -229,10 +249,10 @@ def test_bad_jobs_fail_with_a_sentence(worker, task):
     assert "no mini-batch" in failed(worker, jobs.Open("a", encoded, SEED, (), None))
     narrow = replace(task, dataset=replace(task.dataset, features=63))
     assert "expected 63" in failed(worker, jobs.Open("a", narrow.encode(), SEED, fragments, None))
-    for job in (jobs.Step("x", 0, ()), jobs.Keep("x"), jobs.KeepCapsule("x"), jobs.Validate("x")):
+    for job in (jobs.Step("x", 0, ()), jobs.Keep("x"), jobs.KeepCapsule("x", lost), jobs.Validate("x")):
         assert "no training session 'x'" in failed(worker, job)
     state = opened(worker, task).state
-    assert "no step yet" in failed(worker, jobs.KeepCapsule("a"))
+    assert "no recent step" in failed(worker, jobs.KeepCapsule("a", state.weights))
     assert "weights" in failed(
         worker, jobs.Open("b", encoded, SEED, fragments[:8], replace(state, weights=state.optimiser))
     )
