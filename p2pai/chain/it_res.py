@@ -165,12 +165,34 @@ def decode(data: bytes) -> IterationResult:
     if len(data) > IT_RES_SIZE_MAX:
         raise InvalidMessage(f"IT_RES of {len(data)} bytes, at most {IT_RES_SIZE_MAX}")
     read = _Reader(data)
+    message = _read(read)
+    read.end()
+    return message
+
+
+def split(data: bytes) -> tuple[bytes, ...]:
+    """Cut messages that stand one after the other apart, as in the blob of a slot.
+
+    Raises:
+      InvalidMessage: one of them is malformed or too large.
+    """
+    read, messages = _Reader(data), []
+    while read.left:
+        start = len(data) - read.left
+        _read(read)
+        messages.append(data[start : len(data) - read.left])
+    if any(len(message) > IT_RES_SIZE_MAX for message in messages):
+        raise InvalidMessage(f"an IT_RES is larger than {IT_RES_SIZE_MAX} bytes")
+    return tuple(messages)
+
+
+def _read(read: "_Reader") -> IterationResult:
     if read.integer(2) != VERSION:
         raise InvalidMessage("IT_RES of another version")
     prefix = read.take(TASK_PREFIX_SIZE)
     if read.take(1) != TYPE:
         raise InvalidMessage("not an IT_RES")
-    message = IterationResult(
+    return IterationResult(
         task_prefix=prefix,
         epoch=read.integer(2),
         message_map=read.take(read.varint()),
@@ -191,8 +213,6 @@ def decode(data: bytes) -> IterationResult:
         nonce=read.hash(),
         signature=read.take(read.integer(1)),
     )
-    read.end()
-    return message
 
 
 class _Reader:
@@ -232,6 +252,10 @@ class _Reader:
                     raise InvalidMessage("IT_RES has a padded length")
                 return value
         raise InvalidMessage("IT_RES has an endless length")
+
+    @property
+    def left(self) -> int:
+        return len(self._data) - self._position
 
     def end(self) -> None:
         if self._position != len(self._data):

@@ -56,8 +56,7 @@ def check(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, pa
         lucky = _open(proof.lucky, proof, coinbase, state)
     except InvalidInput as error:
         raise InvalidBlock(f"work proof: {error}") from error
-    if (proof.committed.slot, proof.committed.index) >= (proof.lucky.slot, proof.lucky.index):
-        raise InvalidBlock("the commitment is not recorded before the lucky iteration")
+    _check_order(proof)
     _check_iterations(header, committed, previous, lucky, params)
     _check_nonce(header, lucky, proof, task.definition, params)
     _check_turn(proof, lucky, task)
@@ -96,6 +95,16 @@ def _open(recorded: Recorded, proof: WorkProof, coinbase: Coinbase, state: State
         raise InvalidBlock("a message is of another miner")
     it_res.verify_signature(message, coinbase.task, state.tickets[coinbase.ticket].owner)
     return message
+
+
+def _check_order(proof: WorkProof) -> None:
+    # A slot's certificate does not cover its size, and places in trees of two sizes can't be compared: a path
+    # that leads from an early place of a small tree leads from a later place of a larger one too.
+    sizes = {r.slot: r.size for r in (proof.committed, proof.previous, proof.lucky)}
+    if any(r.size != sizes[r.slot] for r in (proof.committed, proof.previous, proof.lucky)):
+        raise InvalidBlock("two messages name different sizes of their slot")
+    if (proof.committed.slot, proof.committed.index) >= (proof.lucky.slot, proof.lucky.index):
+        raise InvalidBlock("the commitment is not recorded before the lucky iteration")
 
 
 def _check_iterations(

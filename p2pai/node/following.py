@@ -11,16 +11,23 @@ from p2pai.chain.committee import CertifiedSlot
 from p2pai.chain.state import Stage, State, Task
 from p2pai.chain.task_life import supervisor_keys
 from p2pai.effects import Verdict
+from p2pai.events import Fetched
 from p2pai.gossip import sync
 from p2pai.node.services import Services
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidInput, InvalidMessage
-from p2pai.primitives.ids import Hash32, Millis, PublicKey, TaskId
+from p2pai.primitives.ids import BlobId, Hash32, Millis, PublicKey, TaskId
 from p2pai.roles.history import ModelAnnouncement, TaskHistory
 from p2pai.roles.slots import SAID_SIZE_MAX, Said
 
 PULL_MS: Final = Millis(700)
 """Between looks at what is missing."""
+
+REMOTES_ASKED: Final = 3
+"""At each look: one for slots, the others for messages."""
+
+FETCH_TURNS: Final = 8
+"""Every so many looks, messages that are still missing are fetched as a supervisor's blob of their slot."""
 
 TOPIC_NAMES: Final = ("it_res", "message_history", "model")
 
@@ -153,21 +160,30 @@ class Following:
     # --- getting what is missing
 
     def pull(self) -> None:
-        """Ask a remote for messages and slots that are missing, again and again."""
+        """Ask remotes for messages and slots that are missing, again and again."""
         if self.stopped:
             return
         self._turn += 1
-        remote = self._services.next_remote(self._turn)
         task = self._task
-        if remote is not None and task is not None and task.stage is Stage.TRAINING:
-            missing = self.history.missing()[: sync.MESSAGES_MAX]
-            if missing:
-                question = record.encode_tagged(sync.AskMessages(self.task_id, missing))
-                self._services.ask(remote, question, self._take_messages)
-            elif self._first is not None and self._lags():
-                question = record.encode_tagged(sync.AskSlots(self.task_id, self.history.next_slot))
-                self._services.ask(remote, question, self._take_slots)
+        if task is not None and task.stage is Stage.TRAINING:
+            self._ask_messages()
+            if self._first is not None and self._lags():
+                self._ask(sync.AskSlots(self.task_id, self.history.next_slot), 0, self._take_slots)
         self._services.set_timer(f"pull:{self.task_id.hex()}", PULL_MS, self.pull)
+
+    def _ask_messages(self) -> None:
+        missing = self.history.missing()[: sync.MESSAGES_MAX]
+        if missing:
+            # Not one remote: who signs two messages for one place can make half of them lack either.
+            for place in range(1, REMOTES_ASKED):
+                self._ask(sync.AskMessages(self.task_id, missing), place, self._take_messages)
+            if self._turn % FETCH_TURNS == 0:
+                self._fetch_slot()
+
+    def _ask(self, question: sync.Question, place: int, then: Callable[[bytes | None], None]) -> None:
+        remote = self._services.next_remote(self._turn * REMOTES_ASKED + place)
+        if remote is not None:
+            self._services.ask(remote, record.encode_tagged(question), then)
 
     def _lags(self) -> bool:
         # No slot is known, or one after a gap, or it is time to see whether the end was missed.
@@ -183,6 +199,22 @@ class Following:
                     self._hear_iteration(task, data)
                 except InvalidInput:
                     return
+
+    def _fetch_slot(self) -> None:
+        """Get the messages of the next slot as the blob that supervisors keep of it."""
+        slot = self.history.slots.get(self.history.next_slot)
+        if slot is not None:
+            self._services.fetch(BlobId(slot.statement.root), (), self._take_blob)
+
+    def _take_blob(self, fetched: Fetched) -> None:
+        task = self._task
+        if fetched.data is None or self.stopped or task is None or task.stage is not Stage.TRAINING:
+            return
+        try:
+            for data in it_res.split(fetched.data):
+                self._hear_iteration(task, data)
+        except InvalidInput:
+            return
 
     def _take_slots(self, body: bytes | None) -> None:
         reply = _reply(body)

@@ -13,7 +13,7 @@ from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidInput
 from p2pai.roles.client import ModelDelivered, TaskPosted
 from p2pai.roles.evaluator import ConclusionReached
-from p2pai.roles.miner import IterationSent, StateKept
+from p2pai.roles.memory import IterationSent, StateKept
 from p2pai.roles.slots import SlotRecorded, SlotSigned
 from p2pai.roles.verifier import VerdictReached
 

@@ -197,7 +197,10 @@ def replay_job(core: NodeCore, params: Report) -> Report:
         "recorded_nonce": lucky.message.nonce.hex(),
     }
     if "applied" in params:
-        applied = bytes.fromhex(str(params["applied"]))
+        try:
+            applied = bytes.fromhex(str(params["applied"]))
+        except ValueError as error:
+            raise InvalidInput("`applied` is not hexadecimal") from error
         job = replaying.replay_job(lucky, applied, parent.state)
         report["job"] = record.encode_tagged(job).hex()
     return report

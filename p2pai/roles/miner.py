@@ -7,7 +7,6 @@ Source: PoUW §4.3, §5.1.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
 from p2pai.chain.state import Stage, Verification
@@ -15,29 +14,8 @@ from p2pai.chain.transaction import CollectVerifications
 from p2pai.jobs import ModelState
 from p2pai.primitives.ids import Hash32, Outpoint, TaskId
 from p2pai.roles.base import Node, Role, apply_for_tasks, keep_ticket
-from p2pai.roles.session import Clock, Memory, Session
-
-
-@dataclass(frozen=True, slots=True)
-class IterationSent:
-    """Journal: an IT_RES that we have signed; never sign another in its place, but say this one again."""
-
-    task: TaskId
-    ticket: Outpoint
-    iteration: int
-    message: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class StateKept:
-    """Journal: a state to resume from, and which messages of each miner it has applied."""
-
-    task: TaskId
-    ticket: Outpoint
-    state: ModelState
-    applied: Clock
-    slot: int
-    """The task's next slot then: later slots may hold messages that the state lacks."""
+from p2pai.roles.memory import Clock, IterationSent, Memory, StateKept
+from p2pai.roles.session import Session
 
 
 class Miner(Role):
@@ -54,12 +32,8 @@ class Miner(Role):
 
     def restore(self, record: object) -> None:
         """Take back how far each session had come."""
-        if isinstance(record, IterationSent):
-            memory = self._memory(record.task, record.ticket)
-            memory.sent, memory.message = record.iteration, record.message
-        elif isinstance(record, StateKept):
-            memory = self._memory(record.task, record.ticket)
-            memory.state, memory.applied, memory.slot = record.state, record.applied, record.slot
+        if isinstance(record, IterationSent | StateKept):
+            self._memory(record.task, record.ticket).take(record)
 
     def tip_changed(self) -> None:
         """Choose the task to train, apply for others, collect verifications."""
@@ -117,18 +91,16 @@ class Miner(Role):
 
     def sent(self, session: Session, iteration: int, message: bytes) -> None:
         """Note an IT_RES as signed; the session publishes it when the note is durable."""
-        memory = self._memory(session.task_id, session.ticket)
-        memory.sent, memory.message = iteration, message
         record = IterationSent(session.task_id, session.ticket, iteration, message)
+        session.memory.take(record)
         self.node.persist(record, lambda: session.publish_iteration(iteration))
 
     def kept(
         self, session: Session, state: ModelState, applied: Clock, slot: int, then: Callable[[], None]
     ) -> None:
         """Note a state to resume from; `then` runs when the note is durable."""
-        memory = self._memory(session.task_id, session.ticket)
-        memory.state, memory.applied, memory.slot = state, applied, slot
         record = StateKept(session.task_id, session.ticket, state, applied, slot)
+        session.memory.take(record)
         self.node.persist(record, then)
 
     def _memory(self, task: TaskId, ticket: Outpoint) -> Memory:

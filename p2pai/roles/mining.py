@@ -68,6 +68,11 @@ class Mining:
         self.commitments.pop(iteration - self.distance - ATTEMPTS_MAX, None)
         return template[0].zero_nonce_hash
 
+    def forget(self) -> None:
+        """Give up what was committed to; lucky blocks still go out."""
+        self.commitments.clear()
+        self.attempts.clear()
+
     def earn(self, attempt: Attempt) -> None:
         """Note an iteration's nonces; the oldest are given up when too many wait."""
         self.attempts[attempt.iteration] = attempt

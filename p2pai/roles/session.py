@@ -24,6 +24,7 @@ from p2pai.events import Fetched
 from p2pai.primitives import blob, ecdsa, merkle, record
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, Millis, Outpoint, PeerId, TaskId
 from p2pai.roles.history import QUEUE_BYTES_MAX, QUEUE_MAX, ModelAnnouncement, PeerMessages
+from p2pai.roles.memory import Clock, Memory
 from p2pai.roles.mining import Attempt, Mining
 
 if TYPE_CHECKING:
@@ -41,24 +42,6 @@ REPUBLISH_AGE_MS: Final = 4_000
 
 SLOTS_BACK: Final = 16
 """Slots before a kept state that may record updates it lacks."""
-
-Clock = tuple[tuple[Outpoint, int], ...]
-"""Next iteration expected of each miner: all before it are in the model."""
-
-
-@dataclass(slots=True)
-class Memory:
-    """What a session remembers across restarts."""
-
-    sent: int = -1
-    """Last iteration whose IT_RES was signed."""
-    message: bytes = b""
-    """That IT_RES."""
-    state: jobs.ModelState | None = None
-    applied: Clock = ()
-    slot: int = 0
-    finished: bool = False
-    """All iterations are done and the model is announced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +87,7 @@ class Session:
     def _resume(self) -> None:
         self.iteration = self.resumed_at = self.memory.sent + 1
         self.applied = dict(self.memory.applied)
-        self.mining.commitments.clear()  # the weights to come do not follow from those announced
+        self.mining.forget()  # the weights to come do not follow from those announced
 
     def _recall(self) -> None:
         """Say our last message again: it may never have left, and peers apply ours without gaps."""

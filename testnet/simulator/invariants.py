@@ -24,7 +24,7 @@ from p2pai.node.core import NodeCore
 from p2pai.primitives import record
 from p2pai.primitives.ids import PeerId
 from p2pai.roles.evaluator import ConclusionReached
-from p2pai.roles.miner import IterationSent
+from p2pai.roles.memory import IterationSent
 from p2pai.roles.slots import SAID_SIZE_MAX, Said, SlotProposal, SlotSignature, SlotSigned
 from p2pai.roles.verifier import VerdictReached
 

@@ -1,6 +1,6 @@
 """The main job in one process: the devnet's accounts, a client's task, virtual time.
 
-Account 0 is the client; 1 to 3 supervise, verify and evaluate; 4 to 6 mine; 7 is a plain peer. The chain is
+Account 0 is the client; 1 to 3 supervise, verify and evaluate; 4 to 6 mine; 7 and 8 are plain peers. The chain is
 the devnet with a smaller model, an easier target and shorter spacing, so that a history takes seconds.
 """
 
@@ -30,6 +30,7 @@ ROLES: Final[dict[int, tuple[str, ...]]] = {
     5: ("miner",),
     6: ("miner",),
     7: ("peer",),
+    8: ("peer",),
 }
 """What each account does."""
 
@@ -90,11 +91,16 @@ class Network:
     agreement: Agreement
     cores: dict[PeerId, NodeCore] = field(default_factory=dict)
 
-    def start(self, account: int, worker: Callable[[Blobs], Any] | None = None) -> NodeCore:
+    def start(
+        self,
+        account: int,
+        worker: Callable[[Blobs], Any] | None = None,
+        journal: Sequence[bytes] = (),
+    ) -> NodeCore:
         """Add an account's node; `worker` makes a trainer other than the honest one."""
         name = name_of(account)
         self.cores[name] = self._core(account)
-        host = self.world.add(name, self.cores[name])
+        host = self.world.add(name, self.cores[name], journal)
         if worker is not None:
             host.worker = worker(host.blobs)
         return self.cores[name]
@@ -156,13 +162,14 @@ def network(
     accounts: Sequence[int] = (7, 1, 2, 3, 4, 5, 6, 0),
     workers: Mapping[int, Callable[[Blobs], Any]] | None = None,
     gossip_loss_percent: int = 0,
+    spec: ChainSpec | None = None,
 ) -> Network:
     """Start a network of accounts; those in `workers` have a trainer of their own."""
     world = World(seed, Worker, gossip_loss_percent=gossip_loss_percent)
     dishonest = workers or {}
     agreement = Agreement()
     world.watchers.append(agreement)
-    made = Network(world, quick_spec(), agreement)
+    made = Network(world, spec or quick_spec(), agreement)
     for account in accounts:
         made.start(account, dishonest.get(account))
     return made

@@ -124,13 +124,13 @@ class World:
         self._questions: dict[int, tuple[PeerId, int, int]] = {}
         self._cut: dict[PeerId, None] = {}
 
-    def add(self, name: PeerId, core: Core, worker: Worker | None = None) -> Host:
-        """Start a node, connected with all others; with a worker of its own if one is given."""
+    def add(self, name: PeerId, core: Core, journal: Sequence[bytes] = ()) -> Host:
+        """Start a node, connected with all others; with the journal of an earlier life if it had one."""
         blobs = Blobs()
-        host = Host(core, blobs, worker or self._make_worker(blobs))
+        host = Host(core, blobs, self._make_worker(blobs), journal=list(journal), durable=len(journal))
         others = list(self.hosts)
         self.hosts[name] = host
-        self._post(name, 0, events.Started(()))
+        self._post(name, 0, events.Started(tuple(journal)))
         for other in others:
             self._post(name, 1, events.Connected(other))
             self._post(other, 1, events.Connected(name))
@@ -173,7 +173,8 @@ class World:
         """Go on until a condition holds; False when `limit_s` virtual seconds passed before."""
         end_ms = self.now_ms + limit_s * 1000
         while not until():
-            if not self._queue or self.now_ms > end_ms:
+            if not self._queue or self._queue[0][0] > end_ms:
+                self.now_ms = end_ms
                 return False
             self.step()
         return True

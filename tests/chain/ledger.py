@@ -77,10 +77,12 @@ def keys(account: int) -> Keys:
     return derive_keys(chain_spec.dev_account_seed("devnet", account))
 
 
+@cache
 def public(account: int) -> bytes:
     return ecdsa.public_key(keys(account).spending)
 
 
+@cache
 def key_hash(account: int) -> bytes:
     return ecdsa.key_hash(public(account))
 
@@ -97,6 +99,11 @@ def devnet() -> chain_spec.ChainSpec:
         params=replace(parsed.params, genesis_bits=EASY, limit_bits=EASY),
         tasks=(replace(task, dataset=data),),
     )
+
+
+@cache
+def genesis(spec: chain_spec.ChainSpec) -> State:
+    return chain_spec.genesis_state(spec)
 
 
 def definition(**changes: object) -> TaskDefinition:
@@ -159,7 +166,7 @@ class Chain:
     """The state with the queue applied."""
 
     def __post_init__(self):
-        self.state = self.state or chain_spec.genesis_state(self.spec)
+        self.state = self.state or genesis(self.spec)
         self.pool = self.pool or self.state
 
     @property
@@ -190,7 +197,7 @@ class Chain:
         return self.sign(tx, account)
 
     def sign(self, tx, account):
-        return sign(tx, self.spec.id, keys(account).spending)
+        return sign(tx, self.state.chain, keys(account).spending)
 
     def coins(self, account):
         """Return what an account can spend, largest first."""
@@ -280,7 +287,7 @@ class Chain:
 
     @property
     def predefined(self) -> TaskId:
-        return chain_spec.predefined_task_id(self.spec, 0)
+        return next(i for i, t in sorted(self.state.tasks.items()) if t.is_predefined)
 
     def task(self, task_id: TaskId) -> Task:
         return self.pool.tasks[task_id]

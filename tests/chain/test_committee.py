@@ -18,7 +18,7 @@ from tests.chain.ledger import flip, keys, label
 MEMBERS = (1, 2, 3, 4)
 KEYS = [bls.public_key(keys(m).bls) for m in MEMBERS]
 IDS = tuple(label("message", i) for i in range(3))
-SLOT = SlotStatement(TaskId(label("task")), 1, 0, 7, merkle.root(IDS))
+SLOT = SlotStatement(TaskId(label("task")), 0, 0, 7, merkle.root(IDS))
 HISTORY = HistoryStatement(TaskId(label("task")), 0, 9, label("root"), None)
 
 
@@ -46,7 +46,7 @@ def test_any_three_of_four_certify_and_no_two_do(count):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"task": label("other")}, {"epoch": 2}, {"view": 1}, {"slot": 8}, {"root": flip(SLOT.root)}],
+    [{"task": label("other")}, {"epoch": 1}, {"view": 1}, {"slot": 8}, {"root": flip(SLOT.root)}],
 )
 def test_a_certificate_holds_for_one_statement_alone(changes):
     with pytest.raises(InvalidProof, match="aggregate signature does not match"):
@@ -106,6 +106,13 @@ class TestSlot:
     def test_a_certified_slot_holds(self):
         committee.verify_slot(self.GOOD, KEYS)
 
+    @pytest.mark.parametrize("changes", [{"epoch": 1}, {"view": 1}, {"slot": 64}])
+    def test_a_slot_of_another_term_is_refused(self, changes):
+        statement = replace(SLOT, **changes)
+        slot = CertifiedSlot(statement, IDS, certificate(statement))
+        with pytest.raises(InvalidMessage, match="an epoch or a view that is not its own"):
+            committee.verify_slot(slot, KEYS)
+
     @pytest.mark.parametrize("messages", [IDS[::-1], IDS[:2], (*IDS, IDS[0]), (label("other"), *IDS[1:])])
     def test_other_messages_are_refused(self, messages):
         with pytest.raises(InvalidMessage, match="do not give the slot's root"):
@@ -126,6 +133,10 @@ class TestSlot:
         other = certificate(replace(SLOT, slot=8))
         with pytest.raises(InvalidProof, match="does not match"):
             committee.verify_slot(replace(self.GOOD, certificate=other), KEYS)
+
+
+def test_a_leaders_term_has_64_slots():
+    assert [committee.epoch_of(slot) for slot in (0, 63, 64, 127, 128)] == [0, 0, 1, 1, 2]
 
 
 def test_the_leader_goes_round():

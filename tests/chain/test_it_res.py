@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pai.chain import it_res
-from p2pai.chain.it_res import METRIC_COUNT_MAX, IterationResult, decode
+from p2pai.chain.it_res import METRIC_COUNT_MAX, EndState, IterationResult, decode
 from p2pai.chain.params import IT_RES_SIZE_MAX
 from p2pai.primitives import ecdsa, merkle
 from p2pai.primitives.errors import InvalidInput, InvalidMessage, InvalidProof
@@ -189,11 +189,37 @@ def test_the_id_is_the_messages_leaf_in_its_slot():
     assert it_res.message_id(data) == merkle.root([merkle.leaf_hash(data)])
 
 
-def test_the_nonce_depends_on_weights_and_message_map():
-    first = it_res.nonce(it_res.precursor(label("weights"), b"map"))
-    assert first == it_res.nonce(it_res.precursor(label("weights"), b"map"))
-    assert first != it_res.nonce(it_res.precursor(label("weights"), b"mop"))
-    assert first != it_res.nonce(it_res.precursor(label("other"), b"map"))
+END = EndState(label("weights"), label("residual"), label("optimiser"), label("witness"))
+
+
+@pytest.mark.parametrize("field", ["weights", "residual", "optimiser", "witness"])
+def test_the_precursor_covers_the_whole_end_state(field):
+    assert it_res.precursor(replace(END, **{field: label("other")}), b"map") != it_res.precursor(END, b"map")
+
+
+def test_the_precursor_covers_the_message_map():
+    assert it_res.precursor(END, b"map") != it_res.precursor(END, b"mop")
+
+
+def test_the_witness_is_not_the_public_id_of_the_residual():
+    residual = bytes(40)
+    assert it_res.witness(residual) not in (merkle.leaf_hash(residual), it_res.witness(bytes(41)))
+
+
+def test_the_first_nonce_depends_on_announcement_and_slot():
+    nonce = it_res.nonce(it_res.precursor(END, b"map"))
+    first = it_res.first_nonce(nonce, label("slot"))
+    assert (
+        len(
+            {
+                first,
+                nonce,
+                it_res.first_nonce(nonce, label("other")),
+                it_res.first_nonce(END.witness, label("slot")),
+            }
+        )
+        == 4
+    )
 
 
 def test_the_hash_of_ids_depends_on_their_order_and_number():

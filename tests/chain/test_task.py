@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pai.chain.params import IT_RES_SIZE_MAX
 from p2pai.chain.task import (
     DEFINITION_SIZE_MAX,
+    WEIGHT_COUNT_MAX,
     Dense,
     Group,
     Reward,
@@ -42,7 +44,7 @@ def test_the_largest_definition_fits():
     large = replace(
         with_data(fragments=fragments(256), samples=2**32 - 1, training_percent=99),
         name="n" * 64,
-        layers=(*[Dense(900, "relu")] * 31, Dense(10, "none")),
+        layers=(*[Dense(80, "relu")] * 31, Dense(10, "none")),
         preferences=(65_535,) * 64,
         client="p" * 64,
         epochs=1,
@@ -80,7 +82,7 @@ BROKEN = [
     (replace(TASK, layers=(Dense(10, "none"), Dense(10, "none"))), "hidden layers use relu"),
     (replace(TASK, layers=(Dense(10, "relu"),)), "no activation of its own"),
     (replace(TASK, layers=(Dense(11, "none"),)), "one unit per class"),
-    (replace(TASK, layers=(*[Dense(6_000, "relu")] * 3, Dense(10, "none"))), "at most 64000000 weights"),
+    (replace(TASK, layers=(*[Dense(6_000, "relu")] * 3, Dense(10, "none"))), "at most 250000 weights"),
     (replace(TASK, loss="mse"), "loss is softmax_cross_entropy"),
     (with_data(features=0), "number of features"),
     (with_data(features=65_537), "number of features"),
@@ -134,6 +136,10 @@ def test_groups_at_the_limits_pass(group):
 
 def test_weights_and_biases_are_counted():
     assert TASK.weight_count == 64 * 128 + 128 + 128 * 10 + 10
+
+
+def test_the_largest_message_map_of_the_largest_model_fits_it_res():
+    assert WEIGHT_COUNT_MAX * 2 // 8 + 1024 < IT_RES_SIZE_MAX
 
 
 def test_the_training_share_is_rounded_down():

@@ -64,9 +64,9 @@ def test_a_nonce_beside_those_earned_is_refused(chain):
 
 
 def test_earned_nonces_wrap_around(chain):
-    block = chain.draft(lucky=lambda m: replace(m, nonce=Hash32(b"\xff" * 32)), nonce_offset=3)
-    assert int.from_bytes(block.header.nonce, "big") == 2
-    chain.connect(block)
+    near_the_end = Hash32(b"\xff" * 32)
+    assert work.nonce_at(near_the_end, 3) == Hash32(bytes(31) + b"\x02")
+    assert work.nonce_at(Hash32(bytes(32)), -1) == near_the_end
 
 
 def test_one_bit_of_the_nonce_is_changed(chain):
@@ -181,7 +181,8 @@ class TestIterations:
         first = chain.mine()
         second = chain.draft()
         old = first.work_proof
-        nonce = it_res.decode(old.lucky.message).nonce
+        announced = it_res.decode(old.lucky.message).nonce
+        nonce = it_res.first_nonce(announced, old.slots[0].statement.root)
         count = work.nonce_count(chain.task(chain.predefined).definition, chain.params)
         headers = (
             replace(
@@ -338,10 +339,15 @@ class TestSlots:
     def test_a_signed_statement_is_changed(self, chain):
         block = chain.draft()
         slots = tuple(
-            replace(slot, statement=replace(slot.statement, view=slot.statement.view + 1))
+            replace(slot, statement=replace(slot.statement, slot=slot.statement.slot + 1))
             for slot in block.work_proof.slots
         )
         refused(chain, with_proof(block, slots=slots), "aggregate signature does not match")
+
+    @pytest.mark.parametrize("changes", [{"epoch": 1}, {"view": 1}])
+    def test_a_slot_of_another_term(self, chain, changes):
+        block = chain.draft(statement=lambda s: replace(s, **changes))
+        refused(chain, block, "an epoch or a view that is not its own")
 
     def test_the_slots_are_of_another_task(self, chain):
         block = chain.draft(statement=lambda s: replace(s, task=label("another task")))
@@ -360,6 +366,28 @@ class TestSlots:
     def test_the_commitment_was_recorded_after_the_lucky_message(self, chain):
         block = chain.draft(slots=lambda s: s[::-1])
         refused(chain, block, "not those from the commitment to the lucky message")
+
+    def test_the_commitment_was_recorded_later_in_the_same_slot(self, chain):
+        block = chain.draft(slots=lambda s: [[s[2][0], s[2][2], s[0][0], s[0][1]]])
+        refused(chain, block, "the commitment is not recorded before the lucky iteration")
+
+    def test_the_commitment_and_the_lucky_message_in_the_right_order(self, chain):
+        chain.mine(slots=lambda s: [[s[2][0], s[0][1], s[0][0], s[2][2]]])
+
+    def test_a_later_place_is_claimed_in_a_larger_slot(self, chain):
+        """Without its size a path says less than it seems: place 2 of 4 has the same one as place 4 of 6."""
+        block = chain.draft(slots=lambda s: [[s[2][0], s[0][0], s[2][2], s[0][1]]])
+        proof = block.work_proof
+        assert (proof.committed.index, proof.lucky.index) == (3, 2)
+        claimed = with_proof(block, lucky=replace(proof.lucky, index=4, size=6))
+        refused(chain, claimed, "two messages name different sizes of their slot")
+        both = with_proof(
+            block,
+            committed=replace(proof.committed, index=5, size=6),
+            previous=replace(proof.previous, size=6),
+            lucky=replace(proof.lucky, index=4, size=6),
+        )
+        refused(chain, both, "inclusion path is too short")
 
     def test_all_messages_may_stand_in_one_slot(self, chain):
         chain.mine(slots=lambda s: [[m for slot in s for m in slot]])

@@ -1,0 +1,102 @@
+"""Target: what supervisors say and note comes back as it was, and fits what one message may hold."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pai.chain.committee import Certificate, CertifiedSlot, HistoryStatement, SlotStatement
+from p2pai.chain.it_res import EndState
+from p2pai.chain.params import SLOT_MESSAGES_MAX
+from p2pai.node import journal
+from p2pai.primitives import blob, record
+from p2pai.primitives.errors import InvalidMessage
+from p2pai.primitives.ids import BlobId, Outpoint, TaskId
+from p2pai.roles.history import ModelAnnouncement
+from p2pai.roles.slots import (
+    SAID_SIZE_MAX,
+    FinalModels,
+    HistoryProposal,
+    HistorySignature,
+    Said,
+    SlotProposal,
+    SlotRecorded,
+    SlotSignature,
+    SlotSigned,
+    models_blob,
+    read_models,
+)
+from tests.chain.ledger import label
+
+TASK, TICKET = TaskId(label("task")), Outpoint(label("ticket"), 1)
+SLOT = SlotStatement(TASK, 3, 0, 200, label("root"))
+HISTORY = HistoryStatement(TASK, 0, 9, label("root"), None)
+SIGNATURE = bytes(96)
+END = EndState(*(BlobId(label(p)) for p in ("weights", "residual", "optimiser")), label("witness"))
+MODEL = ModelAnnouncement(TASK, TICKET, 44, END, bytes(71))
+IDS = tuple(label(i) for i in range(SLOT_MESSAGES_MAX))
+
+SAID = (
+    SlotProposal(SLOT, (label("a"), label("b"))),
+    SlotSignature(SLOT, TICKET, SIGNATURE),
+    CertifiedSlot(SLOT, (label("a"),), Certificate(0b101, SIGNATURE)),
+    HistoryProposal(HISTORY, ()),
+    HistoryProposal(replace(HISTORY, models=models_blob((MODEL,))), (MODEL,)),
+    HistorySignature(HISTORY, TICKET, SIGNATURE),
+)
+
+
+@pytest.mark.parametrize("said", SAID, ids=lambda said: type(said).__name__)
+def test_what_is_said_comes_back(said):
+    data = record.encode_tagged(said)
+    assert record.decode_tagged(Said, data, size_max=SAID_SIZE_MAX) == said
+    with pytest.raises(InvalidMessage):
+        record.decode_tagged(Said, data[:-1], size_max=SAID_SIZE_MAX)
+    with pytest.raises(InvalidMessage):
+        record.decode_tagged(Said, data + b"\0", size_max=SAID_SIZE_MAX)
+
+
+@pytest.mark.parametrize(
+    "entry", [SlotSigned(SLOT, IDS), SlotSigned(SLOT, ()), SlotRecorded(SAID[2], (b"last", b""))]
+)
+def test_what_is_noted_comes_back(entry):
+    assert journal.read(journal.write(entry)) == entry
+
+
+def test_the_largest_of_each_fits_one_message():
+    many = tuple(replace(MODEL, iteration=2**32 - 1, signature=bytes(72)) for _ in range(256))
+    largest = (
+        SlotProposal(SLOT, IDS),
+        CertifiedSlot(SLOT, IDS, Certificate(2**64 - 1, SIGNATURE)),
+        HistoryProposal(replace(HISTORY, models=models_blob(many)), many),
+    )
+    for said in largest:
+        assert len(record.encode_tagged(said)) <= SAID_SIZE_MAX
+    assert read_models(record.encode(FinalModels(many))) == many
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_message_or_refused(data):
+    try:
+        said = record.decode_tagged(Said, data, size_max=SAID_SIZE_MAX)
+    except InvalidMessage:
+        return
+    assert record.encode_tagged(said) == data
+
+
+class TestModels:
+    def test_the_blob_of_models_is_read_again(self):
+        models = (MODEL, replace(MODEL, ticket=Outpoint(label("ticket"), 2)))
+        data = record.encode(FinalModels(models))
+        assert blob.blob_id_of(data) == models_blob(models)
+        assert read_models(data) == models
+
+    def test_another_order_is_another_blob(self):
+        models = (MODEL, replace(MODEL, ticket=Outpoint(label("ticket"), 2)))
+        assert models_blob(models) != models_blob(models[::-1])
+
+    @pytest.mark.parametrize("data", [b"", b"junk", bytes(SAID_SIZE_MAX + 1)])
+    def test_what_is_no_list_of_models_is_refused(self, data):
+        with pytest.raises(InvalidMessage):
+            read_models(data)
