@@ -154,6 +154,30 @@ def test_the_largest_message_passes():
     assert decode(message.encode()) == message
 
 
+class TestSplit:
+    """Messages that stand one after the other, as in the blob of a slot."""
+
+    @given(st.lists(messages, max_size=4))
+    def test_cuts_them_apart(self, several):
+        parts = tuple(m.encode() for m in several)
+        assert it_res.split(b"".join(parts)) == parts
+
+    @pytest.mark.parametrize("junk", [b"\x00", BODY[:-1], b"\x01" + BODY[1:]])
+    def test_refuses_what_is_no_message(self, junk):
+        with pytest.raises(InvalidMessage):
+            it_res.split(BODY + junk)
+
+    def test_refuses_a_message_that_is_too_large(self):
+        large = replace(MESSAGE, message_map=bytes(IT_RES_SIZE_MAX)).encode()
+        with pytest.raises(InvalidMessage, match="larger than 65536 bytes"):
+            it_res.split(BODY + large)
+
+    @given(st.binary(max_size=600))
+    def test_any_bytes_give_messages_or_invalid_message(self, data):
+        with contextlib.suppress(InvalidMessage):
+            assert b"".join(it_res.split(data)) == data
+
+
 class TestSignature:
     def test_of_the_miner_holds(self):
         it_res.verify_signature(MESSAGE, TASK, public(4))

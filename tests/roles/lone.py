@@ -16,6 +16,7 @@ from p2pai.gossip.topics import Topic, parse
 from p2pai.node import journal
 from p2pai.node.core import NodeCore
 from p2pai.primitives import blob, merkle, record
+from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import BlobId, Hash32, PeerId
 from p2pai.roles.slots import SAID_SIZE_MAX, Said
 from testnet.simulator.world import FETCHED_BYTES_MAX, START_MS, Blobs
@@ -182,6 +183,16 @@ class Lone:
         """Return the transactions announced that carry data of a kind, each once."""
         txs = [Transaction.decode(body) for name, _, body in self.said if name == "tx"]
         return list({tx.txid: tx for tx in txs if isinstance(tx.data, kind)}.values())
+
+    def hand_over(self):
+        """Put what the node announced, in its order, into the chain's next block."""
+        waiting = {tx.txid for tx in self.chain.queue}
+        for tx in self.posted(object):
+            try:
+                if tx.txid not in waiting:
+                    self.chain.add(tx)
+            except InvalidInput:
+                continue  # it stands in a block already
 
     def records(self, kind):
         """Return what the journal holds of a kind."""

@@ -9,8 +9,8 @@ from p2pai.primitives.ids import PeerId, TaskId
 from testnet.simulator.scenario import Network, name_of, network, order
 
 SEED = 1
-HEARD_KEPT = 400
-"""Per topic name: enough for every kind of message, little enough to keep."""
+HEARD_KEPT = 10_000
+"""Messages of one topic name, and questions: all that a short history has."""
 
 
 @dataclass

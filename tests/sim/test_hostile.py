@@ -4,31 +4,35 @@ What: bytes on every topic, as a question, as an answer - random, and mutations 
 restored from the journal of a real history, in the middle of the client's training.
 """
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from life import life
 
 from p2pai import effects, events
+from p2pai.chain.committee import CertifiedSlot
+from p2pai.chain.spec import dev_account_seed
 from p2pai.effects import Judge, Verdict
+from p2pai.gossip import sync
 from p2pai.gossip.envelope import open_envelope, seal
 from p2pai.gossip.topics import NAMES, Topic
 from p2pai.node.core import NodeCore
-from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives import record
 from p2pai.primitives.ids import PeerId, TaskId
 from p2pai.primitives.keys import derive_keys
-from testnet.simulator.scenario import ROLES, name_of, quick_spec
-from testnet.simulator.world import World
+from p2pai.roles.history import ModelAnnouncement
+from p2pai.roles.slots import SAID_SIZE_MAX, Said
+from testnet.simulator.scenario import ROLES, name_of
 
-SLOWLY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+SLOWLY = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 REMOTE = PeerId("n9")
 STRANGER = b"\7" * 32
 
 
 def restored(account):
     """A node as it was in the middle of the training, without what only its memory held."""
-    from p2pai.chain.spec import dev_account_seed
-
     spec = life().network.spec
     keys = derive_keys(dev_account_seed(spec.name, account))
     core = NodeCore(spec, keys, name_of(account), ROLES[account])
@@ -161,12 +165,6 @@ def test_messages_of_another_chain_are_not_for_us(nodes):
 
 def test_answers_of_a_remote_that_names_slots_far_ahead_do_not_blind_us(nodes):
     """A slot whose certificate does not hold must not move the record on."""
-    from dataclasses import replace
-
-    from p2pai.chain.committee import CertifiedSlot
-    from p2pai.gossip import sync
-    from p2pai.primitives import record
-
     core = nodes[2]
     followed = core.following[life().task]
     real = next(
@@ -181,20 +179,11 @@ def test_answers_of_a_remote_that_names_slots_far_ahead_do_not_blind_us(nodes):
 
 
 def said_of(event):
-    from p2pai.primitives import record
-    from p2pai.roles.slots import SAID_SIZE_MAX, Said
-
     body = open_envelope(event.data, event.topic).body
     return record.decode_tagged(Said, body, size_max=SAID_SIZE_MAX)
 
 
 def test_a_model_of_an_iteration_beyond_all_bounds_is_refused(nodes):
-    from dataclasses import replace
-
-    from p2pai.primitives import record
-    from p2pai.roles.history import ModelAnnouncement
-    from p2pai.roles.slots import SAID_SIZE_MAX
-
     event = life().heard["model"][0]
     body = open_envelope(event.data, event.topic).body
     real = record.decode(ModelAnnouncement, body, size_max=SAID_SIZE_MAX)
@@ -204,32 +193,19 @@ def test_a_model_of_an_iteration_beyond_all_bounds_is_refused(nodes):
     assert {j.reason for j in judges} == {"no task has that many iterations"}
 
 
-def test_real_messages_are_accepted_once(nodes):
+def test_the_real_messages_themselves_are_understood():
     """So that the refusals above are not for want of understanding."""
+    nodes = [restored(account) for account in (0, 1, 4, 7)]
     accepted = {}
-    for name, heard in life().heard.items():
-        for event in heard:
-            results = [j.verdict for j in verdicts(nodes, event.topic, event.data)]
-            accepted[name] = accepted.get(name, 0) + results.count(Verdict.ACCEPT)
-            assert Verdict.REJECT not in results or name in ("message_history", "block", "it_res")
-    assert accepted["it_res"] > 0
-    assert accepted["tx"] > 0
-    assert accepted["message_history"] > 0
+    for name in ("model", "it_res", "message_history", "tx", "block"):  # blocks last: they end the task
+        for event in life().heard[name]:
+            judges = list(verdicts(nodes, event.topic, event.data))
+            accepted[name] = accepted.get(name, 0) + sum(j.verdict is Verdict.ACCEPT for j in judges)
+            assert not [j.reason for j in judges if j.verdict is Verdict.REJECT], name
+    assert all(accepted.values()), accepted
 
 
-def test_an_unknown_role_is_refused():
-    with pytest.raises(InvalidInput, match="there is no role 'king'"):
-        NodeCore(quick_spec(), derive_keys(b"seed"), name_of(1), ["king"])
-
-
-def test_a_restored_node_is_where_it_was_and_goes_on():
-    core = restored(4)
-    world = World(1, lambda blobs: None)
-    assert core.state.height > 0
-    assert core.roles["miner"]._memories
-    assert world.rejected == []
-
-
-def test_a_fresh_node_with_an_equal_journal_has_an_equal_state():
-    digests = {restored(7).state.digest(), restored(7).state.digest()}
-    assert len(digests) == 1
+def test_equal_journals_give_equal_states():
+    first, second = restored(4), restored(4)
+    assert first.state.height > 0
+    assert first.state.digest() == second.state.digest()

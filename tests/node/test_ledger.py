@@ -1,0 +1,547 @@
+"""Targets: what is valid is taken once and passed on, what is not is refused with its reason; a node that lacks
+blocks gets them; a reorganisation loses no transaction; what a node makes itself is valid and durable before
+anyone hears of it.
+
+A real core, given blocks of real chains by hand.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from p2pai import effects
+from p2pai.chain.params import FUTURE_TIME_S_MAX
+from p2pai.chain.transaction import Pay, Stake
+from p2pai.effects import Judge, Verdict
+from p2pai.gossip import sync
+from p2pai.node.journal import BlockAccepted, write
+from p2pai.node.ledger import ORPHANS_MAX, SYNC_MS
+from p2pai.primitives import record
+from p2pai.primitives.ids import Outpoint, PeerId
+from tests.chain.ledger import CLIENT, MINERS, Chain, flip, key_hash, label, with_proof
+from tests.node.parts import REMOTE, START_MS, Driven, grown, of, payment, questions, said
+
+ACCEPT, IGNORE = Judge(Verdict.ACCEPT), Judge(Verdict.IGNORE)
+NOW_S = START_MS // 1000
+
+
+@pytest.fixture
+def node():
+    return Driven()
+
+
+@pytest.fixture(scope="module")
+def three():
+    """A chain of three blocks; nobody changes it."""
+    return grown(3)
+
+
+def encoded(chain):
+    return [block.encode() for block in chain.blocks]
+
+
+def ask_of(reaction):
+    (asked,) = of(reaction, effects.Ask)
+    return asked
+
+
+class TestHearingBlocks:
+    def test_a_valid_block_is_accepted_written_down_and_the_new_tip(self, node, three):
+        block = three.blocks[0]
+        assert node.hear("block", block.encode()) == ACCEPT
+        assert node.tip == block.hash
+        assert list(node.pending.values()) == [write(BlockAccepted(block.encode()))]
+
+    def test_a_known_block_is_ignored(self, node, three):
+        data = three.blocks[0].encode()
+        node.hear("block", data)
+        assert node.hear("block", data) == IGNORE
+        assert len(node.pending) == 1
+
+    def test_a_chain_arrives_block_by_block(self, node, three):
+        node.hear_chain(three)
+        assert node.core.state.digest() == three.state.digest()
+
+    def test_a_block_of_a_lighter_branch_is_accepted_and_kept_but_changes_nothing(self, node, three):
+        node.hear_chain(three)
+        digest = node.core.state.digest()
+        other = grown(1, miner=MINERS[1])
+        assert node.hear("block", other.blocks[0].encode()) == ACCEPT
+        assert node.core.state.digest() == digest
+        assert node.core.block(other.blocks[0].hash) == other.blocks[0]
+        assert not node.core.is_best(other.blocks[0].hash)
+
+    @pytest.mark.parametrize(
+        ("spoil", "reason"),
+        [
+            (lambda b: replace(b, header=replace(b.header, version=2)), "block version 2, expected 1"),
+            (lambda b: replace(b, transactions=()), "a block has a work proof and a coinbase"),
+            (lambda b: replace(b, work_proof=None), "a block has a work proof and a coinbase"),
+            (lambda b: replace(b, header=replace(b.header, merkle_root=label("x"))), "the Merkle root is not"),
+            (lambda b: replace(b, header=replace(b.header, time=1)), "time is not after the median"),
+            (lambda b: replace(b, header=replace(b.header, bits=0x1D00FFFF)), "the target is not the one due"),
+            (lambda b: with_proof(b, batch_path=(label("x"),)), "the batch was not that miner's turn"),
+            (lambda b: with_proof(b, slots=b.work_proof.slots[1:]), "the slots are not those from"),
+        ],
+    )
+    def test_a_block_that_breaks_a_rule_is_rejected_with_the_reason(self, node, three, spoil, reason):
+        judge = node.hear("block", spoil(three.blocks[0]).encode())
+        assert judge.verdict is Verdict.REJECT
+        assert reason in judge.reason
+        assert not node.pending
+        assert node.core.state.height == 0
+
+    @pytest.mark.parametrize("data", [b"", b"\x80", b"no block", bytes(200 * 1024)], ids=len)
+    def test_what_is_no_block_is_rejected(self, node, data):
+        assert node.hear("block", data).verdict is Verdict.REJECT
+
+    def test_the_clock_decides_how_far_ahead_a_block_may_be(self, node):
+        chain = Chain()
+        late = chain.draft(time=NOW_S + FUTURE_TIME_S_MAX + 1)
+        judge = node.hear("block", late.encode())
+        assert judge == Judge(Verdict.REJECT, "the block's time is too far in the future")
+        node.now_ms += 1_000
+        assert node.hear("block", late.encode()) == ACCEPT
+
+    def test_a_genesis_of_another_network_is_no_parent(self, node, three):
+        stray = replace(three.blocks[0], header=replace(three.blocks[0].header, prev=label("other genesis")))
+        assert node.hear("block", stray.encode()) == IGNORE
+        assert node.core.state.height == 0
+
+
+class TestKeepingUp:
+    def test_a_block_without_its_parent_is_ignored_and_its_sender_asked(self, node, three):
+        assert node.hear("block", three.blocks[2].encode(), remote=PeerId("sender")) == IGNORE
+        asked = ask_of(node.effects)
+        assert asked.remote == "sender"
+        assert sync.read_question(asked.body) == sync.AskBlocks((Chain().state.tip,))
+
+    def test_the_answer_is_connected_and_more_is_asked_for(self, node, three):
+        node.hear("block", three.blocks[2].encode())
+        reaction = node.answer(ask_of(node.effects), sync.Blocks(tuple(encoded(three))))
+        assert node.tip == three.state.tip
+        assert len(of(reaction, effects.Persist)) == 3
+        again = ask_of(reaction)
+        assert again.remote == REMOTE
+        assert sync.read_question(again.body).locator[0] == three.state.tip
+        assert of(node.answer(again, sync.Blocks(())), effects.Ask) == []
+
+    def test_nothing_new_ends_the_questions(self, node, three):
+        node.hear_chain(three)
+        (asked,) = of(node.connect(), effects.Ask)
+        assert of(node.answer(asked, sync.Blocks(tuple(encoded(three)))), effects.Ask) == []
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            None,
+            b"",
+            b"garbage",
+            sync.Messages((b"m",)),
+            sync.Slots(()),
+            sync.Blocks((b"no block",)),
+            sync.AskBlocks(()),
+        ],
+        ids=str,
+    )
+    def test_an_answer_that_is_none_is_put_away(self, node, reply):
+        (asked,) = node.connect()
+        assert node.answer(asked, reply) == []
+        assert node.core.state.height == 0
+
+    def test_what_came_before_a_bad_block_is_kept(self, node, three):
+        (asked,) = node.connect()
+        good, bad = three.blocks[0], with_proof(three.blocks[1], batch_path=())
+        reaction = node.answer(asked, sync.Blocks((good.encode(), bad.encode(), three.blocks[2].encode())))
+        assert node.tip == good.hash
+        assert of(reaction, effects.Ask) == []
+
+    def test_blocks_that_hang_in_the_air_change_nothing(self, node, three):
+        (asked,) = node.connect()
+        assert node.answer(asked, sync.Blocks(tuple(encoded(three)[1:]))) == []
+        assert node.core.state.height == 0
+
+    def test_a_new_remote_is_asked_at_once(self, node):
+        (asked,) = node.connect(PeerId("newcomer"))
+        assert asked.remote == "newcomer"
+        assert isinstance(sync.read_question(asked.body), sync.AskBlocks)
+
+    def test_one_remote_after_the_other_is_asked(self, node):
+        node.connect(PeerId("a"), PeerId("b"))
+        remotes = []
+        for _ in range(4):
+            assert node.timers["sync"] == SYNC_MS
+            reaction = node.fire("sync")
+            remotes.append(ask_of(reaction).remote)
+        assert sorted(remotes[:2]) == ["a", "b"]
+        assert remotes[2:] == remotes[:2]
+
+    def test_alone_nobody_is_asked_but_the_timer_goes_on(self, node):
+        assert of(node.fire("sync"), effects.Ask) == []
+        assert "sync" in node.timers
+
+
+class TestAnswering:
+    def ask(self, node, *locator):
+        reply = sync.read_reply(node.ask(sync.AskBlocks(locator)))
+        assert isinstance(reply, sync.Blocks)
+        return list(reply.blocks)
+
+    def test_blocks_after_what_the_remote_has(self, node, three):
+        node.hear_chain(three)
+        genesis = Chain().state.tip
+        assert self.ask(node, genesis) == encoded(three)
+        assert self.ask(node, three.blocks[1].hash, genesis) == encoded(three)[2:]
+        assert self.ask(node, three.state.tip, genesis) == []
+
+    @pytest.mark.parametrize("locator", [(), (label("unknown"),)], ids=["nothing", "unknown"])
+    def test_from_the_start_for_who_knows_nothing_of_ours(self, node, three, locator):
+        node.hear_chain(three)
+        assert self.ask(node, *locator) == encoded(three)
+
+    def test_from_the_fork_for_who_is_on_another_branch(self, node, three):
+        node.hear_chain(three)
+        other = grown(1, start=grown_to(three, 1), miner=MINERS[1])
+        node.hear("block", other.blocks[1].encode())
+        assert self.ask(node, other.blocks[1].hash, three.blocks[0].hash) == encoded(three)[1:]
+
+    def test_a_long_chain_comes_in_several_answers(self):
+        ahead, behind = Driven(), Driven(account=8)
+        long = grown(sync.BLOCKS_MAX + 3)
+        ahead.hear_chain(long)
+        (asked,) = behind.connect()
+        counts = []
+        while asked is not None:
+            body = ahead.ask(asked.body)
+            counts.append(len(sync.read_reply(body).blocks))
+            asked = next(iter(of(behind.answer(asked, body), effects.Ask)), None)
+        assert counts == [sync.BLOCKS_MAX, 3, 0]
+        assert behind.core.state.digest() == ahead.core.state.digest()
+
+    def test_an_answer_stays_within_its_size(self, node):
+        parts = [bytes(sync.ANSWER_BYTES_MAX // 3)] * 4
+        assert sync.fitting(parts) == tuple(parts[:3])
+        assert sync.fitting([bytes(sync.ANSWER_BYTES_MAX + 1), b""]) == ()
+
+
+def grown_to(chain, height):
+    """Return the chain as it was at a height."""
+    short = Chain()
+    for block in chain.blocks[:height]:
+        short.connect(block)
+    short.precursors.update(chain.precursors)
+    return short
+
+
+class TestReorganisation:
+    """The heavier branch lacks a payment that the lighter one has."""
+
+    @pytest.fixture
+    def branches(self):
+        light, heavy = Chain(), grown(2, miner=MINERS[1])
+        tx = light.add(payment(light))
+        light.mine()
+        return light, heavy, tx
+
+    def test_transactions_of_the_branch_left_wait_again(self, node, branches):
+        light, heavy, tx = branches
+        node.hear_chain(light)
+        assert tx.txid not in node.core.ledger.mempool
+        node.hear_chain(heavy)
+        assert node.core.state.digest() == heavy.state.digest()
+        assert node.core.ledger.mempool.transactions() == (tx,)
+
+    def test_they_are_in_the_next_template(self, node, branches):
+        light, heavy, tx = branches
+        node.hear_chain(light)
+        node.hear_chain(heavy)
+        ticket = heavy.tickets("miner", MINERS[1], task=heavy.predefined)[0]
+        _, transactions = node.core.template(heavy.predefined, ticket)
+        assert transactions[1:] == (tx,)
+
+    def test_what_both_branches_confirm_does_not_come_back(self, node, branches):
+        light, heavy, tx = branches
+        both = grown(1, miner=MINERS[1])
+        both.add(tx)
+        both.mine()
+        node.hear_chain(light)
+        node.hear_chain(both)
+        assert len(node.core.ledger.mempool) == 0
+
+    def test_what_the_new_branch_spent_otherwise_is_gone(self, node, branches):
+        light, _, _ = branches
+        rival = Chain()
+        rival.add(payment(rival, value=77_777))
+        rival.mine()
+        rival.mine()
+        node.hear_chain(light)
+        node.hear_chain(rival)
+        assert node.tip == rival.state.tip
+        assert len(node.core.ledger.mempool) == 0
+
+    def test_there_and_back_again_is_the_same_state(self, node, branches):
+        light, heavy, _ = branches
+        node.hear_chain(light)
+        node.hear_chain(heavy)
+        light.mine()
+        light.mine()
+        node.hear_chain(light)
+        assert node.core.state.digest() == light.state.digest()
+        assert len(node.core.ledger.mempool) == 0
+
+
+class TestTransactions:
+    def test_a_valid_one_is_accepted_once_and_waits(self, node):
+        tx = payment(Chain())
+        assert node.hear("tx", tx.encode()) == ACCEPT
+        assert node.hear("tx", tx.encode()) == IGNORE
+        assert node.core.ledger.mempool.transactions() == (tx,)
+        assert key_hash(9) in {output.key_hash for output in node.core.pool.utxos.values()}
+
+    def test_a_block_confirms_it(self, node):
+        chain = Chain()
+        tx = chain.add(payment(chain))
+        node.hear("tx", tx.encode())
+        chain.mine()
+        node.hear_chain(chain)
+        assert len(node.core.ledger.mempool) == 0
+
+    @pytest.mark.parametrize(
+        ("spoil", "reason"),
+        [
+            (lambda tx: replace(tx, version=2), "version 2, expected 1"),
+            (lambda tx: replace(tx, inputs=()), "no inputs"),
+            (lambda tx: replace(tx, inputs=tx.inputs * 2), "an input is named twice"),
+            (lambda tx: replace(tx, outputs=(Pay(0, key_hash(9)),)), "an output's value is out of range"),
+        ],
+    )
+    def test_one_that_is_malformed_is_rejected(self, node, spoil, reason):
+        assert node.hear("tx", spoil(payment(Chain())).encode()) == Judge(Verdict.REJECT, reason)
+
+    @pytest.mark.parametrize("data", [b"", b"\x80", b"no transaction"])
+    def test_what_is_no_transaction_is_rejected(self, node, data):
+        assert node.hear("tx", data).verdict is Verdict.REJECT
+
+    def test_one_that_only_this_state_refuses_is_ignored(self, node):
+        """Its sender may know more than we do."""
+        chain = Chain()
+        first, rival = payment(chain, value=1_000), payment(chain, value=2_000)
+        assert node.hear("tx", first.encode()) == ACCEPT
+        assert node.hear("tx", rival.encode()) == IGNORE
+        assert node.core.ledger.mempool.transactions() == (first,)
+
+    def test_a_coinbase_is_not_taken_from_gossip(self, node, three):
+        coinbase = three.blocks[0].transactions[0]
+        assert node.hear("tx", coinbase.encode()).verdict is not Verdict.ACCEPT
+        assert len(node.core.ledger.mempool) == 0
+
+
+class TestOrphans:
+    @pytest.fixture
+    def family(self):
+        """Three payments in a row, each of the change before."""
+        chain = Chain()
+        return chain, [chain.add(payment(chain)) for _ in range(3)]
+
+    def test_a_child_waits_for_its_parent_and_is_passed_on_then(self, node, family):
+        _, (parent, child, _) = family
+        assert node.hear("tx", child.encode()) == IGNORE
+        assert len(node.core.ledger.mempool) == 0
+        node.effects.clear()
+        assert node.hear("tx", parent.encode()) == ACCEPT
+        assert node.core.ledger.mempool.transactions() == (parent, child)
+        assert said(node.effects, "tx") == [child.encode()]
+
+    def test_a_whole_family_in_the_wrong_order(self, node, family):
+        _, (parent, child, grandchild) = family
+        for tx in (grandchild, child):
+            assert node.hear("tx", tx.encode()) == IGNORE
+        node.effects.clear()
+        node.hear("tx", parent.encode())
+        assert node.core.ledger.mempool.transactions() == (parent, child, grandchild)
+        assert said(node.effects, "tx") == [child.encode(), grandchild.encode()]
+
+    def test_a_block_may_bring_the_parent(self, node):
+        chain = Chain()
+        parent = chain.add(payment(chain))
+        child = payment(chain)
+        node.hear("tx", child.encode())
+        chain.mine()
+        node.hear_chain(chain)
+        assert parent.txid not in node.core.ledger.mempool
+        assert node.core.ledger.mempool.transactions() == (child,)
+
+    def test_a_known_orphan_is_ignored(self, node, family):
+        _, (parent, child, _) = family
+        for _ in range(2):
+            assert node.hear("tx", child.encode()) == IGNORE
+        node.effects.clear()
+        node.hear("tx", parent.encode())
+        assert said(node.effects, "tx") == [child.encode()]
+
+    def test_a_copy_with_a_spoilt_witness_does_not_keep_the_real_one_out(self, node, family):
+        _, (parent, child, _) = family
+        (witness,) = child.witnesses
+        copy = replace(child, witnesses=(replace(witness, signature=flip(witness.signature, 40)),))
+        assert copy.txid == child.txid
+        assert node.hear("tx", copy.encode()) == IGNORE
+        assert node.hear("tx", child.encode()) == IGNORE
+        node.hear("tx", parent.encode())
+        assert node.core.ledger.mempool.transactions() == (parent, child)
+
+    def test_an_orphan_whose_parent_never_comes_is_forgotten(self, node, family):
+        _, (parent, child, _) = family
+        node.hear("tx", child.encode())
+        node.fire("announce")
+        node.effects.clear()
+        node.hear("tx", parent.encode())
+        assert node.core.ledger.mempool.transactions() == (parent,)
+        assert node.hear("tx", child.encode()) == ACCEPT
+
+    def test_junk_fills_the_room_for_a_while_only(self, node, family):
+        chain, (parent, child, _) = family
+        for number in range(ORPHANS_MAX):
+            junk = replace(child, inputs=(Outpoint(label("junk", number), 0),))
+            assert node.hear("tx", junk.encode()) == IGNORE
+        assert node.hear("tx", child.encode()) == IGNORE  # no room: it is not kept
+        node.hear("tx", parent.encode())
+        assert node.core.ledger.mempool.transactions() == (parent,)
+        node.fire("announce")
+        assert node.hear("tx", child.encode()) == ACCEPT
+
+
+class TestTemplate:
+    @pytest.fixture
+    def ticket(self, three):
+        return three.tickets("miner", MINERS[0], task=three.predefined)[0]
+
+    def test_the_block_that_it_becomes_is_valid(self, node, ticket):
+        chain = Chain()
+        waiting = [chain.add(payment(chain)), chain.add(chain.buy(7)), chain.add(payment(chain, payer=8))]
+        for tx in waiting:
+            node.hear("tx", tx.encode())
+        header, transactions = node.core.template(chain.predefined, ticket)
+        block = chain.draft(transactions=transactions[1:], time=header.time)
+        assert block.transactions == transactions
+        assert block.header.zero_nonce_hash == header.zero_nonce_hash
+        assert node.hear("block", block.encode()) == ACCEPT
+        assert len(node.core.ledger.mempool) == 0
+
+    def test_the_fees_go_to_the_miner(self, node, ticket):
+        chain = Chain()
+        node.hear("tx", payment(chain).encode())
+        _, (coinbase, _) = node.core.template(chain.predefined, ticket)
+        assert coinbase.outputs == (Pay(2_000, key_hash(MINERS[0])),)
+
+    def test_an_empty_pool_gives_a_coinbase_alone(self, node, three, ticket):
+        header, transactions = node.core.template(three.predefined, ticket)
+        assert len(transactions) == 1
+        assert (header.prev, header.time) == (node.tip, NOW_S)
+
+    def test_the_time_is_after_the_median_even_if_our_clock_is_behind(self, three, ticket):
+        slow = Driven(now_ms=1_000)
+        header, _ = slow.core.template(three.predefined, ticket)
+        assert header.time == Chain().state.times[-1] + 1
+
+    def test_a_ticket_that_is_gone_gets_no_template(self, node, three):
+        assert node.core.template(three.predefined, Outpoint(label("gone"), 0)) is None
+
+    def test_what_exceeds_a_rule_of_blocks_is_left_for_the_next(self, node, ticket):
+        """At most so many tickets are bought in a block; both purchases are fine by themselves."""
+        chain = Chain()
+        most = chain.params.tickets_per_block_max
+        first, second = self.purchase(chain, 7, most - 1), self.purchase(chain, 8, 2)
+        for tx in (first, second):
+            assert node.hear("tx", tx.encode()) == ACCEPT
+        header, transactions = node.core.template(chain.predefined, ticket)
+        assert len(transactions) == 2
+        block = chain.draft(transactions=transactions[1:], time=header.time)
+        assert node.hear("block", block.encode()) == ACCEPT
+        assert len(node.core.ledger.mempool) == 1
+
+    @staticmethod
+    def purchase(chain, account, count):
+        stake = Stake(chain.params.ticket_price_atoms, key_hash(account))
+        return chain.add(chain.fund(account, chain.buy(account).data, (stake,) * count, fee=20_000))
+
+    def test_it_is_made_once_for_one_second_tip_and_pool(self, node, three, ticket):
+        first = node.core.template(three.predefined, ticket)
+        assert node.core.template(three.predefined, ticket) is first
+        other = three.tickets("miner", MINERS[1], task=three.predefined)[0]
+        assert node.core.template(three.predefined, other) != first
+
+    @pytest.mark.parametrize("change", ["second", "transaction", "orphan", "tip", "own transaction"])
+    def test_it_is_made_anew_when_anything_changes(self, node, three, ticket, change):
+        chain = Chain()
+        if change == "orphan":
+            parent = chain.add(payment(chain))
+            node.hear("tx", payment(chain).encode())
+        first = node.core.template(three.predefined, ticket)
+        if change == "second":
+            node.now_ms += 1_000
+            node.fire("sync")
+        elif change == "transaction":
+            node.hear("tx", payment(chain).encode())
+        elif change == "orphan":
+            node.hear("tx", parent.encode())
+        elif change == "tip":
+            node.hear("block", three.blocks[0].encode())
+        else:
+            assert node.core.post(chain.buy(7).data, (Stake(chain.params.ticket_price_atoms, key_hash(7)),))
+        header, transactions = node.core.template(three.predefined, ticket)
+        assert (header, transactions) != first
+        assert len(transactions) == {"transaction": 2, "orphan": 3, "own transaction": 2}.get(change, 1)
+
+
+class TestOwnBlocks:
+    def submit(self, node, block):
+        node.effects.clear()
+        node.core.submit_block(block)
+        # As roles do: within the handling of some event.
+        return node.fire("announce")
+
+    def test_nobody_hears_of_it_before_it_is_durable(self, node, three):
+        block = three.blocks[0]
+        reaction = self.submit(node, block)
+        assert node.tip == block.hash
+        assert said(reaction, "block") == []
+        assert said(node.persist(), "block") == [block.encode()]
+
+    def test_one_that_the_rules_refuse_is_discarded_and_counted(self, node, three):
+        bad = with_proof(three.blocks[0], batch_path=())
+        for _ in range(2):
+            reaction = self.submit(node, bad)
+            assert of(reaction, effects.Persist) == []
+        assert node.persist() == []
+        assert node.core.state.height == 0
+        assert node.core.ledger.discarded == {"the batch was not that miner's turn": 2}
+        assert said(node.effects, "block") == []
+
+    def test_a_sound_one_leaves_no_trace_among_the_discarded(self, node, three):
+        self.submit(node, three.blocks[0])
+        assert node.core.ledger.discarded == {}
+
+    def test_a_block_of_others_is_not_announced_again(self, node, three):
+        """Gossip passes it on by the verdict."""
+        node.hear("block", three.blocks[0].encode())
+        assert said(node.persist(), "block") == []
+
+
+def test_waiting_transactions_survive_a_block_that_does_not_touch_them(node):
+    chain = Chain()
+    tx = payment(chain, payer=CLIENT)
+    node.hear("tx", tx.encode())
+    node.hear_chain(grown(2))
+    assert node.core.ledger.mempool.transactions() == (tx,)
+
+
+def test_a_question_names_the_best_chain_ever_more_sparsely(node):
+    long = grown(20)
+    node.hear_chain(long)
+    (asked,) = questions(node.connect())
+    heights = [next((i for i, b in enumerate(long.blocks, 1) if b.hash == h), 0) for h in asked.locator]
+    assert heights[0] == 20
+    assert heights[-1] == 0
+    steps = [a - b for a, b in zip(heights, heights[1:], strict=False)]
+    assert steps[:-1] == sorted(steps[:-1])
+    assert len(record.encode_tagged(asked)) < 1_000
