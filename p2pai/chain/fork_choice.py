@@ -12,7 +12,7 @@ from p2pai.chain import transition
 from p2pai.chain.block import Block
 from p2pai.chain.spec import ChainSpec, genesis_block, genesis_state
 from p2pai.chain.state import State
-from p2pai.primitives.errors import InvalidBlock, Unavailable
+from p2pai.primitives.errors import Unavailable
 from p2pai.primitives.ids import Hash32
 
 
@@ -118,10 +118,10 @@ class BlockTree:
 
 
 def check_time(block: Block, now_s: int, ahead_s_max: int) -> None:
-    """Refuse a block from the future.
+    """Leave a block from the future for later; whose clock is wrong can't be told.
 
     Raises:
-      InvalidBlock: its time is more than `ahead_s_max` seconds ahead of the local clock.
+      Unavailable: its time is more than `ahead_s_max` seconds ahead of the local clock.
     """
     if block.header.time > now_s + ahead_s_max:
-        raise InvalidBlock("the block's time is too far in the future")
+        raise Unavailable("the block's time is too far in the future")

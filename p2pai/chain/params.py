@@ -128,6 +128,14 @@ class Params:
     """Pace of iterations, so that spacing >= 20 k iterations. Source: PROTOCOL section 1."""
 
 
+def future_time_s_max(params: Params) -> int:
+    """Return how far a block may run ahead of the local clock, seconds.
+
+    Not so far that its time alone eases the next target by more than a twelfth (2^(1/8)).
+    """
+    return min(FUTURE_TIME_S_MAX, params.half_life_s // 8)
+
+
 def quorum(members: int) -> int:
     """Return t = ceil(2n/3), the number of committee members that certifies. Source: PROTOCOL section 6."""
     return (2 * members + 2) // 3

@@ -11,7 +11,7 @@ from p2pai.chain import transition
 from p2pai.chain.block import Block, Header
 from p2pai.chain.fork_choice import BlockTree, Switch, check_time
 from p2pai.chain.mempool import Mempool
-from p2pai.chain.params import FUTURE_TIME_S_MAX
+from p2pai.chain.params import future_time_s_max
 from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State
 from p2pai.chain.transaction import VERSION, Coinbase, Transaction, check_form
@@ -95,11 +95,11 @@ class Ledger:
         data = block.encode()
         try:
             self._connect(block, lambda: self._publish("block", data))
-        except InvalidInput as error:
+        except (InvalidInput, Unavailable) as error:
             self.discarded[str(error)] = self.discarded.get(str(error), 0) + 1
 
     def _connect(self, block: Block, then: Callable[[], None] = lambda: None) -> None:
-        check_time(block, self._services.now_ms // 1000, FUTURE_TIME_S_MAX)
+        check_time(block, self._services.now_ms // 1000, future_time_s_max(self.spec.params))
         switch = self.tree.add(block)
         self._services.persist(BlockAccepted(block.encode()), then)
         if switch.joined:

@@ -139,15 +139,16 @@ def _tuple_encoder(args: tuple[Any, ...]) -> Coder:
 
 
 def _union_encoder(hint: Any) -> Coder:  # noqa: ANN401
-    named, other = len(_records(hint)) > 1, _other(hint)
+    records, other = _records(hint), _other(hint)
+    named, nothing = len(records) > 1, NoneType in _options(hint)
     plain = None if other is None else _encoder(other)
 
     def encode_union(item: Any) -> cbor.Value:  # noqa: ANN401
         if item is None:
-            assert NoneType in _options(hint), "None stands where a value belongs"
+            assert nothing, "None stands where a value belongs"
             return None
         if is_dataclass(item):
-            assert type(item) in _records(hint), f"{type(item).__name__} is not of {hint}"
+            assert type(item) in records, f"{type(item).__name__} is not of {hint}"
             return _tagged(item) if named else to_value(item)
         assert plain is not None, f"{type(item).__name__} is not of {hint}"
         value: cbor.Value = plain(item)

@@ -243,7 +243,7 @@ def test_size_max_is_checked_first():
         Line(None, None),
         Line(Point(0, 0), Circle(Point(0, 0), 1)),
         Line(Point(0, 0), 5),
-        jobs.Kept(jobs.ModelState(b"short", bytes(32), bytes(32))),
+        jobs.Kept(jobs.ModelState(b"short", bytes(32), bytes(32)), bytes(32)),
         jobs.Evaluated((1, "x"), 5),
         jobs.Evaluated(7, 5),
         5,
