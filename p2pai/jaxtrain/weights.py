@@ -52,9 +52,13 @@ def unpack_residual(data: bytes, architecture: Architecture) -> HostLeaves:
 
 
 def export_safetensors(leaves: HostLeaves, architecture: Architecture) -> bytes:
-    """Return a safetensors file with one tensor per leaf, named such as "layer0/kernel"."""
+    """Return a safetensors file with one tensor per leaf, named such as "layer0/kernel".
+
+    A kernel's shape is (inputs, units). The same weights give the same bytes: the library writes several
+    entries of metadata in any order, so there is one.
+    """
     tensors = dict(zip(architecture.names, (np.ascontiguousarray(x) for x in leaves), strict=True))
-    file: bytes = save(tensors, metadata={"format": "np", "weights": "kernel is (inputs, units)"})
+    file: bytes = save(tensors, metadata={"format": "np"})
     return file
 
 

@@ -65,7 +65,8 @@ class Verifier(Role):
     def _attend(self, block: Hash32, ticket: Outpoint, pooled: Verification) -> None:
         committed = any(c.ticket == ticket for c in pooled.commits)
         finding = self.findings.get(block)
-        if not committed and not pooled.collected:
+        window = self.node.params.verification_window_blocks
+        if not committed and not pooled.collected and not commits_closed(self.node.state, block, window):
             if finding is not None:
                 self._commit(block, ticket, finding)
             elif block not in self._busy:

@@ -1,7 +1,7 @@
 """The main job in one process: the devnet's accounts, a client's task, virtual time.
 
-Account 0 is the client; 1 to 3 supervise, verify and evaluate; 4 to 6 mine; 7 and 8 are plain peers. The chain is
-the devnet with a smaller model, an easier target and shorter spacing, so that a history takes seconds.
+Account 0 is the client; 1 to 3 supervise, verify and evaluate; 4 to 6 mine; 7 and 8 are plain peers. The
+chain is the devnet with a smaller model, an easier target and shorter spacing: a history takes seconds.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -229,6 +229,12 @@ def test_models_are_scored_and_malformed_ones_get_nothing(worker, shelf, task):
     assert result.correct[1] == 0
 
 
+def test_the_same_weights_are_exported_to_the_same_bytes(worker, task):
+    state = opened(worker, task).state
+    files = {worker.run(jobs.Export(task.encode(), state.weights)).file for _ in range(20)}
+    assert len(files) == 1
+
+
 def test_the_exported_file_holds_the_named_tensors(worker, shelf, task):
     state = opened(worker, task).state
     file = worker.run(jobs.Export(task.encode(), state.weights)).file

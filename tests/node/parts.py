@@ -1,8 +1,9 @@
 """A real node core, driven by hand: the test is its network, its disk, its clock and its trainer.
 
-What a core asks for is kept until the test grants it, so a test decides what is durable when, which timer fires
-and what a remote answers. Blocks and transactions come from tests/chain/ledger.py and are real; messages of a
-task are signed by its miners and certified by its supervisors, only what they trained is made up.
+What a core asks for is kept until the test grants it, so a test decides what is durable when, which timer
+fires and what a remote answers. Blocks and transactions come from tests/chain/ledger.py and are real;
+messages of a task are signed by its miners and certified by its supervisors, only what they trained is made
+up.
 """
 
 from dataclasses import replace
@@ -49,7 +50,7 @@ EMPTY_MAP = b"\0\0"
 class Driven:
     """A node core and what it waits for."""
 
-    def __init__(self, account=7, roles=("peer",), journal=(), now_ms=START_MS, begin=True):
+    def __init__(self, account=7, roles=("peer",), journal=(), now_ms=START_MS, *, begin=True):
         self.core = NodeCore(devnet(), keys(account), PeerId(f"peer{account}"), roles)
         self.now_ms = now_ms
         self.journal = list(journal)
@@ -162,8 +163,7 @@ def of(reaction, kind):
 def said(reaction, name):
     """Return the bodies that were published on the topics of a name."""
     published = of(reaction, effects.Publish)
-    bodies = [open_envelope(p.data, p.topic).body for p in published if p.topic.split("/")[4] == name]
-    return bodies
+    return [open_envelope(p.data, p.topic).body for p in published if p.topic.split("/")[4] == name]
 
 
 def questions(reaction):

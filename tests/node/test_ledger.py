@@ -1,11 +1,12 @@
-"""Targets: what is valid is taken once and passed on, what is not is refused with its reason; a node that lacks
-blocks gets them; a reorganisation loses no transaction; what a node makes itself is valid and durable before
-anyone hears of it.
+"""Targets: what is valid is taken once and passed on, what is not is refused with its reason; a node that
+lacks blocks gets them; a reorganisation loses no transaction; what a node makes itself is valid and
+durable before anyone hears of it.
 
 A real core, given blocks of real chains by hand.
 """
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -77,9 +78,15 @@ class TestHearingBlocks:
             (lambda b: replace(b, header=replace(b.header, version=2)), "block version 2, expected 1"),
             (lambda b: replace(b, transactions=()), "a block has a work proof and a coinbase"),
             (lambda b: replace(b, work_proof=None), "a block has a work proof and a coinbase"),
-            (lambda b: replace(b, header=replace(b.header, merkle_root=label("x"))), "the Merkle root is not"),
+            (
+                lambda b: replace(b, header=replace(b.header, merkle_root=label("x"))),
+                "the Merkle root is not",
+            ),
             (lambda b: replace(b, header=replace(b.header, time=1)), "time is not after the median"),
-            (lambda b: replace(b, header=replace(b.header, bits=0x1D00FFFF)), "the target is not the one due"),
+            (
+                lambda b: replace(b, header=replace(b.header, bits=0x1D00FFFF)),
+                "the target is not the one due",
+            ),
             (lambda b: with_proof(b, batch_path=(label("x"),)), "the batch was not that miner's turn"),
             (lambda b: with_proof(b, slots=b.work_proof.slots[1:]), "the slots are not those from"),
         ],
@@ -259,7 +266,7 @@ class TestReorganisation:
         assert transactions[1:] == (tx,)
 
     def test_what_both_branches_confirm_does_not_come_back(self, node, branches):
-        light, heavy, tx = branches
+        light, _, tx = branches
         both = grown(1, miner=MINERS[1])
         both.add(tx)
         both.mine()
@@ -398,7 +405,7 @@ class TestOrphans:
         assert node.hear("tx", child.encode()) == ACCEPT
 
     def test_junk_fills_the_room_for_a_while_only(self, node, family):
-        chain, (parent, child, _) = family
+        _, (parent, child, _) = family
         for number in range(ORPHANS_MAX):
             junk = replace(child, inputs=(Outpoint(label("junk", number), 0),))
             assert node.hear("tx", junk.encode()) == IGNORE
@@ -541,6 +548,6 @@ def test_a_question_names_the_best_chain_ever_more_sparsely(node):
     heights = [next((i for i, b in enumerate(long.blocks, 1) if b.hash == h), 0) for h in asked.locator]
     assert heights[0] == 20
     assert heights[-1] == 0
-    steps = [a - b for a, b in zip(heights, heights[1:], strict=False)]
+    steps = [a - b for a, b in pairwise(heights)]
     assert steps[:-1] == sorted(steps[:-1])
     assert len(record.encode_tagged(asked)) < 1_000

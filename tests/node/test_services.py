@@ -1,5 +1,5 @@
-"""Targets: every request becomes one effect, and its answer reaches whoever asked, once; a fetch is shared; what
-nobody waits for is nothing.
+"""Targets: every request becomes one effect, and its answer reaches whoever asked, once; a fetch is shared;
+what nobody waits for is nothing.
 
 `Services` itself, given events by hand.
 """
@@ -217,7 +217,13 @@ def test_effects_are_taken_once_and_in_order(services):
 
 
 @pytest.mark.parametrize(
-    "event", [events.Started(()), events.Received(A, "topic", b""), events.Submitted("m", b""), events.Asked(1, A, b"")]
+    "event",
+    [
+        events.Started(()),
+        events.Received(A, "topic", b""),
+        events.Submitted("m", b""),
+        events.Asked(1, A, b""),
+    ],
 )
 def test_what_answers_no_request_is_left_to_the_core(services, event):
     assert not services.answer(event)

@@ -1,5 +1,5 @@
-"""Targets: a funded transaction is one that the ledger takes, pays what it should and a fee just high enough; no
-locked stake is ever spent; what cannot be paid gives None.
+"""Targets: a funded transaction is one that the ledger takes, pays what it should and a fee just high enough;
+no locked stake is ever spent; what cannot be paid gives None.
 """
 
 from dataclasses import astuple, replace
@@ -192,7 +192,9 @@ class TestFunding:
 
 def coins_of(chain, account, values):
     """Return the outputs of a ledger in which an account has just these coins."""
-    owned = [outpoint for outpoint, output in chain.state.utxos.items() if output.key_hash == key_hash(account)]
+    owned = [
+        outpoint for outpoint, output in chain.state.utxos.items() if output.key_hash == key_hash(account)
+    ]
     utxos = chain.state.utxos
     for outpoint in owned:
         utxos = utxos.delete(outpoint)

@@ -1,8 +1,8 @@
 """One real node, fed by hand: the test is the network, the disk, the clock and the trainer around it.
 
-`Lone` carries out what needs no decision (timers wait, blobs are stored, the journal is durable at once unless
-`hold_disk`) and keeps all else for the test to answer: what was said, which jobs and fetches are open. With a
-`worker` jobs run at once, for real. The ledger comes from `tests.chain.ledger.Chain`.
+`Lone` carries out what needs no decision (timers wait, blobs are stored, the journal is durable at once
+unless `hold_disk`) and keeps all else for the test to answer: what was said, which jobs and fetches are open.
+With a `worker` jobs run at once, for real. The ledger comes from `tests.chain.ledger.Chain`.
 """
 
 from dataclasses import dataclass, field
@@ -83,11 +83,23 @@ class Lone:
                     self.write()
             case effects.SetTimer(name, delay):
                 self.timers[name] = self.now_ms + delay
-            case effects.Train(request, job):
-                if self.worker is None:
-                    self.jobs.append(effect)
-                else:
-                    self.give(events.Trained(request, self.worker.run(job)))
+            case effects.Train():
+                self._train(effect)
+            case effects.Join(topic):
+                self.topics.append(topic)
+            case effects.Leave(topic):
+                self.topics.remove(topic)
+            case _:
+                self._handle_blob(effect)
+
+    def _train(self, effect):
+        if self.worker is None:
+            self.jobs.append(effect)
+        else:
+            self.give(events.Trained(effect.request, self.worker.run(effect.job)))
+
+    def _handle_blob(self, effect):
+        match effect:
             case effects.Fetch(wanted, providers):
                 self._fetch(wanted, providers)
             case effects.PutBlob(chunks, shared):
@@ -96,10 +108,6 @@ class Lone:
                 self.blobs.shared[wanted] = None
             case effects.Deliver(wanted, name):
                 self.delivered[name] = wanted
-            case effects.Join(topic):
-                self.topics.append(topic)
-            case effects.Leave(topic):
-                self.topics.remove(topic)
 
     def _fetch(self, wanted, providers):
         if wanted in self.blobs:
@@ -141,6 +149,11 @@ class Lone:
         data = b"".join(chunks)
         leaves = tuple(merkle.leaf_hash(chunk) for chunk in chunks)
         return self.give(events.Fetched(wanted, leaves, data if len(data) <= FETCHED_BYTES_MAX else None))
+
+    def fetched_large(self, wanted):
+        """End a fetch of a blob that is too large to be handed over whole; what it holds does not matter."""
+        self.fetches.pop(wanted)
+        return self.give(events.Fetched(wanted, (wanted,), None))
 
     # --- hearing and saying
 

@@ -82,10 +82,8 @@ class TestKeepTicket:
         assert len(lone.posted(BuyTickets)) == 1
 
     def test_who_cannot_pay_goes_on_without(self, chain):
-        coins = [o for _, o in chain.coins(FREE)]
-        poor = replace(chain.spec, allocations=tuple(a for a in chain.spec.allocations if a.key_hash != key_hash(FREE)))
-        lone = Lone(Chain(poor), FREE, ("miner",))
-        assert coins
+        rich = tuple(a for a in chain.spec.allocations if a.key_hash != key_hash(FREE))
+        lone = Lone(Chain(replace(chain.spec, allocations=rich)), FREE, ("miner",))
         lone.mine()
         assert lone.posted(object) == []
 
@@ -105,7 +103,8 @@ class TestApplying:
         task = chain.submit()
         lone.connect(chain.blocks[-1])
         (tx,) = lone.posted(JoinTask)
-        assert (tx.data.task, tx.data.ticket) == (task, lone.role().tickets()[-1][0]) or role != "miner"
+        assert tx.data.task == task
+        assert tx.data.ticket in dict(lone.role().tickets())
         lone.hand_over()
         assert [j.role for j in chain.task(task).joins] == [role]
 

@@ -1,4 +1,4 @@
-"""Target: the client's data becomes a task, is shown when it is due and not before, and the model comes back."""
+"""Target: the client's data becomes a task, is shown when it is due, not before, and the model comes back."""
 
 from dataclasses import replace
 

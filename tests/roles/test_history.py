@@ -203,8 +203,13 @@ class TestForgetting:
             other = replace(first, iteration=number)
             data = other.encode()
             history.add_message(other, data)
-            history.add_slot(replace(slot(0, message(0)), statement=replace(slot(0, message(0)).statement,
-                             slot=number), messages=ids_of([data])))
+            history.add_slot(
+                replace(
+                    slot(0, message(0)),
+                    statement=replace(slot(0, message(0)).statement, slot=number),
+                    messages=ids_of([data]),
+                )
+            )
             history.advance()
         assert min(history.slots) == 3
         kept = SLOTS_KEPT - 1

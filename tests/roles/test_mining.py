@@ -1,4 +1,4 @@
-"""Target: nonces are tried once their commitment is recorded, those earned and no others, and make valid blocks."""
+"""Target: nonces are tried when their commitment is recorded, those earned and no others; blocks are valid."""
 
 from dataclasses import dataclass, replace
 
@@ -16,12 +16,14 @@ from tests.roles.lone import certified, iteration
 LUCKY = 7
 """The iteration whose nonces are tried; it is `distance` after the committed one."""
 
+ANNOUNCED = label("announced")
+
 
 @dataclass
 class Rig:
     """A miner's book, a history and the messages of the iterations that matter."""
 
-    announced: Hash32 = label("announced")
+    announced: Hash32 = ANNOUNCED
     count: int = 64
     """So many nonces meet the easy target, for all that matters."""
 
@@ -185,7 +187,7 @@ class TestNonces:
         assert lucky.header.nonce == work.nonce_at(first_of(rig), offset)
 
     def test_they_depend_on_the_slot_that_recorded_the_commitment(self):
-        """Training done ahead and held back gives no nonces: they are known when the commitment is recorded."""
+        """Training held back gives no nonces: they are known when the commitment is recorded."""
         nonces = {}
         for said in range(3):
             rig = Rig()
@@ -200,7 +202,7 @@ class TestNonces:
         assert len(nonces) == len(dict.fromkeys(nonces.values())) == 3
 
     def test_a_nonce_that_another_slot_would_give_is_refused(self, rig):
-        """What the miner hoped for was a slot of its commitment alone; the supervisors recorded it otherwise."""
+        """The miner hoped for a slot of its commitment alone; the supervisors recorded it otherwise."""
         hoped = certified(rig.chain, 0, [rig.committed]).statement.root
         rig.record(0, rig.committed, rig.other())
         rig.record(1, rig.previous, rig.lucky)

@@ -1,4 +1,4 @@
-"""Target: slots hold what was sent, once, in order; nobody signs two statements for one slot, whatever happens."""
+"""Target: slots hold what was sent, once, in order; nobody ever signs two statements for one slot."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -55,6 +55,9 @@ def supervisor(account, **changes):
 
 def proposal(number, *messages):
     return SlotProposal(statement_of(chain(), number, messages), ids_of(messages))
+
+
+GOOD = proposal(0, message(0))
 
 
 def close_slot(lone):
@@ -128,7 +131,9 @@ class TestProposing:
         assert [entry.record for entry in leader.writing], "but it is being written"
         leader.write()
         assert leader.take_said() == [proposal(0, message(0))]
-        assert leader.records(SlotSigned) == [SlotSigned(proposal(0, message(0)).statement, ids_of([message(0)]))]
+        assert leader.records(SlotSigned) == [
+            SlotSigned(proposal(0, message(0)).statement, ids_of([message(0)]))
+        ]
 
 
 class TestSigning:
@@ -255,7 +260,9 @@ class TestWhoIsHeard:
             (proposal(0, message(0), message(0)), "names a message twice"),
             (replace(proposal(0, message(0)), messages=ids_of([message(1)])), "do not give its root"),
             (
-                replace(proposal(0, message(0)), statement=replace(proposal(0, message(0)).statement, view=1)),
+                replace(
+                    proposal(0, message(0)), statement=replace(proposal(0, message(0)).statement, view=1)
+                ),
                 "do not give its root",
             ),
             (

@@ -11,7 +11,7 @@ from p2pai.gossip.topics import Topic
 from p2pai.primitives.ids import TaskId
 from p2pai.roles.slots import SlotProposal, SlotRecorded, SlotSigned
 from tests.chain.ledger import FRAGMENTS, MINERS, SUPERVISORS, Chain, label
-from tests.roles.lone import Lone, certified, ids_of, iteration, statement_of, supervisors_of
+from tests.roles.lone import Lone, certified, ids_of, iteration, miners_of, statement_of, supervisors_of
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ class TestJournal:
         assert lone.again().role().signed == {}
 
     def test_records_are_taken_back_oldest_first(self, chain):
-        lone, messages = self.signed(chain)
+        _, messages = self.signed(chain)
         slot = certified(chain, 0, messages)
         role = Lone(chain, 7, ("supervisor",)).role()
         entry = SlotSigned(slot.statement, slot.messages)
@@ -131,13 +131,11 @@ class TestJournal:
 
     def test_the_last_message_of_a_miner_is_kept_for_the_registration(self, chain):
         task = chain.start(epochs=1)
-        lone = supervisor(chain)
-        numbers = range(12, 15)
-        messages = [iteration(chain, MINERS[0], n, task) for n in numbers]
+        lone, miner = supervisor(chain), miners_of(chain, task)[0]
+        messages = [iteration(chain, miner, n, task) for n in (12, 13, 14)]
         for data in messages:
             lone.hear_iteration(data, task)
-        heard = [m for m in messages if ids_of([m])[0] in lone.core.following[task].history.messages]
-        lone.hear_said(certified(chain, 0, heard, task), SUPERVISORS[0], task)
-        assert lone.role().final[task] == (heard[-1],)
-        latest = lone.again().core.following[task].history.latest
-        assert [m.iteration for m in latest.values()] == [12 + len(heard) - 1]
+        lone.hear_said(certified(chain, 0, messages, task), SUPERVISORS[0], task)
+        assert lone.role().final[task] == (messages[2],), "of its fifteen iterations"
+        (latest,) = lone.again().core.following[task].history.latest.values()
+        assert latest.encode() == messages[2]

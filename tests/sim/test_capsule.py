@@ -12,10 +12,11 @@ import pytest
 from life import life
 
 from p2pai import jobs
+from p2pai.chain import it_res
 from p2pai.jaxtrain import message_map
 from p2pai.jaxtrain.worker import Worker
 from p2pai.primitives import record
-from p2pai.primitives.errors import InvalidInput, InvalidProof, Unavailable
+from p2pai.primitives.errors import InvalidInput, InvalidMessage, InvalidProof, Unavailable
 from p2pai.primitives.ids import BlobId, Hash32
 from p2pai.roles import replaying
 from testnet.simulator.scenario import name_of
@@ -166,6 +167,19 @@ def test_a_recorded_metric_that_is_off_by_the_least_is_found_out_and_named():
     loss, accuracy = job.metrics
     assert replay(replace(job, metrics=(loss + 1, accuracy)), parts).difference.startswith("metric loss")
     assert replay(replace(job, metrics=(loss, accuracy ^ 1)), parts).difference.startswith("metric accuracy")
+
+
+def test_the_blob_of_a_slot_holds_its_messages_one_after_the_other():
+    it = life()
+    supervisor = it.network.core(1).roles["supervisor"]
+    slots = supervisor.recorded[it.task].values()
+    assert len(slots) > 10
+    for slot in slots:
+        chunks = it.network.world.hosts[name_of(1)].blobs.get(BlobId(slot.statement.root))
+        assert it_res.split(b"".join(chunks)) == chunks
+        assert tuple(it_res.message_id(chunk) for chunk in chunks) == slot.messages
+        with pytest.raises(InvalidMessage):
+            it_res.split(b"".join(chunks)[:-1])
 
 
 def test_the_genesis_block_has_nothing_to_replay():

@@ -224,6 +224,18 @@ class TestKills:
         assert net.core(evaluator).roles["evaluator"]._conclusions[task] == net.task(task).conclusion
 
 
+def test_a_power_cut_of_everybody_at_once_is_survived():
+    net = network(18)
+    task = net.submit(order(epochs=4))
+    assert net.run_to(task, Stage.TRAINING)
+    assert net.world.run(lambda: iterations(net, task, 0) >= 25, 60)
+    for account in (7, 1, 2, 3, 4, 5, 6, 0):
+        net.restart(account)
+    end(net, task)
+    assert net.world.fired["kill"] == 8
+    assert all(net.task(task).conclusion.correct)
+
+
 @pytest.mark.parametrize("stage", ["training", "model announced"])
 def test_a_miner_killed_near_the_end_still_delivers_its_model(stage):
     net = network(6)
@@ -298,7 +310,7 @@ class TestCuts:
         end(net, task)
 
 
-@pytest.mark.parametrize("loss_percent", [10, 20])
+@pytest.mark.parametrize("loss_percent", [pytest.param(10, marks=pytest.mark.slow), 20])
 def test_lost_gossip_delays_and_breaks_nothing(loss_percent):
     net = network(12, gossip_loss_percent=loss_percent)
     task = net.submit(order(epochs=2))

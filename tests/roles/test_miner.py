@@ -1,0 +1,187 @@
+"""Target: a miner chooses what to train, collects verdicts on its blocks, and remembers what it signed."""
+
+import pytest
+
+from p2pai import jobs
+from p2pai.chain.state import Stage
+from p2pai.chain.transaction import CollectVerifications
+from p2pai.primitives.ids import BlobId
+from p2pai.roles.memory import IterationSent, StateKept
+from tests.chain.ledger import MINERS, VERIFIERS, Chain, label
+from tests.roles.lone import Lone, iteration, miners_of
+from tests.roles.trained import Group
+
+
+@pytest.fixture
+def chain():
+    return Chain()
+
+
+def miner(chain, account=MINERS[0], **changes):
+    return Lone(chain, account, ("miner",), **changes)
+
+
+class TestChoosing:
+    def test_the_predefined_task_is_trained_when_there_is_no_other(self, chain):
+        assert miner(chain).role().session.task_id == chain.predefined
+
+    def test_a_clients_task_comes_first(self, chain):
+        lone = miner(chain)
+        first = lone.role().session
+        task = chain.start()
+        for block in chain.blocks:
+            lone.connect(block)
+        assert lone.role().session.task_id == task
+        assert lone.role().session is not first
+
+    def test_when_it_is_over_the_predefined_one_goes_on(self, chain):
+        task = chain.start()
+        lone = miner(chain)
+        chain.end_training(task)
+        lone.connect(chain.blocks[-1])
+        assert chain.task(task).stage is Stage.EVALUATING
+        assert lone.role().session.task_id == chain.predefined
+
+    def test_an_unchanged_task_is_not_begun_again(self, chain):
+        lone = miner(chain)
+        session = lone.role().session
+        for _ in range(3):
+            lone.mine()
+        assert lone.role().session is session
+
+    def test_who_has_no_ticket_in_a_task_trains_nothing(self, chain):
+        assert miner(chain, account=7).role().session is None
+
+    def test_a_reorganisation_that_takes_the_task_away_ends_its_training(self, chain):
+        task = chain.start()
+        lone = miner(chain)
+        assert lone.role().session.task_id == task
+        other = Chain(chain.spec)
+        while other.height <= chain.height:
+            other.mine(miner=MINERS[1])
+        for block in other.blocks:
+            lone.hear("block", block.encode())
+        assert lone.core.state.tip == other.state.tip
+        assert lone.role().session.task_id == chain.predefined
+
+    def test_what_the_trainer_answers_to_an_ended_session_is_ignored(self, chain):
+        task = chain.start()
+        lone = miner(chain)
+        session = lone.role().session
+        for fragment in list(lone.fetches):
+            lone.fetched_large(fragment)
+        assert [type(e.job) for e in lone.jobs] == [jobs.Open]
+        chain.end_training(task)
+        lone.connect(chain.blocks[-1])
+        state = jobs.ModelState(*(BlobId(label(p)) for p in "wro"))
+        lone.trained(jobs.Opened(state, 10, 44))
+        assert session is not lone.role().session
+        assert not any(isinstance(e.job, jobs.Step) for e in lone.jobs)
+
+
+class TestCollecting:
+    def committed(self, chain, accounts):
+        block = chain.mine()
+        for account in accounts:
+            chain.post(account, chain.commit(block, account))
+        chain.mine()
+        return block.hash
+
+    def collects(self, lone):
+        return [tx.data.block for tx in lone.posted(CollectVerifications)]
+
+    def test_when_all_verifiers_have_committed(self, chain):
+        block = self.committed(chain, VERIFIERS)
+        lone = miner(chain)
+        assert self.collects(lone) == [block]
+        lone.hand_over()
+        lone.mine()
+        lone.wait(5_000)
+        assert chain.state.verifications[block].collected
+        assert self.collects(lone) == [block], "once"
+
+    def test_some_are_waited_for_a_while(self, chain):
+        block = self.committed(chain, VERIFIERS[:1])
+        lone = miner(chain)
+        assert self.collects(lone) == []
+        lone.mine()
+        assert self.collects(lone) == [block]
+        lone.hand_over()
+        assert chain.pool.verifications[block].collected
+
+    def test_there_is_nothing_to_collect_without_commits(self, chain):
+        self.committed(chain, ())
+        lone = miner(chain)
+        for _ in range(3):
+            lone.mine()
+        assert self.collects(lone) == []
+
+    def test_anothers_block_is_not_ones_own_to_collect(self, chain):
+        self.committed(chain, VERIFIERS)
+        lone = miner(chain, MINERS[1])
+        lone.mine()
+        assert self.collects(lone) == []
+
+
+class TestMemory:
+    def test_each_ticket_in_each_task_is_remembered_apart(self, chain):
+        role = miner(chain, account=7).role()
+        tasks, tickets = (label("a"), label("b")), chain.tickets("miner", MINERS[0])
+        state = jobs.ModelState(*(BlobId(label(p)) for p in "wro"))
+        for task in tasks:
+            for number in (1, 2):
+                role.restore(IterationSent(task, tickets[0], number, b"%d" % number))
+        role.restore(StateKept(tasks[1], tickets[0], state, (), 4))
+        memories = [role._memory(task, tickets[0]) for task in tasks]
+        assert [(m.sent, m.message, m.state, m.slot) for m in memories] == [
+            (2, b"2", None, 0),
+            (2, b"2", state, 4),
+        ]
+
+    def test_records_of_other_roles_are_none_of_its_business(self, chain):
+        role = miner(chain, account=7).role()
+        role.restore(object())
+        assert role._memories == {}
+
+    def test_a_session_begins_where_the_journal_ends(self, chain):
+        lone = miner(chain)
+        ticket = lone.role().session.ticket
+        role = lone.role()
+        role.restore(IterationSent(chain.predefined, ticket, 6, iteration(chain, MINERS[0], 6)))
+        role.session = None
+        role.tip_changed()
+        lone.core.take_effects()
+        assert role.session.iteration == 7
+
+
+@pytest.fixture(scope="module")
+def group():
+    made = Group()
+    made.run(lambda: all(made.blocks.get(a) for a in made.accounts))
+    return made
+
+
+class TestMining:
+    def test_training_yields_blocks_that_the_ledger_accepts(self, group):
+        for account in group.accounts:
+            for block in group.blocks[account]:
+                fork = Chain(group.chain.spec)
+                fork.connect(block)
+                assert block.transactions[0].data.ticket == group.role(account).session.ticket
+
+    def test_nothing_of_their_own_was_refused(self, group):
+        assert [node.core.ledger.discarded for node in group.nodes.values()] == [{}] * len(group.nodes)
+
+    def test_its_own_block_is_durable_before_it_is_said(self):
+        group = Group(accounts=MINERS[:1])
+        node = group.nodes[MINERS[0]]
+        group.run(lambda: node.role().session.mining.lucky or node.core.state.height)
+        node.hold_disk = True
+        before = len(group.blocks.get(MINERS[0], ()))
+        for _ in range(4):
+            group.step()
+        assert len(group.blocks.get(MINERS[0], ())) == before
+
+    def test_the_ranks_are_those_of_the_task(self, group):
+        for account in group.accounts:
+            assert group.role(account).session.rank == miners_of(group.chain).index(account)
