@@ -40,7 +40,12 @@ def split(total: int, shares: Mapping[K, int]) -> dict[K, Amount]:
 
 
 def task_payouts(state: State, task: Task, conclusion: Conclusion) -> tuple[Pay, ...]:
-    """Return the outputs of a task's CHARGE_FOR_TASK: the fee by reward scheme R.
+    """Return the outputs of a task's CHARGE_FOR_TASK: its shares, paid to the tickets' owners."""
+    return tuple(_pay(state, ticket, value) for _, ticket, value in task_shares(task, conclusion))
+
+
+def task_shares(task: Task, conclusion: Conclusion) -> tuple[tuple[str, Outpoint, Amount], ...]:
+    """Divide a task's fee by reward scheme R: role, ticket and atoms of everyone who gets any.
 
     Miners share their part by samples classified correctly; supervisors and the evaluators who found the
     agreed conclusion share theirs equally.
@@ -49,11 +54,11 @@ def task_payouts(state: State, task: Task, conclusion: Conclusion) -> tuple[Pay,
     pools = split(task.fee, {"1": scheme.miners, "2": scheme.supervisors, "3": scheme.evaluators})
     agreeing = [f.ticket for f in task.findings if f.conclusion == conclusion]
     parts = (
-        split(pools["1"], dict(zip(task.miners, conclusion.correct, strict=True))),
-        split(pools["2"], dict.fromkeys(task.supervisors, 1)),
-        split(pools["3"], dict.fromkeys(agreeing, 1)),
+        ("miner", split(pools["1"], dict(zip(task.miners, conclusion.correct, strict=True)))),
+        ("supervisor", split(pools["2"], dict.fromkeys(task.supervisors, 1))),
+        ("evaluator", split(pools["3"], dict.fromkeys(agreeing, 1))),
     )
-    return tuple(_pay(state, ticket, value) for part in parts for ticket, value in part.items() if value)
+    return tuple((role, ticket, value) for role, part in parts for ticket, value in part.items() if value)
 
 
 def block_payouts(state: State, verification: Verification, params: Params) -> tuple[Pay, ...]:

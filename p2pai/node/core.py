@@ -7,7 +7,7 @@ through services.py. It never raises for what a remote sent: a broken rule is a 
 Source: docs/ARCHITECTURE.md, "Rules of shape inside the core".
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from p2pai import effects, events
@@ -108,6 +108,8 @@ class NodeCore(Services):
         for data in records:
             self._restore(journal.read(data))
         self.ledger.restored()
+        for role in self.roles.values():
+            role.restored()
         self.set_timer("begin", Millis(0), self._begin)
 
     def _restore(self, entry: journal.Record) -> None:
@@ -274,19 +276,30 @@ class NodeCore(Services):
         """Say something to a task's group."""
         self._publish(Topic(self._chain, task, name), body)
 
-    def post(self, data: Data, outputs: tuple[Output, ...] = ()) -> Transaction | None:
-        """Fund, sign and announce a transaction; None when there is no money, or the ledger refuses it."""
+    def post(
+        self, data: Data, outputs: tuple[Output, ...] = (), note: Callable[[Hash32], object] | None = None
+    ) -> Transaction | None:
+        """Fund, sign and announce a transaction; None when there is no money, or the ledger refuses it.
+
+        `note` makes a journal record of the txid, written before the transaction itself.
+        """
         tx = wallet.fund(self.pool, self.identity, data, outputs)
-        return tx if tx is not None and self.announce(tx) else None
+        return tx if tx is not None and self.announce(tx, note) else None
+
+    def has_posted(self, txid: Hash32) -> bool:
+        """Return whether the journal brought back a transaction of our own."""
+        return txid in self._posted
 
     def post_unsigned(self, tx: Transaction) -> None:
         """Announce a transaction that needs no signature."""
         self.announce(tx)
 
-    def announce(self, tx: Transaction) -> bool:
+    def announce(self, tx: Transaction, note: Callable[[Hash32], object] | None = None) -> bool:
         """Put a transaction into the mempool and announce it once it is durable; False if it is refused."""
         if not self._admit(tx):
             return False
+        if note is not None:
+            self.persist(note(tx.txid), lambda: None)
         data = tx.encode()
 
         def durable() -> None:

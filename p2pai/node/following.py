@@ -23,8 +23,8 @@ from p2pai.roles.slots import SAID_SIZE_MAX, Said
 PULL_MS: Final = Millis(700)
 """Between looks at what is missing."""
 
-REMOTES_ASKED: Final = 3
-"""At each look: one for slots, the others for messages."""
+REMOTES_ASKED: Final = 2
+"""For messages, at each look."""
 
 FETCH_TURNS: Final = 8
 """Every so many looks, messages that are still missing are fetched as a supervisor's blob of their slot."""
@@ -53,7 +53,7 @@ class Following:
     ) -> None:
         self.task_id, self._services, self._ledger, self._listener = task_id, services, ledger, listener
         self.history = TaskHistory()
-        self._turn = 0
+        self._turn = self._asked_slots = self._asked_messages = 0
         self._first: int | None = None
         """Ask for slots from here on, even when none is known to be missing."""
         self._plan: tuple[Hash32, schedule.Schedule] | None = None
@@ -168,20 +168,24 @@ class Following:
         if task is not None and task.stage is Stage.TRAINING:
             self._ask_messages()
             if self._first is not None and self._lags():
-                self._ask(sync.AskSlots(self.task_id, self.history.next_slot), 0, self._take_slots)
+                self._asked_slots += 1
+                question = sync.AskSlots(self.task_id, self.history.next_slot)
+                self._ask(question, self._asked_slots, self._take_slots)
         self._services.set_timer(f"pull:{self.task_id.hex()}", PULL_MS, self.pull)
 
     def _ask_messages(self) -> None:
         missing = self.history.missing()[: sync.MESSAGES_MAX]
-        if missing:
-            # Not one remote: who signs two messages for one place can make half of them lack either.
-            for place in range(1, REMOTES_ASKED):
-                self._ask(sync.AskMessages(self.task_id, missing), place, self._take_messages)
-            if self._turn % FETCH_TURNS == 0:
-                self._fetch_slot()
+        if not missing:
+            return
+        # Not one remote: who signs two messages for one place can make half of them lack either.
+        for _ in range(REMOTES_ASKED):
+            self._asked_messages += 1
+            self._ask(sync.AskMessages(self.task_id, missing), self._asked_messages, self._take_messages)
+        if self._turn % FETCH_TURNS == 0:
+            self._fetch_slot()
 
-    def _ask(self, question: sync.Question, place: int, then: Callable[[bytes | None], None]) -> None:
-        remote = self._services.next_remote(self._turn * REMOTES_ASKED + place)
+    def _ask(self, question: sync.Question, turn: int, then: Callable[[bytes | None], None]) -> None:
+        remote = self._services.next_remote(turn)
         if remote is not None:
             self._services.ask(remote, record.encode_tagged(question), then)
 

@@ -17,7 +17,8 @@ from p2pai.roles.memory import IterationSent, StateKept
 from p2pai.roles.slots import SlotRecorded, SlotSigned
 from p2pai.roles.verifier import VerdictReached
 
-RECORD_SIZE_MAX: Final = 1 << 20
+RECORD_SIZE_MAX: Final = 20 << 20
+"""Bytes: the last messages of the largest group, 64 KiB each, may all be in one slot."""
 
 
 @dataclass(frozen=True, slots=True)

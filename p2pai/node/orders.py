@@ -35,6 +35,8 @@ def submission_id(params: bytes) -> Hash32:
 def carry_out(core: NodeCore, method: str, params: bytes) -> None:
     """Begin an order; failures are kept with the submission."""
     order = submission_id(params)
+    if order in core.submissions and core.submissions[order].state != "failed":
+        return
     try:
         decoded = cbor.decode(params, size_max=PARAMS_SIZE_MAX)
         if not isinstance(decoded, dict):
@@ -45,7 +47,7 @@ def carry_out(core: NodeCore, method: str, params: bytes) -> None:
             _send(core, order, decoded)
     except InvalidInput as error:
         core.submissions[order] = Submission("failed", error=str(error))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         core.submissions[order] = Submission("failed", error=f"the order lacks or misuses {error}")
 
 

@@ -13,7 +13,7 @@ from p2pai import jobs
 from p2pai.chain import it_res, schedule
 from p2pai.chain.block import Block
 from p2pai.chain.fork_choice import Branch
-from p2pai.chain.rewards import task_payouts
+from p2pai.chain.rewards import task_shares
 from p2pai.chain.state import Stage, State, Task, Ticket
 from p2pai.chain.transaction import Coinbase, VerifyReveal
 from p2pai.primitives import address, record
@@ -181,9 +181,7 @@ def replay_job(core: NodeCore, params: Report) -> Report:
     With `applied` (hex of the capsule's list of peers' messages) the answer holds the trainer's job; without,
     it says which blobs the capsule is made of.
     """
-    branch = find_block(core, params)
-    if branch.state.height == 0:
-        raise InvalidInput("the genesis block was not mined, there is nothing to replay")
+    branch = _mined_block(core, params)
     lucky = replaying.lucky_iteration(branch.block)
     parent = core.ledger.tree.get(branch.block.header.prev)
     assert parent is not None
@@ -208,13 +206,20 @@ def replay_job(core: NodeCore, params: Report) -> Report:
 
 def replay_verdict(core: NodeCore, params: Report) -> Report:
     """Judge what a replay gave (`replayed`: hex of the trainer's jobs.Replayed) as a verifier does."""
-    lucky = replaying.lucky_iteration(find_block(core, params).block)
+    lucky = replaying.lucky_iteration(_mined_block(core, params).block)
     try:
         data = bytes.fromhex(str(params.get("replayed", "")))
     except ValueError as error:
         raise InvalidInput("`replayed` is not hexadecimal") from error
     finding = replaying.judge(lucky, record.decode(jobs.Replayed, data, size_max=REPLAYED_SIZE_MAX))
     return {"identical": not finding.reason, "reason": finding.reason}
+
+
+def _mined_block(core: NodeCore, params: Report) -> Branch:
+    branch = find_block(core, params)
+    if branch.state.height == 0:
+        raise InvalidInput("the genesis block was not mined, there is nothing to replay")
+    return branch
 
 
 def _at(core: NodeCore, height: int) -> Branch:
@@ -323,8 +328,6 @@ def _result(core: NodeCore, task_id: TaskId, task: Task) -> Report | None:
         return None
     working = _state_before_release(core, task_id, task)
     owners = [_owner(core, working, ticket) for ticket in task.miners]
-    roles = _payout_roles(task)
-    pays = task_payouts(working, task, conclusion)
     return {
         "model": conclusion.model.hex(),
         "samples": conclusion.samples,
@@ -334,17 +337,10 @@ def _result(core: NodeCore, task_id: TaskId, task: Task) -> Report | None:
             for owner, correct in zip(owners, conclusion.correct, strict=True)
         ],
         "payouts": [
-            {"address": _address(core, pay.key_hash), "role": role, "atoms": pay.value}
-            for pay, role in zip(pays, roles, strict=True)
+            {"address": _owner(core, working, ticket), "role": role, "atoms": value}
+            for role, ticket, value in task_shares(task, conclusion)
         ],
     }
-
-
-def _payout_roles(task: Task) -> list[str]:
-    assert task.conclusion is not None
-    agreeing = [f for f in task.findings if f.conclusion == task.conclusion]
-    paid = [c for c in task.conclusion.correct if c] if any(task.conclusion.correct) else task.miners
-    return ["miner"] * len(paid) + ["supervisor"] * len(task.supervisors) + ["evaluator"] * len(agreeing)
 
 
 def _state_before_release(core: NodeCore, task_id: TaskId, task: Task) -> State:

@@ -108,8 +108,16 @@ class Node(Protocol):
     def deliver(self, blob: BlobId, name: str) -> None:
         """Hand a blob to the user as a file."""
 
-    def post(self, data: Data, outputs: tuple[Output, ...] = ()) -> Transaction | None:
-        """Fund, sign and announce a transaction; None when there is no money for it."""
+    def post(
+        self, data: Data, outputs: tuple[Output, ...] = (), note: Callable[[Hash32], object] | None = None
+    ) -> Transaction | None:
+        """Fund, sign and announce a transaction; None when there is no money for it.
+
+        `note` makes a journal record of the txid, written before the transaction itself.
+        """
+
+    def has_posted(self, txid: Hash32) -> bool:
+        """Return whether the journal brought back a transaction of our own."""
 
     def post_unsigned(self, tx: Transaction) -> None:
         """Announce a transaction that needs no signature."""
@@ -131,6 +139,9 @@ class Role:
 
     def restore(self, record: object) -> None:
         """Take back a journal record, oldest first, before anything else is called."""
+
+    def restored(self) -> None:
+        """Act on all records being back."""
 
     def tip_changed(self) -> None:
         """Act on a new tip, or on a changed mempool."""

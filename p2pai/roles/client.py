@@ -65,6 +65,12 @@ class Client(Role):
         elif isinstance(record, ModelDelivered):
             self.delivered[record.task] = record.name
 
+    def restored(self) -> None:
+        """Give up orders whose transaction a crash lost; nobody has seen it."""
+        for entry in self.submissions.values():
+            if entry.task is not None and not self.node.has_posted(entry.task):
+                entry.state, entry.error = "failed", "a crash lost the order before it was sent, order again"
+
     def submit(self, submission: Hash32, definition: TaskDefinition, path: str, fee: Amount) -> None:
         """Begin a submission: cut the data, then post PAY_FOR_TASK."""
         if submission in self.submissions and self.submissions[submission].state != "failed":
@@ -99,12 +105,12 @@ class Client(Role):
         selection.check_traits(definition.preferences)
         entry = self.submissions[submission]
         data = PayForTask(definition, self.node.now_ms // 1000)
-        tx = self.node.post(data, (Stake(fee, self.node.identity.key_hash),))
+        stake = Stake(fee, self.node.identity.key_hash)
+        tx = self.node.post(data, (stake,), lambda txid: TaskPosted(submission, TaskId(txid)))
         if tx is None:
             entry.state, entry.error = "failed", "the wallet cannot pay the fee"
             return
         entry.state, entry.task, entry.txid = "posted", TaskId(tx.txid), tx.txid
-        self.node.persist(TaskPosted(submission, TaskId(tx.txid)), lambda: None)
 
     def tip_changed(self) -> None:
         """Share data and take models as our tasks move on."""

@@ -163,7 +163,7 @@ class Registrar:
     def hear_proposal(self, sender: PublicKey, said: HistoryProposal) -> Verdict:
         """Sign the leader's proposal if our own record says the same."""
         statement = said.statement
-        if sender != self.seat.leader_key(statement.last + 1) or statement.first != self._pooled_slots():
+        if not self._may_propose(sender, statement.last) or statement.first != self._pooled_slots():
             return Verdict.IGNORE
         if statement.last - statement.first >= REGISTER_SLOTS_MAX or statement.last < statement.first:
             raise InvalidMessage("too many slots to register, or none")
@@ -175,6 +175,12 @@ class Registrar:
         signature = self.seat.sign(statement)
         self.seat.say(HistorySignature(statement, self.seat.ticket, signature))
         return Verdict.ACCEPT
+
+    def _may_propose(self, sender: PublicKey, last: int) -> bool:
+        # Whoever leads after the last slot registered, or after a later one: the leader leaves one open, and
+        # what is much is registered bit by bit.
+        slots = (last + 1, last + 2, self.history.next_slot, self.history.next_slot + 1)
+        return any(sender == self.seat.leader_key(slot) for slot in slots)
 
     def _agrees_on_end(self, said: HistoryProposal) -> bool:
         plan, task = self._plan(), self.seat.task

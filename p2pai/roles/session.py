@@ -170,6 +170,7 @@ class Session:
             return
         if not self._may_begin():
             self._waiting = True
+            self.node.set_timer(f"wait:{self.name}", RETRY_MS, self._wait)
             return
         self._waiting = False
         self._started_ms = self.node.now_ms
@@ -273,6 +274,11 @@ class Session:
                 self.node.publish("it_res", self.task_id, self.history.messages[identifier])
 
     # --- peers' updates
+
+    def _wait(self) -> None:
+        """Say again what was lost: the peers may be waiting for just that."""
+        if self._waiting:
+            self._go_on()
 
     def peers_changed(self) -> None:
         """Go on if this session waited for its peers to end an epoch."""

@@ -11,8 +11,8 @@ from p2pai.primitives import blob, record
 from p2pai.primitives.ids import BlobId, BlsSignature, Hash32, Outpoint
 from p2pai.roles.history import ModelAnnouncement
 
-SAID_SIZE_MAX: Final = 64 * 1024
-"""Bytes of one of these messages: a slot of 256 ids takes 9 KiB, 256 announcements 45 KiB."""
+SAID_SIZE_MAX: Final = 96 * 1024
+"""Bytes of one of these messages: a slot of 256 ids takes 9 KiB, 256 announcements 75 KiB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,9 +138,6 @@ class TestSizes:
         with pytest.raises(InvalidInput, match=UNREADABLE):
             journal.read(journal.write(BlockAccepted(bytes(journal.RECORD_SIZE_MAX))))
 
-    @pytest.mark.xfail(
-        strict=True, reason="twenty last messages of 60 KiB in one slot make a record of 1.2 MiB"
-    )
     def test_a_slot_that_ends_the_training_of_many_fits(self):
         """A group may have 256 miners, and all end their last epoch at about the same time."""
         certified = slot(Chain(), 0, [iteration(Chain(), 0)])

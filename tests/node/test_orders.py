@@ -118,7 +118,6 @@ class TestSendingMoney:
         assert error in failed(payer.order("wallet.send", **params))
         assert payer.pending == {}
 
-    @pytest.mark.xfail(strict=True, reason="an order to send is carried out as often as it comes")
     def test_the_same_order_twice_is_one(self, payer):
         """Who does not hear the answer says it again; it must not pay twice."""
         first = payer.order("wallet.send", address=RECEIVER, atoms=COIN)
@@ -194,7 +193,6 @@ class TestSubmittingTasks:
         client.persist()
         assert {type(read(data)) for data in client.journal} == {TransactionPosted, TaskPosted}
 
-    @pytest.mark.xfail(strict=True, reason="the note of the order is written after the transaction is")
     def test_a_crash_between_the_two_notes_does_not_pay_twice(self, client):
         """Whatever part of the journal is left: either the order is known or its transaction is gone."""
         client.order("task.submit", **task_order())
@@ -285,7 +283,6 @@ class TestSubmittingTasks:
 
     @pytest.mark.parametrize("wrong", [[], "three", 3, None])
     @pytest.mark.parametrize("part", ["group", "reward"])
-    @pytest.mark.xfail(strict=True, raises=AttributeError, reason="what is no table has no items")
     def test_a_table_that_is_none_fails_as_well(self, client, part, wrong):
         failed(client.order("task.submit", **task_order(definition=definition(**{part: wrong}))))
 

@@ -9,6 +9,7 @@ from p2pai.chain import schedule
 from p2pai.chain.state import Stage
 from p2pai.chain.transaction import PayForTask, Stake
 from p2pai.jaxtrain.worker import Worker
+from p2pai.node import journal
 from p2pai.primitives import blob
 from p2pai.primitives.ids import Amount, BlobId, TaskId
 from p2pai.roles.client import ModelDelivered, TaskPosted
@@ -105,6 +106,15 @@ class TestSubmitting:
         assert again.role().submissions[ORDER].task == entry.task
         submit(again)
         assert len(again.records(TaskPosted)) == 1
+
+    def test_an_order_whose_transaction_a_crash_lost_failed_and_may_be_given_again(self, chain):
+        lone = trained_client(chain)
+        submit(lone)
+        kept = [d for d in lone.journal if not isinstance(journal.read(d), journal.TransactionPosted)]
+        again = lone.again(journal=kept)
+        entry = again.role().submissions[ORDER]
+        assert (entry.state, entry.error != "") == ("failed", True)
+        assert submit(again).state == "posted"
 
     @pytest.mark.parametrize(
         ("changes", "path", "fee", "reason"),

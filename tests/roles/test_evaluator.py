@@ -209,6 +209,17 @@ class TestAgreeing:
         task.node.hand_over()
         assert [f.conclusion for f in task.chain.task(task.id).findings] == [conclusion]
 
+    def test_commits_that_only_wait_do_not_count(self, task):
+        task.score(1, 2, 3)
+        self.commit(task, task.node)
+        conclusion = task.conclusion((1, 2, 3), best=2)
+        for account in EVALUATORS[1:]:
+            tx = task.chain.fund(account, task.chain.conclude(task.id, account, conclusion))
+            task.node.hear("tx", tx.encode())
+        task.node.wait(1_000)
+        assert len(task.node.core.pool.tasks[task.id].commits) == 3
+        assert task.node.posted(EvaluateReveal) == [], "a reorganisation could take them away again"
+
     def test_it_is_revealed_when_the_commits_are_closed(self, task):
         task.score(1, 2, 3)
         self.commit(task, task.node)

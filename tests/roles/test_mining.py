@@ -1,4 +1,4 @@
-"""Target: nonces are tried when their commitment is recorded, those earned and no others; blocks are valid."""
+"""Target: nonces are tried when their commitment is recorded, those earned, no others; blocks are valid."""
 
 from dataclasses import dataclass, replace
 

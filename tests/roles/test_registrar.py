@@ -228,9 +228,6 @@ class TestWhileTrainingGoesOn:
         judged, votes = task.answer(task.proposal(0, 1, task.root(*slots[:2])), task.accounts[2])
         assert (judged.verdict, votes) == (Verdict.IGNORE, [])
 
-    @pytest.mark.xfail(
-        reason="the leader of slot 64 proposes up to slot 62, whose followers ask the leader of 63"
-    )
     def test_a_leader_whose_term_just_began_is_answered(self):
         task = Task(epochs=2)
         task.leader = Lone(task.chain, task.accounts[1], ("supervisor",))

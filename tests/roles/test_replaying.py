@@ -1,4 +1,4 @@
-"""Target: anybody who has a block replays its lucky iteration; every tampering with its capsule has a reason."""
+"""Target: anybody can replay a block's lucky iteration; tampering with its capsule has a reason each."""
 
 from dataclasses import replace
 from functools import cache

@@ -78,9 +78,6 @@ class TestMessages:
         node.wait(3 * REPUBLISH_AGE_MS)
         assert first not in node.take("it_res")
 
-    @pytest.mark.xfail(
-        reason="a session that waits for its peers repeats nothing, and they may wait for that"
-    )
     def test_what_is_lost_is_said_again_while_it_waits_for_its_peers(self, alone):
         node = alone.nodes[A]
         session = node.role().session

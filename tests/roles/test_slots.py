@@ -71,7 +71,6 @@ def test_a_full_slot_fits_one_message(said):
     assert len(record.encode_tagged(said)) <= SAID_SIZE_MAX
 
 
-@pytest.mark.xfail(reason="256 announcements of 289 bytes each are larger than SAID_SIZE_MAX")
 def test_the_models_of_the_largest_group_fit_one_message():
     miners = 256  # the most that chain/task.py allows
     models = tuple(replace(MODEL, iteration=2**32 - 1, signature=bytes(72)) for _ in range(miners))
