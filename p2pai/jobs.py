@@ -154,6 +154,8 @@ class Replay:
     peers: tuple[MessageMap, ...]
     message_map: MessageMap
     metrics: tuple[int, ...]
+    samples: int
+    """Samples that the mini-batch must have, by the task's definition."""
 
 
 @dataclass(frozen=True, slots=True)

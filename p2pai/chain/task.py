@@ -138,10 +138,17 @@ class TaskDefinition:
 
     def batches_in_fragment(self, fragment: int) -> int:
         """Mini-batches of the fragment at a position of `dataset.fragments`."""
+        return -(-self._samples_in_fragment(fragment) // self.dataset.batch_size)
+
+    def samples_in_batch(self, fragment: int, batch: int) -> int:
+        """Return the samples of a mini-batch, by its fragment's position and its index there."""
+        size = self.dataset.batch_size
+        return min(size, self._samples_in_fragment(fragment) - batch * size)
+
+    def _samples_in_fragment(self, fragment: int) -> int:
         data = self.dataset
         per_fragment = -(-data.samples // len(data.fragments))
-        left = min(per_fragment, data.samples - fragment * per_fragment)
-        return -(-left // data.batch_size)
+        return min(per_fragment, data.samples - fragment * per_fragment)
 
 
 def check(task: TaskDefinition) -> None:

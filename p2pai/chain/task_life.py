@@ -43,6 +43,8 @@ def apply_pay_for_task(state: State, tx: Transaction, data: PayForTask, context:
     if any(isinstance(output, Stake) for output in tx.outputs[1:]):
         raise InvalidTransaction("only the first output stakes")
     fee = tx.outputs[0]
+    if fee.key_hash != context.author_hash:
+        raise InvalidTransaction("the fee's stake belongs to another key")
     task = Task(
         definition=data.definition,
         client=fee.key_hash,

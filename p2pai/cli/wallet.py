@@ -1,5 +1,6 @@
 """`p2pai wallet`: what a node owns, where to pay it, and paying others."""
 
+import secrets
 import time
 from typing import Annotated, Any, Final
 
@@ -52,7 +53,7 @@ def send(
     """Pay an address; needs the running node."""
     atoms = parse_coins(coins)
     node = running(options.expand(data_dir))
-    submission = node.call("wallet.send", {"address": to, "atoms": atoms})
+    submission = node.call("wallet.send", {"address": to, "atoms": atoms, "order": secrets.token_hex(8)})
     answer = wait_until_posted(node, submission["id"])
     if as_json:
         screen.show_json(answer)

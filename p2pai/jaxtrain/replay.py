@@ -32,6 +32,8 @@ class Capsule:
     optimiser: bytes
     batch: bytes
     peers: tuple[bytes, ...]
+    samples: int
+    """Samples that the batch must have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ def _replay(task: TaskDefinition, capsule: Capsule, record: Record) -> tuple[End
     if capsule.optimiser:
         raise InvalidMessage("plain SGD has no optimiser state")
     batch = dataset.parse(capsule.batch, features=task.dataset.features, classes=task.dataset.classes)
+    if len(batch.y) != capsule.samples:
+        raise InvalidMessage(f"the batch has {len(batch.y)} samples, the task wants {capsule.samples}")
     outcome = trainer.iterate(theta, residual, batch, capsule.peers)
     difference = compare_maps(record.message_map, outcome.message_map, architecture)
     difference = difference or compare_metrics(record.metrics, outcome.score.metrics)

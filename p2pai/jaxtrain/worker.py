@@ -76,7 +76,7 @@ class Worker:
     def _open(self, job: jobs.Open) -> jobs.Opened:
         task = _decode_task(job.task)
         architecture = Architecture.of(task)
-        chunks = [chunk for fragment in job.fragments for chunk in self._blobs.get(fragment)]
+        chunks = [chunk for fragment in job.fragments for chunk in self._fragment(task, fragment)]
         if job.state is None:
             state = State.of(initial_weights(architecture, job.seed), initial_residual(architecture))
         else:
@@ -118,6 +118,7 @@ class Worker:
             optimiser=self._bytes(before.optimiser),
             batch=self._bytes(BlobId(job.batch)),
             peers=job.peers,
+            samples=job.samples,
         )
         record = replay.Record(job.message_map, job.metrics)
         after, difference = replay.replay(_decode_task(job.task), capsule, record)
@@ -129,10 +130,22 @@ class Worker:
         batches = [
             dataset.parse(chunk, features=data.features, classes=data.classes)
             for fragment in job.fragments
-            for chunk in self._blobs.get(fragment)
+            for chunk in self._fragment(task, fragment)
         ]
         correct = tuple(self._score(model, trainer_of(task), batches) for model in job.models)
         return jobs.Evaluated(correct, sum(len(batch.y) for batch in batches))
+
+    def _fragment(self, task: TaskDefinition, fragment: BlobId) -> tuple[bytes, ...]:
+        """Return a fragment's mini-batches; InvalidInput unless they are cut as the task defines."""
+        data = task.dataset
+        if fragment not in data.fragments:
+            raise InvalidInput("a fragment is not one of the task's")
+        position, chunks = data.fragments.index(fragment), self._blobs.get(fragment)
+        wanted = [task.samples_in_batch(position, i) for i in range(task.batches_in_fragment(position))]
+        parsed = (dataset.parse(c, features=data.features, classes=data.classes) for c in chunks)
+        if [len(batch.y) for batch in parsed] != wanted:
+            raise InvalidInput("a fragment is not cut into mini-batches as the task defines")
+        return chunks
 
     def _score(self, model: BlobId, trainer: Trainer, batches: list[dataset.Batch]) -> int:
         try:

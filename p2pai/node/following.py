@@ -226,7 +226,8 @@ class Following:
             return
         first = reply.slots[0].statement.slot
         try:
-            if self.record_slot(reply.slots[0]) is Verdict.ACCEPT and first > self.history.next_slot:
+            accepted = self.record_slot(reply.slots[0]) is Verdict.ACCEPT
+            if accepted and first > self.history.next_slot and not self.history.is_whole:
                 self.history.begin_at(first)  # nobody keeps older ones
                 self._advance()
             for slot in reply.slots[1:]:
@@ -243,6 +244,8 @@ class Following:
     def answer_slots(self, question: sync.AskSlots) -> sync.Slots:
         """Answer a remote that lacks slots."""
         slots = self.history.slots
+        if self._first is None or question.first < self._first:
+            return sync.Slots(())  # others had them, and may have them still
         wanted = [n for n in sorted(slots) if n >= question.first][: sync.SLOTS_MAX]
         return sync.Slots(tuple(slots[n] for n in wanted))
 

@@ -6,6 +6,7 @@ the chain is.
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -370,9 +371,10 @@ def _miner(core: NodeCore, task_id: TaskId, task: Task, ticket: Outpoint) -> Rep
     }
 
 
-def _float(bits: int) -> float:
+def _float(bits: int) -> float | None:
+    """Return a metric; None for what is no number, which a miner may well claim."""
     value: float = struct.unpack("<f", bits.to_bytes(4, "little"))[0]
-    return value
+    return value if math.isfinite(value) else None
 
 
 def _ticket_state(core: NodeCore, ticket: Ticket) -> str:

@@ -56,7 +56,8 @@ class Client(Role):
         super().__init__(node)
         self.submissions: dict[Hash32, Submission] = {}
         self.delivered: dict[TaskId, str] = {}
-        self._stages: dict[TaskId, Stage] = {}
+        self._stages: dict[TaskId, tuple[Stage, Hash32]] = {}
+        """What we last acted on; a reorganisation may change the definition block, hence what is hidden."""
 
     def restore(self, record: object) -> None:
         """Take back what was submitted and delivered."""
@@ -115,9 +116,10 @@ class Client(Role):
     def tip_changed(self) -> None:
         """Share data and take models as our tasks move on."""
         for task_id, task in sorted(self.node.state.tasks.items(), key=lambda item: item[0]):
-            if task.client != self.node.identity.key_hash or self._stages.get(task_id) is task.stage:
+            place = (task.stage, task.definition_block)
+            if task.client != self.node.identity.key_hash or self._stages.get(task_id) == place:
                 continue
-            self._stages[task_id] = task.stage
+            self._stages[task_id] = place
             self._enter(task_id, task)
 
     def _enter(self, task_id: TaskId, task: Task) -> None:

@@ -87,6 +87,8 @@ class TaskHistory:
     latest: dict[Outpoint, IterationResult] = field(default_factory=dict)
     """The newest message of each miner."""
     models: dict[Outpoint, ModelAnnouncement] = field(default_factory=dict)
+    is_whole: bool = False
+    """Whether no slot may be left out: the record of a supervisor."""
     wanted: tuple[Hash32, ...] = ()
     """Ids of further messages that somebody here waits for."""
 

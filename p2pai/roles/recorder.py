@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from p2pai.chain import committee, it_res, schedule
 from p2pai.chain.committee import CertifiedSlot, SlotStatement
 from p2pai.chain.params import SLOT_MESSAGES_MAX, quorum
+from p2pai.chain.state import Task
 from p2pai.effects import Verdict
 from p2pai.primitives import merkle, record
 from p2pai.primitives.errors import InvalidMessage
@@ -46,13 +47,22 @@ REPEAT_MS: Final = 1_000
 """A proposal that is not certified is said again after this."""
 
 
+Group = tuple[tuple[Outpoint, ...], tuple[Outpoint, ...], Hash32]
+
+
+def group_of(task: Task) -> Group:
+    """Return what a record is made for: the committee, the miners, and the task definition block."""
+    return task.supervisors, task.miners, task.definition_block
+
+
 class Recorder:
     """See the module."""
 
     def __init__(self, node: Node, task_id: TaskId, ticket: Outpoint, supervisor: Supervisor) -> None:
         self.node, self.task_id, self.ticket, self.supervisor = node, task_id, ticket, supervisor
         self.history = node.follow(task_id, 0)
-        self.committee = node.state.tasks[task_id].supervisors
+        self.history.is_whole = True
+        self.group = group_of(node.state.tasks[task_id])
         self._slot_votes: dict[int, BlsSignature] = {}
         self._waiting: SlotProposal | None = None
         self._said_ms = node.now_ms

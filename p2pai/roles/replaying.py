@@ -10,7 +10,7 @@ Source: PoUW §5.2; PROTOCOL section 8.
 from dataclasses import dataclass
 
 from p2pai import jobs
-from p2pai.chain import it_res
+from p2pai.chain import it_res, schedule
 from p2pai.chain.block import Block
 from p2pai.chain.it_res import EndState, IterationResult
 from p2pai.chain.state import State
@@ -73,6 +73,7 @@ def replay_job(lucky: LuckyIteration, applied: bytes, state: State) -> jobs.Repl
         peers=tuple(message.message_map for message in messages),
         message_map=m.message_map,
         metrics=m.metrics,
+        samples=_samples(lucky, state),
     )
 
 
@@ -88,6 +89,19 @@ def judge(lucky: LuckyIteration, replayed: jobs.Replayed) -> Finding:
     if it_res.nonce(precursor) != lucky.message.nonce:
         return Finding(precursor, "the nonce is not the one that the replayed state gives")
     return Finding(precursor, "")
+
+
+def _samples(lucky: LuckyIteration, state: State) -> int:
+    task = state.tasks[lucky.task]
+    plan = schedule.make_schedule(task.definition, task.definition_block)
+    rank = task.miners.index(lucky.message.ticket)
+    turn = plan.turn(lucky.message.iteration, rank, len(task.miners))
+    if turn is None:
+        raise InvalidProof("the miner has no such iteration")
+    place = plan.place(turn.batch)
+    return task.definition.samples_in_batch(
+        task.definition.dataset.fragments.index(place.fragment), place.index
+    )
 
 
 def _peers(lucky: LuckyIteration, applied: bytes, state: State) -> list[IterationResult]:

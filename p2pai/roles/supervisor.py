@@ -14,7 +14,7 @@ from p2pai.chain.state import Stage
 from p2pai.effects import Verdict
 from p2pai.primitives.ids import Hash32, Outpoint, PublicKey, TaskId
 from p2pai.roles.base import Node, Role, apply_for_tasks, keep_ticket
-from p2pai.roles.recorder import Recorder
+from p2pai.roles.recorder import Group, Recorder, group_of
 from p2pai.roles.slots import SlotRecorded, SlotSigned
 
 
@@ -46,23 +46,25 @@ class Supervisor(Role):
         apply_for_tasks(self)
         seats = self._seats()
         for task_id, recorder in list(self._recorders.items()):
-            if seats.get(task_id) == (recorder.ticket, recorder.committee):
+            if seats.get(task_id) == (recorder.ticket, recorder.group):
                 recorder.tip_changed()
             else:  # the training is over, or a reorganisation drew another group
                 recorder.stop()
                 del self._recorders[task_id]
+                if task_id in seats:
+                    self.node.unfollow(task_id)  # what was recorded for another group is void
         for task_id, (ticket, _) in seats.items():
             if task_id not in self._recorders:
                 self._recorders[task_id] = Recorder(self.node, task_id, ticket, self)
 
-    def _seats(self) -> dict[TaskId, tuple[Outpoint, tuple[Outpoint, ...]]]:
-        """Return the tasks in training that we supervise: our ticket and the committee."""
+    def _seats(self) -> dict[TaskId, tuple[Outpoint, Group]]:
+        """Return the tasks in training that we supervise: our ticket and the group."""
         seats = {}
         for outpoint, ticket in self.tickets():
             task = self.node.state.tasks.get(ticket.task) if ticket.task else None
             if task is not None and task.stage is Stage.TRAINING and outpoint in task.supervisors:
                 assert ticket.task is not None
-                seats[ticket.task] = (outpoint, task.supervisors)
+                seats[ticket.task] = (outpoint, group_of(task))
         return seats
 
     def slot_recorded(self, task: TaskId, slot: int) -> None:

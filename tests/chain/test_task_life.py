@@ -88,6 +88,12 @@ class TestSubmission:
         tx = chain.fund(CLIENT, PayForTask(definition(), 1), outputs)
         refuse(chain, tx, "only the first output stakes")
 
+    def test_nobody_submits_in_the_name_of_another(self, chain):
+        """A client shares the data of its own tasks: a stranger must not choose which."""
+        data = PayForTask(definition(), 1)
+        stake = Stake(5, key_hash(MINERS[0]))
+        refuse(chain, chain.fund(CLIENT, data, (stake,)), "belongs to another key")
+
     def test_two_equal_tasks_are_two(self, chain):
         assert chain.submit() != chain.submit()
 

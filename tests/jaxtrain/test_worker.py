@@ -112,7 +112,9 @@ def recorded(worker, task):
     step = stepped(worker, 2, peers)
     kept = worker.run(jobs.KeepCapsule("a", step.before.weights))
     assert kept == jobs.CapsuleKept(step.before, step.batch)
-    return step, jobs.Replay(task.encode(), kept.before, kept.batch, peers, step.message_map, step.metrics)
+    return step, jobs.Replay(
+        task.encode(), kept.before, kept.batch, peers, step.message_map, step.metrics, 30
+    )
 
 
 def test_a_replay_in_a_strangers_worker_is_identical(worker, shelf, task):
@@ -130,7 +132,7 @@ def test_the_witness_chains_from_end_to_start(worker, task):
     opened(worker, task)
     first, second = stepped(worker, 0), stepped(worker, 1)
     kept = worker.run(jobs.KeepCapsule("a", second.before.weights))
-    job = jobs.Replay(task.encode(), kept.before, kept.batch, (), second.message_map, second.metrics)
+    job = jobs.Replay(task.encode(), kept.before, kept.batch, (), second.message_map, second.metrics, 30)
     assert worker.run(job).start_witness == first.after.witness
 
 
@@ -251,7 +253,9 @@ def test_bad_jobs_fail_with_a_sentence(worker, task):
     shallow = replace(task, layers=(Dense(9, "none"),))
     assert failed(worker, jobs.Open("a", b"junk", SEED, fragments, None))
     assert "one unit per class" in failed(worker, jobs.Open("a", shallow.encode(), SEED, fragments, None))
-    assert "not arrived" in failed(worker, jobs.Open("a", encoded, SEED, (lost,), None))
+    assert "not one of the task's" in failed(worker, jobs.Open("a", encoded, SEED, (lost,), None))
+    absent = replace(task, dataset=replace(task.dataset, fragments=(*fragments[:9], lost)))
+    assert "not arrived" in failed(worker, jobs.Open("a", absent.encode(), SEED, (lost,), None))
     assert "no mini-batch" in failed(worker, jobs.Open("a", encoded, SEED, (), None))
     narrow = replace(task, dataset=replace(task.dataset, features=63))
     assert "expected 63" in failed(worker, jobs.Open("a", narrow.encode(), SEED, fragments, None))
@@ -267,6 +271,23 @@ def test_bad_jobs_fail_with_a_sentence(worker, task):
     )
     assert "weights" in failed(worker, jobs.Export(encoded, state.optimiser))
     assert "not arrived" in failed(worker, jobs.Evaluate(encoded, (lost,), fragments[8:]))
+
+
+def test_fragments_cut_otherwise_than_defined_are_refused(worker, shelf, task):
+    """Uneven fragments would stop honest miners; extra samples, honest evaluators."""
+    fragments = task.dataset.fragments
+    first = shelf.get(fragments[0])
+    for chunks in (first[:1], (*first, first[0]), (first[-1], *first[1:-1], first[-1], first[0])):
+        other = shelf.put(chunks, shared=False)
+        lying = replace(task, dataset=replace(task.dataset, fragments=(other, *fragments[1:])))
+        said = failed(worker, jobs.Open("a", lying.encode(), SEED, (other,), None))
+        assert said == failed(worker, jobs.Evaluate(lying.encode(), (), (other,)))
+        assert "as the task defines" in said
+
+
+def test_a_replay_refuses_a_batch_of_another_size(worker, task):
+    _, job = recorded(worker, task)
+    assert "30 samples, the task wants 29" in worker.run(replace(job, samples=29)).difference
 
 
 def test_the_longest_unused_session_makes_room(worker, task, monkeypatch):

@@ -190,7 +190,9 @@ def has_another_lucky_nonce(block, data):
         changed = Block.decode(data).header
     except InvalidInput:
         return False
-    return work.meets_target(changed) and replace(changed, nonce=block.header.nonce) == block.header
+    if changed.nonce == block.header.nonce or not work.meets_target(changed):
+        return False
+    return replace(changed, nonce=block.header.nonce) == block.header
 
 
 class TestGarbage:

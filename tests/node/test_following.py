@@ -535,6 +535,15 @@ class TestGettingSlots:
         behind.answer(pulled(behind, task, sync.AskSlots), sync.Slots(slots[1:]))
         assert behind.core.following[task].history.next_slot == 3
 
+    def test_the_record_of_a_supervisor_skips_nothing(self, behind, task, slots):
+        """One remote that keeps the older slots back must not make a hole in it."""
+        history = behind.core.following[task].history
+        history.is_whole = True
+        behind.answer(pulled(behind, task, sync.AskSlots), sync.Slots(slots[1:]))
+        assert history.next_slot == 0
+        behind.answer(pulled(behind, task, sync.AskSlots), sync.Slots(slots))
+        assert history.next_slot == 3
+
     def test_a_slot_without_quorum_in_an_answer_is_not_believed(self, behind, chain, task, slots, messages):
         weak = slot(chain, 1, messages[2:4], signers=SUPERVISORS[:1])
         behind.answer(pulled(behind, task, sync.AskSlots), sync.Slots((slots[0], weak, slots[2])))
@@ -600,12 +609,24 @@ class TestAnswering:
         assert reply == sync.Messages(())
 
     def test_no_more_slots_than_an_answer_holds(self, node, chain, task):
-        message = [iteration(chain, 0)]
-        slots = [slot(chain, number, message) for number in range(sync.SLOTS_MAX + 2)]
-        for certified in slots:
-            node.core.following[task].history.add_slot(certified)
+        messages = [iteration(chain, number) for number in range(sync.SLOTS_MAX + 2)]
+        slots = [slot(chain, number, [message]) for number, message in enumerate(messages)]
+        for message, certified in zip(messages, slots, strict=True):
+            node.hear("it_res", message, task=task)
+            node.hear("message_history", record.encode_tagged(certified), task=task)
         reply = sync.read_reply(node.ask(sync.AskSlots(task, 0)))
         assert reply == sync.Slots(tuple(slots[: sync.SLOTS_MAX]))
+
+    def test_who_began_later_leaves_earlier_questions_to_others(self, node, chain, task):
+        """An answer that begins later would make the one who asks give up what lies before."""
+        messages = [iteration(chain, number) for number in range(2)]
+        slots = tuple(slot(chain, 7 + number, [message]) for number, message in enumerate(messages))
+        assert sync.read_reply(node.ask(sync.AskSlots(task, 0))) == sync.Slots(())
+        for message, certified in zip(messages, slots, strict=True):
+            node.hear("it_res", message, task=task)
+            node.hear("message_history", record.encode_tagged(certified), task=task)
+        assert sync.read_reply(node.ask(sync.AskSlots(task, 6))) == sync.Slots(())
+        assert sync.read_reply(node.ask(sync.AskSlots(task, 7))) == sync.Slots(slots)
 
     def test_about_a_task_that_we_do_not_follow_there_is_no_answer(self, knowing):
         unknown = TaskId(label("unknown"))

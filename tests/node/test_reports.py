@@ -5,6 +5,7 @@ A real core on a real chain: a task from submission to payment, its first block 
 Nobody changes it; tests that need another one make it.
 """
 
+import math
 import re
 import struct
 from dataclasses import replace
@@ -377,6 +378,18 @@ class TestProgress:
         assert 0 < trained["iterations"] < 1797
         (row,) = [t for t in node.core.query("task.list", {}) if t["task"] == task.hex()]
         assert row["iterations"] == 3
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+    def test_a_metric_that_is_no_number_is_none(self, value):
+        """A miner may claim what it likes, and JSON has no word for it."""
+        node = Driven()
+        chain = Chain()
+        node.core.follow(chain.predefined)
+        claimed = int.from_bytes(struct.pack("<f", value), "little")
+        node.hear("it_res", iteration(chain, 0, metrics=(claimed, claimed)), task=chain.predefined)
+        progress = node.core.query("task.progress", {"task": chain.predefined.hex()})
+        (trained,) = [m for m in progress["miners"] if m["iteration"]]
+        assert (trained["loss"], trained["accuracy"]) == (None, None)
 
     def test_a_delivered_model_is_named(self, chain, task):
         node = node_of(chain, CLIENT, ("client",))

@@ -260,7 +260,8 @@ class TestCuts:
         net.world.isolate(name_of(4), name_of(7))
         net.world.run(lambda: False, 30)
         behind = net.core(4).state.height
-        assert net.core(1).state.height > behind + 2, "nothing happened meanwhile"
+        assert net.world.run(lambda: net.core(1).state.height > behind + 2, 120), "nothing happened meanwhile"
+        assert net.core(7).state.height < net.core(1).state.height
         net.world.isolate()
         assert net.settle(limit_s=20)
         net.check()
