@@ -182,8 +182,8 @@ def _miners(miners: list[Answer]) -> RenderableType:
     rows = [
         (
             screen.short(m["address"]),
-            f"{m['iteration']}/{m['iterations']}",
-            f"{m['epoch']}/{m['epochs']}",
+            _of(m["iteration"], m["iterations"]),
+            _of(m["epoch"], m["epochs"]),
             screen.fraction(m["loss"]),
             screen.fraction(m["accuracy"]),
         )
@@ -194,5 +194,10 @@ def _miners(miners: list[Answer]) -> RenderableType:
 
 def _miner_line(m: Answer) -> str:
     scores = f"loss {screen.fraction(m['loss'])}, accuracy {screen.fraction(m['accuracy'])}"
-    place = f"iteration {m['iteration']}/{m['iterations']}, epoch {m['epoch']}/{m['epochs']}"
+    place = f"iteration {_of(m['iteration'], m['iterations'])}, epoch {_of(m['epoch'], m['epochs'])}"
     return f"miner {screen.short(m['address'])}: {place}, {scores}"
+
+
+def _of(done: int, total: int | None) -> str:
+    """Show how many of how many; a predefined task goes on without end."""
+    return f"{done}/{total}" if total else str(done)

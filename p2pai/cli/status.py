@@ -5,12 +5,13 @@ from typing import Any
 from rich.console import RenderableType
 
 from p2pai.cli import options, screen
-from p2pai.cli.access import reader
+from p2pai.cli.access import Offline, reader
 
 
 def status(*, data_dir: options.DataDir = options.DATA_DIR_DEFAULT, as_json: options.AsJson = False) -> None:
     """Show the node's version, chain, address, roles, height and remotes."""
-    answer = reader(options.expand(data_dir)).call("node.status", {})
+    source = reader(options.expand(data_dir))
+    answer = {**source.call("node.status", {}), "running": not isinstance(source, Offline)}
     if as_json:
         screen.show_json(answer)
     else:
@@ -22,6 +23,7 @@ def render(answer: dict[str, Any]) -> RenderableType:
     return screen.facts(
         [
             ("Version", answer["version"]),
+            ("Running", "yes" if answer["running"] else "no; this is what its data directory holds"),
             ("Chain", answer["chain"]),
             ("Peer id", answer["peer_id"]),
             ("Address", answer["address"]),

@@ -77,7 +77,9 @@ def watch_task(
 ) -> None:
     """Follow a task until it has ended; exit status 0 only if it was paid. Needs the running node."""
     directory = options.expand(data_dir)
-    _follow(running(directory), task, directory, is_ours=False, as_json=as_json)
+    node = running(directory)
+    known = node.call("task.show", {"task": task})["task"]
+    _follow(node, known, directory, is_ours=False, as_json=as_json)
 
 
 def _follow(node: Source, task: str, directory: Path, *, is_ours: bool, as_json: bool) -> None:
@@ -101,7 +103,7 @@ def render_list(tasks: list[dict[str, Any]]) -> RenderableType:
                 t["state"],
                 screen.coins(t["fee"]),
                 t["miners"],
-                t["iterations"],
+                "-" if t["iterations"] is None else t["iterations"],
                 screen.fraction(t["accuracy"]),
             )
             for t in tasks

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from p2pai.chain.params import MONEY_MAX
+from p2pai.chain.params import ATOMS_PER_COIN, MONEY_MAX
 from p2pai.chain.task import FRAGMENT_COUNT_MAX, Dataset, Dense, Group, Reward, Sgd, TaskDefinition
 from p2pai.chain.transaction import Pay, Transfer
+from p2pai.node import wallet
 from p2pai.primitives import address, cbor
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.hashing import tagged_hash
@@ -80,8 +81,13 @@ def _send(core: NodeCore, order: Hash32, params: dict[str, Any]) -> None:
     receiver = address.decode(core.spec.prefix, str(params["address"]))
     tx = core.post(Transfer(), (Pay(_atoms(params["atoms"]), receiver),))
     if tx is None:
-        raise InvalidInput("the wallet cannot pay that amount and the fee")
+        raise InvalidInput(f"the wallet cannot pay that amount and the fee; {_spendable(core)}")
     core.submissions[order] = Submission("posted", txid=tx.txid)
+
+
+def _spendable(core: NodeCore) -> str:
+    spendable = wallet.balance(core.pool, core.identity.key_hash).spendable
+    return f"it can spend {spendable // ATOMS_PER_COIN:,} coins and {spendable % ATOMS_PER_COIN} atoms"
 
 
 def _atoms(value: Any) -> Amount:  # noqa: ANN401

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from p2pai.node import orders, reports, wallet
+from p2pai.node import orders, replays, reports, wallet
 from p2pai.primitives import address
 from p2pai.primitives.errors import InvalidInput
 
@@ -93,6 +93,6 @@ _QUESTIONS: Final[dict[str, Callable[[NodeCore, Params], Any]]] = {
     "task.show": reports.task_show,
     "task.progress": reports.task_progress,
     "ticket.list": reports.ticket_list,
-    "replay.job": reports.replay_job,
-    "replay.verdict": reports.replay_verdict,
+    "replay.job": replays.replay_job,
+    "replay.verdict": replays.replay_verdict,
 }

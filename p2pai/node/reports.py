@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from p2pai import jobs
 from p2pai.chain import it_res, schedule
 from p2pai.chain.block import Block
 from p2pai.chain.fork_choice import Branch
+from p2pai.chain.it_res import IterationResult
 from p2pai.chain.rewards import task_shares
 from p2pai.chain.state import Stage, State, Task, Ticket
 from p2pai.chain.transaction import Coinbase, VerifyReveal
-from p2pai.primitives import address, record
+from p2pai.primitives import address
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.ids import KeyHash, Outpoint, TaskId
-from p2pai.roles import replaying
 from p2pai.roles.client import Client
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 Report = dict[str, Any]
 
-REPLAYED_SIZE_MAX = 64 * 1024
 COUNT_DEFAULT = 20
 COUNT_MAX = 10_000
 
@@ -176,53 +175,6 @@ def ticket_list(core: NodeCore, params: Report) -> list[Report]:
     ]
 
 
-def replay_job(core: NodeCore, params: Report) -> Report:
-    """Return what it takes to replay a block's lucky iteration.
-
-    With `applied` (hex of the capsule's list of peers' messages) the answer holds the trainer's job; without,
-    it says which blobs the capsule is made of.
-    """
-    branch = _mined_block(core, params)
-    lucky = replaying.lucky_iteration(branch.block)
-    parent = core.ledger.tree.get(branch.block.header.prev)
-    assert parent is not None
-    names = ("weights", "residual", "optimiser", "batch", "applied")
-    report: Report = {
-        "block": branch.state.tip.hex(),
-        "height": branch.state.height,
-        "task": lucky.task.hex(),
-        "iteration": lucky.message.iteration,
-        "parts": {name: part.hex() for name, part in zip(names, lucky.parts(), strict=True)},
-        "recorded_nonce": lucky.message.nonce.hex(),
-    }
-    if "applied" in params:
-        try:
-            applied = bytes.fromhex(str(params["applied"]))
-        except ValueError as error:
-            raise InvalidInput("`applied` is not hexadecimal") from error
-        job = replaying.replay_job(lucky, applied, parent.state)
-        report["job"] = record.encode_tagged(job).hex()
-    return report
-
-
-def replay_verdict(core: NodeCore, params: Report) -> Report:
-    """Judge what a replay gave (`replayed`: hex of the trainer's jobs.Replayed) as a verifier does."""
-    lucky = replaying.lucky_iteration(_mined_block(core, params).block)
-    try:
-        data = bytes.fromhex(str(params.get("replayed", "")))
-    except ValueError as error:
-        raise InvalidInput("`replayed` is not hexadecimal") from error
-    finding = replaying.judge(lucky, record.decode(jobs.Replayed, data, size_max=REPLAYED_SIZE_MAX))
-    return {"identical": not finding.reason, "reason": finding.reason}
-
-
-def _mined_block(core: NodeCore, params: Report) -> Branch:
-    branch = find_block(core, params)
-    if branch.state.height == 0:
-        raise InvalidInput("the genesis block was not mined, there is nothing to replay")
-    return branch
-
-
 def _at(core: NodeCore, height: int) -> Branch:
     branch = core.ledger.tree.at_height(height)
     assert branch is not None
@@ -318,9 +270,18 @@ def _task(core: NodeCore, task_id: TaskId, task: Task) -> Report:
         "miners": len(task.miners),
         "supervisors": len(task.supervisors),
         "evaluators": len(task.evaluators),
-        "iterations": max((m.iteration + 1 for m in latest), default=0),
+        "iterations": _iterations(task, latest),
         "accuracy": result["accuracy"] if result else None,
     }
+
+
+def _iterations(task: Task, latest: Iterable[IterationResult]) -> int | None:
+    """Return how far the first of the miners is; None when this node has not heard."""
+    heard = max((m.iteration + 1 for m in latest), default=None)
+    if task.stage in (Stage.EVALUATING, Stage.PAID):
+        plan = schedule.make_schedule(task.definition, task.definition_block)
+        return plan.iterations(0, len(task.miners))
+    return heard if heard is not None or task.stage is Stage.TRAINING else 0
 
 
 def _result(core: NodeCore, task_id: TaskId, task: Task) -> Report | None:

@@ -65,7 +65,10 @@ async def run_node(config: Config, ready: Callable[[Ready], None] = lambda _: No
       SystemExit: it had to stop; status 1, the log says why.
     """
     config = node_config.settle(config)
-    make_directory(config.data_dir)
+    try:
+        make_directory(config.data_dir)
+    except OSError as error:
+        raise InvalidInput(f"{config.data_dir} can't be a data directory: {error.strerror}") from error
     os.umask(0o077)
     telemetry.configure(config.data_dir)
     with closing(Journal.open(config.data_dir)) as journal, _stopped_by_signals() as scope:

@@ -17,7 +17,8 @@ from p2pai.chain import it_res
 from p2pai.chain.state import Stage
 from p2pai.chain.task import Reward
 from p2pai.chain.transaction import Conclusion
-from p2pai.node.reports import COUNT_MAX, REPLAYED_SIZE_MAX
+from p2pai.node.replays import REPLAYED_SIZE_MAX
+from p2pai.node.reports import COUNT_MAX
 from p2pai.primitives import address, record
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.ids import BlobId
@@ -209,7 +210,7 @@ class TestTasks:
             "miners": 3,
             "supervisors": 3,
             "evaluators": 3,
-            "iterations": 0,
+            "iterations": 30,
             "accuracy": 300 / 360,
         }
 
