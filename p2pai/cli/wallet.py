@@ -84,8 +84,5 @@ def wait_until_posted(node: Source, submission: str) -> dict[str, Any]:
 
 def render_balance(answer: dict[str, Any]) -> RenderableType:
     """Show an answer of `wallet.balance`."""
-    amounts = [
-        (name.capitalize(), screen.coins(answer[name]))
-        for name in ("spendable", "immature", "staked", "total")
-    ]
+    amounts = [(name.capitalize(), screen.coins(answer[name])) for name in ("spendable", "staked", "total")]
     return screen.facts([("Address", answer["address"]), *amounts])

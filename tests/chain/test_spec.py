@@ -28,7 +28,7 @@ DEVNET = spec.parse(TEXT)
 def test_the_devnet_is_as_the_protocol_says():
     params = DEVNET.params
     assert (params.spacing_s, params.commitment_distance, params.ticket_maturity_blocks) == (6, 3, 2)
-    assert (params.verification_window_blocks, params.verifiers_per_block_max) == (4, 10)
+    assert (params.verification_window_blocks, params.verifiers_per_block_max) == (8, 10)
     assert (params.half_life_s, params.offline_penalty_percent) == (120, 10)
     assert (params.subsidy_atoms, params.halving_blocks) == (150 * 10**8, 0)
     assert (DEVNET.name, DEVNET.prefix) == ("devnet", "dpai")
@@ -144,7 +144,7 @@ BROKEN = [
     (with_line(r"^spacing_s = 6$", "spacing_s = 0"), "'spacing_s' must be positive"),
     (with_line(r"^half_life_s = 120$", "half_life_s = 0"), "'half_life_s' must be positive"),
     (with_line(r"^commitment_distance = 3$", "commitment_distance = 0"), "must be positive"),
-    (with_line(r"^verification_window_blocks = 4$", "verification_window_blocks = 0"), "must be positive"),
+    (with_line(r"^verification_window_blocks = 8$", "verification_window_blocks = 0"), "must be positive"),
     (with_line(r"^\[params\]$", "[params]\nverifier_share_percent = 91"), "more than the subsidy"),
     (with_line(r"^\[params\]$", "[params]\noffline_penalty_percent = 101"), "more than the stake"),
     (with_line(r"^genesis_bits = \w+", "genesis_bits = 0"), "target is zero"),

@@ -71,6 +71,6 @@ ANSWERS = {
         "history": [{"state": "SUBMITTED", "height": 3}],
     },
     "wallet.balance": {
-        "address": "dpai1me", "spendable": 12 * 10**8, "immature": 1, "staked": 0, "total": 12 * 10**8 + 1,
+        "address": "dpai1me", "spendable": 12 * 10**8, "staked": 1, "total": 12 * 10**8 + 1,
     },
 }  # fmt: skip

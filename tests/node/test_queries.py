@@ -111,7 +111,6 @@ class TestBalance:
             "address": address.encode("dpai", key_hash(SUPERVISORS[0])),
             "spendable": 1_000 * 10**8,
             "staked": 4 * price,
-            "immature": 0,
             "total": 1_000 * 10**8 + 4 * price,
         }
 

@@ -55,7 +55,7 @@ def test_all_hold():
         ({"blocks": ()}, [1, 2, 3]),
         ({"blocks": tuple(block(n, task="bb") for n in range(5))}, [1]),
         ({"blocks": tuple(block(n, miner="miner0") for n in range(5))}, [2]),
-        ({"blocks": (*GOOD.blocks, block(9, settled=False))}, [3]),
+        ({"blocks": (*GOOD.blocks, block(9, settled=False, approvals_by=[]))}, [3]),
         ({"blocks": (*GOOD.blocks, block(9, approvals_by=["v1"]))}, [3]),
         ({"blocks": (*GOOD.blocks, block(9, miner="v1", approvals_by=["v1", "v2", "v2"]))}, [3]),
         ({"blocks": (*GOOD.blocks, block(9, verifiers=0, approvals_by=[]))}, [3]),
