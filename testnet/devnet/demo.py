@@ -28,7 +28,7 @@ from testnet.devnet.launch import Devnet, Node, NodeFailure, Plan, wait_for
 TASK_FILE: Final = Path(__file__).parents[2] / "examples" / "digits.yaml"
 DEADLINE_S: Final = 600.0
 SETTLE_S_MAX: Final = 120.0
-"""For the last blocks of a task to be judged: several times the verification window of 4 blocks of 6 s."""
+"""For the last blocks of a task to be judged: more than twice the verification window of 8 blocks of 6 s."""
 
 BLOCKS_ASKED: Final = 1_000
 """More than a chain of this age has."""

@@ -96,7 +96,7 @@ def devnet() -> chain_spec.ChainSpec:
     data = replace(task.dataset, fragments=tuple(FRAGMENTS))
     return replace(
         parsed,
-        params=replace(parsed.params, genesis_bits=EASY, limit_bits=EASY),
+        params=replace(parsed.params, genesis_bits=EASY, limit_bits=EASY, verification_window_blocks=4),
         tasks=(replace(task, dataset=data),),
     )
 
