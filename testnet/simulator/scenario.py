@@ -46,7 +46,9 @@ Layer = dict[str, int | str]
 def quick_spec() -> ChainSpec:
     """Return the devnet, quick to simulate."""
     spec = load_spec("devnet")
-    params = replace(spec.params, spacing_s=3, genesis_bits=TARGET_BITS, half_life_s=60)
+    params = replace(
+        spec.params, spacing_s=3, genesis_bits=TARGET_BITS, half_life_s=60, verification_window_blocks=4
+    )
     small = replace(spec.tasks[0], layers=(Dense(HIDDEN, "relu"), Dense(10, "none")))
     return replace(spec, params=params, tasks=(small,))
 
