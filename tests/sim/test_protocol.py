@@ -306,7 +306,7 @@ class TestCuts:
         kept = other.world.hosts[name_of(7)].journal
         net.start(8, journal=kept)
         heavier = other.core(7).state.tip
-        assert net.world.run(lambda: net.core(0).is_best(heavier), 60), "no reorganisation"
+        assert net.world.run(lambda: net.core(0).is_best(heavier), 20), "no reorganisation"
         assert net.world.run(lambda: net.core(7).state.height >= other.core(7).state.height + 2, 120)
         end(net, task)
 
