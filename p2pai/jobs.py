@@ -18,10 +18,31 @@ MessageMap = bytes
 
 
 @dataclass(frozen=True, slots=True)
+class PeerUpdate:
+    """A peer's message map, and the tau it was made with: 2^-tau_bits."""
+
+    tau_bits: int
+    message_map: MessageMap
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a miner stands in its course: all that an iteration depends on besides state, data and peers."""
+
+    epoch: int
+    """From 1."""
+    iteration: int
+    """Of this miner in this task, from 0."""
+    tau_bits: int
+    """tau = 2^-tau_bits in this epoch."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelState:
     """All that training carries from one iteration to the next, by content id."""
 
     weights: BlobId
+    """Of the model: weights, then running statistics."""
     residual: BlobId
     optimiser: BlobId
 
@@ -32,6 +53,8 @@ class Prepare:
 
     path: str
     format: str
+    regression: bool
+    """Whether labels are numbers, not classes."""
     batch_size: int
     fragment_count: int
 
@@ -43,6 +66,9 @@ class Prepared:
     samples: int
     features: int
     classes: int
+    """0 where labels are numbers."""
+    targets: int
+    """Numbers of a label; 0 where labels are classes."""
     fragments: tuple[BlobId, ...]
 
 
@@ -65,7 +91,7 @@ class Opened:
     state: ModelState
     weight_count: int
     batch_count: int
-    """Mini-batches to train on: the revealed ones less those set apart for validation."""
+    """Mini-batches of the revealed fragments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +99,10 @@ class Step:
     """One iteration of Algorithm 1 (lines 2 to 19)."""
 
     session: str
+    position: Position
     batch: int
     """Index of the mini-batch among the session's batches."""
-    peers: tuple[MessageMap, ...]
+    peers: tuple[PeerUpdate, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +159,15 @@ class CapsuleKept:
 
 @dataclass(frozen=True, slots=True)
 class Validate:
-    """Score the session's model on its validation batches."""
+    """Score the session's model on mini-batches set apart, in evaluation mode."""
 
     session: str
+    batches: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """Metrics over the validation batches (empty when there are none)."""
+    """Metrics over those batches together, as bit patterns of float32 (none without batches)."""
 
     metrics: tuple[int, ...]
 
@@ -149,13 +177,18 @@ class Replay:
     """Recompute one iteration from its capsule and compare; needs no session."""
 
     task: bytes
+    seed: Hash32
+    """The task id."""
+    position: Position
     before: ModelState
     batch: Hash32
-    peers: tuple[MessageMap, ...]
+    peers: tuple[PeerUpdate, ...]
     message_map: MessageMap
     metrics: tuple[int, ...]
     samples: int
     """Samples that the mini-batch must have, by the task's definition."""
+    platform: Hash32
+    """Fingerprint of the machine that recorded an iteration in native numerics; zeros for exact ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +212,9 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """Samples classified correctly by each model, in the order asked; 0 for a malformed model."""
+    """Score of each model in the order asked, 32 bits, more is better; 0 for a malformed model."""
 
-    correct: tuple[int, ...]
+    scores: tuple[int, ...]
     samples: int
 
 

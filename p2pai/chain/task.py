@@ -7,9 +7,25 @@ Source: PoUW §3.4; PROTOCOL section 5.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
+from math import prod
 from typing import Final
 
+from p2pai.chain import layers as networks
+from p2pai.chain import training
+from p2pai.chain.layers import Layer, Placed, Shape
+from p2pai.chain.training import (
+    EarlyStopping,
+    Holdout,
+    Initialiser,
+    KFold,
+    Loss,
+    Numerics,
+    Optimiser,
+    Schedule,
+    Target,
+    Tau,
+    Validation,
+)
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidTransaction
 from p2pai.primitives.ids import BlobId, PeerId
@@ -21,16 +37,25 @@ FRAGMENT_COUNT_MIN: Final = 10
 """Fragments of a dataset, at least. Source: PoUW §3.4."""
 
 FRAGMENT_COUNT_MAX: Final = 256
-LAYER_COUNT_MAX: Final = 32
-WEIGHT_COUNT_MAX: Final = 250_000
-"""Weights of a model: its largest message map, a bitmap of 2 bits a weight, still fits an IT_RES."""
-
-UNITS_MAX: Final = 65_536
 SAMPLES_MAX: Final = 2**32 - 1
 """Samples of a dataset, so that a score fits five bytes on chain."""
 
 ITERATIONS_MAX: Final = 2**32 - 1
 """Iterations of a miner: the iteration is four bytes in IT_RES."""
+
+BATCH_SIZE_MAX: Final = 4096
+CLASS_COUNT_MAX: Final = 1000
+TARGET_COUNT_MAX: Final = 255
+"""Numbers that a regression predicts for each sample."""
+
+MANTISSA_BITS: Final = (7, 13)
+"""Bits of a product's operands: 13 cost no accuracy; 7 need a single float32 or int8 product."""
+
+MAP_DENSE_WEIGHTS_MAX: Final = 250_000
+"""Weights of a model whose largest message map, a bitmap of 2 bits a weight, still fits an IT_RES."""
+
+MAP_ELEMENTS_MAX: Final = 15_000
+"""Elements of a message map of a larger model: 60 kB."""
 
 FORMAT_LENGTH_MAX: Final = 16
 PEER_ID_LENGTH_MAX: Final = 64
@@ -39,23 +64,6 @@ EPOCHS_MAX: Final = 65_535
 
 BATCH_BYTES_MAX: Final = 1 << 20
 """A mini-batch is one chunk of a blob, at most 1 MiB."""
-
-PPM: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Dense:
-    """A fully connected layer: `units` outputs, then an activation ("relu", or "none" for the last)."""
-
-    units: int
-    activation: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sgd:
-    """Plain stochastic gradient descent."""
-
-    learning_rate_ppm: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +74,12 @@ class Dataset:
     samples: int
     features: int
     classes: int
+    """Classes of the labels; 0 where labels are numbers (regression)."""
+    targets: int
+    """Numbers of a sample's label; 0 where labels are classes."""
     batch_size: int
     training_percent: int
     """Share of the fragments revealed for training; the rest is the hidden test data."""
-    validation_percent: int
-    """Share of the revealed mini-batches set apart for validation (holdout, the last ones)."""
     fragments: tuple[BlobId, ...]
 
 
@@ -97,14 +106,24 @@ class TaskDefinition:
     """A training task, complete."""
 
     name: str
-    layers: tuple[Dense, ...]
-    loss: str
-    optimiser: Sgd
-    tau_bits: int
-    """tau = 2^-tau_bits, in units of a weight."""
+    numerics: Numerics
+    mantissa_bits: int
+    """Of the operands of products, one of `MANTISSA_BITS`; native numerics do not use it."""
+    input_shape: Shape
+    """Of a sample: (features,) or (height, width, channels); its product is `dataset.features`."""
+    layers: tuple[Layer, ...]
+    initialiser: Initialiser
+    loss: Loss
+    optimiser: Optimiser
+    schedule: Schedule
+    tau: Tau
     epochs: int
-    """Passes over the training data by the whole group; 0 trains for ever (predefined tasks)."""
+    """Passes over the training data by the whole group, at most; 0 trains for ever (predefined tasks)."""
+    stopping: EarlyStopping | Target | None
+    """When a miner stops before the last epoch."""
+    validation: Validation
     metrics: tuple[str, ...]
+    """Reported with each iteration; the first decides which model is the best."""
     dataset: Dataset
     group: Group
     reward: Reward
@@ -131,10 +150,20 @@ class TaskDefinition:
         return len(data.fragments) * data.training_percent // 100
 
     @property
+    def placed(self) -> tuple[Placed, ...]:
+        """The layers in their places."""
+        return networks.place(self.input_shape, self.layers)
+
+    @property
     def weight_count(self) -> int:
-        """Weights and biases of the model."""
-        widths = (self.dataset.features, *(layer.units for layer in self.layers))
-        return sum((m + 1) * n for m, n in pairwise(widths))
+        """Weights of the model, biases and scales included."""
+        return sum(prod(tensor.shape) for tensor in networks.weights_of(self.placed))
+
+    @property
+    def map_elements_max(self) -> int:
+        """Elements that a message map may have."""
+        count = self.weight_count
+        return count if count <= MAP_DENSE_WEIGHTS_MAX else MAP_ELEMENTS_MAX
 
     def batches_in_fragment(self, fragment: int) -> int:
         """Mini-batches of the fragment at a position of `dataset.fragments`."""
@@ -160,29 +189,41 @@ def check(task: TaskDefinition) -> None:
     _require(1 <= len(task.name) <= 64, "name has 1 to 64 characters")
     _check_model(task)
     _check_dataset(task.dataset)
+    _check_validation(task)
     _check_length(task)
-    _require(6 <= task.tau_bits <= 18, "tau is between 2^-18 and 2^-6")
-    _require(1 <= task.optimiser.learning_rate_ppm <= 100 * PPM, "learning rate is above 0, at most 100")
+    _require(task.tau.bits in training.TAU_BITS, "tau is between 2^-18 and 2^-6")
+    _require(task.tau.density_ppm <= training.PPM // 4, "the density of message maps is at most 0.25")
+    training.check_optimiser(task.optimiser, task.schedule)
     _require(len(task.client) <= PEER_ID_LENGTH_MAX, "the client's peer id is too long")
-    _require(task.metrics == ("loss", "accuracy"), "metrics are loss, accuracy")
-    shares = task.reward
-    _require(shares.miners + shares.supervisors + shares.evaluators == 100, "rewards sum to 100 %")
-    _require(2 <= task.group.miners <= 256, "2 to 256 miners")
-    _require(task.group.supervisors >= 3, "at least 3 supervisors")
-    _require(task.group.supervisors <= max(3, _isqrt(task.group.miners)), "too many supervisors")
-    _require(3 <= task.group.evaluators <= 32, "3 to 32 evaluators")
+    _check_group(task)
     _require(1 <= task.expected_blocks <= 100_000, "expected_blocks is 1 to 100,000")
 
 
 def _check_model(task: TaskDefinition) -> None:
-    _require(1 <= len(task.layers) <= LAYER_COUNT_MAX, f"1 to {LAYER_COUNT_MAX} layers")
-    _require(all(1 <= layer.units <= UNITS_MAX for layer in task.layers), "layer size out of range")
-    _require(all(x.activation == "relu" for x in task.layers[:-1]), "hidden layers use relu")
-    _require(task.layers[-1].activation == "none", "the last layer has no activation of its own")
-    _require(task.layers[-1].units == task.dataset.classes, "the last layer has one unit per class")
-    _require(task.loss == "softmax_cross_entropy", "loss is softmax_cross_entropy")
-    _require(1 <= task.dataset.features <= UNITS_MAX, "number of features out of range")
-    _require(task.weight_count <= WEIGHT_COUNT_MAX, f"at most {WEIGHT_COUNT_MAX} weights")
+    _require(task.mantissa_bits in MANTISSA_BITS, "mantissas have 7 or 13 bits")
+    networks.check(task.input_shape, task.layers)
+    _require(1 <= task.dataset.batch_size <= BATCH_SIZE_MAX, f"batch size is 1 to {BATCH_SIZE_MAX}")
+    networks.check_exact(task.input_shape, task.layers, task.dataset.batch_size)
+    _require(
+        prod(task.input_shape) == task.dataset.features, "the input's shape holds all features of a sample"
+    )
+    _require(task.initialiser.variance_ppm <= 16 * training.PPM, "an initialiser's variance is at most 16")
+    training.check_metrics(task.metrics, task.loss)
+    _check_output(task)
+
+
+def _check_output(task: TaskDefinition) -> None:
+    output, data = task.placed[-1].output, task.dataset
+    if not task.loss.is_classification:
+        _require(output == (data.targets,), "the network has one output for each number of a label")
+        _require(data.classes == 0, "labels are classes, the loss wants numbers")
+        return
+    _require(2 <= data.classes <= CLASS_COUNT_MAX, f"2 to {CLASS_COUNT_MAX} classes")
+    _require(data.targets == 0, "labels are numbers, the loss wants classes")
+    if task.loss is Loss.BINARY_CROSS_ENTROPY:
+        _require(data.classes == 2 and output == (1,), "binary cross-entropy has two classes and one output")  # noqa: PLR2004
+    else:
+        _require(output == (data.classes,), "the network has one output for each class")
 
 
 def _check_dataset(data: Dataset) -> None:
@@ -191,14 +232,37 @@ def _check_dataset(data: Dataset) -> None:
     _require(len(dict.fromkeys(data.fragments)) == count, "two fragments are equal")
     _require(1 <= len(data.format) <= FORMAT_LENGTH_MAX, "format has 1 to 16 characters")
     _require(data.samples <= SAMPLES_MAX, f"at most {SAMPLES_MAX} samples")
-    _require(2 <= data.classes <= 1000, "2 to 1000 classes")
-    _require(1 <= data.batch_size <= 4096, "batch size is 1 to 4096")
-    _require(data.batch_size * (data.features * 4 + 8) <= BATCH_BYTES_MAX, "a batch is at most 1 MiB")
+    _require(data.targets <= TARGET_COUNT_MAX, f"at most {TARGET_COUNT_MAX} numbers in a label")
+    size = data.batch_size * 4 * (data.features + max(data.targets, 1)) + 64
+    _require(size <= BATCH_BYTES_MAX, "a batch is at most 1 MiB")
     per_fragment = -(-data.samples // count)
     _require(data.samples > per_fragment * (count - 1), "every fragment holds samples")
     _require(1 <= data.training_percent < 100, "training share is 1 to 99 %")
     _require(count * data.training_percent // 100 >= 1, "no fragment is left for training")
-    _require(0 <= data.validation_percent < 100, "validation share is 0 to 99 %")
+
+
+def _check_validation(task: TaskDefinition) -> None:
+    validation, stopping = task.validation, task.stopping
+    if isinstance(validation, Holdout):
+        _require(validation.percent < 100, "validation share is 0 to 99 %")
+    if isinstance(validation, KFold):
+        _require(validation.folds in training.FOLDS, "2 to 20 folds")
+    if stopping is None:
+        return
+    _require(stopping.metric in task.metrics, "the metric that stops training is one of the task's metrics")
+    validated = not isinstance(validation, Holdout) or validation.percent > 0
+    _require(validated, "a criterion to stop needs validation data")
+    if isinstance(stopping, EarlyStopping):
+        _require(1 <= stopping.patience <= training.PATIENCE_MAX, "patience is 1 to 1000 epochs")
+
+
+def _check_group(task: TaskDefinition) -> None:
+    shares, group = task.reward, task.group
+    _require(shares.miners + shares.supervisors + shares.evaluators == 100, "rewards sum to 100 %")
+    _require(2 <= group.miners <= 256, "2 to 256 miners")
+    _require(group.supervisors >= 3, "at least 3 supervisors")
+    _require(group.supervisors <= max(3, _isqrt(group.miners)), "too many supervisors")
+    _require(3 <= group.evaluators <= 32, "3 to 32 evaluators")
 
 
 def _check_length(task: TaskDefinition) -> None:

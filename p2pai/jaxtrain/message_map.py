@@ -26,17 +26,22 @@ _POSITIVE: Final = 1 << 31
 _VARINT_SIZE_MAX: Final = 5
 
 Signs = np.ndarray[Any, np.dtype[np.int8]]
-Counts = np.ndarray[Any, np.dtype[np.int32]]
+Units = np.ndarray[Any, np.dtype[np.int32]]
 
 
-def encode(signs: Signs) -> bytes:
-    """Write a map given as int8 signs of all weights, flat."""
-    indices = _nonzero(signs)
-    count = len(indices)
-    if count * DENSITY_INVERSE > len(signs):
-        return bytes([BITMAP]) + _varint(count) + _pack(signs)
-    elements = indices.astype(np.uint32) | np.where(signs[indices] > 0, np.uint32(_POSITIVE), np.uint32(0))
-    return bytes([LIST]) + _varint(count) + elements.astype(">u4").tobytes()
+def encode(*parts: Signs) -> bytes:
+    """Write a map given as int8 signs of all weights, flat, in one or more parts."""
+    weight_count = sum(len(signs) for signs in parts)
+    indices = [_nonzero(signs) for signs in parts]
+    count = sum(len(found) for found in indices)
+    if count * DENSITY_INVERSE > weight_count:
+        return bytes([BITMAP]) + _varint(count) + _pack(np.concatenate(parts))
+    elements, start = [], 0
+    for signs, found in zip(parts, indices, strict=True):
+        positive = np.where(signs[found] > 0, np.uint32(_POSITIVE), np.uint32(0))
+        elements.append((found + start).astype(np.uint32) | positive)
+        start += len(signs)
+    return bytes([LIST]) + _varint(count) + np.concatenate(elements).astype(">u4").tobytes()
 
 
 def decode(data: bytes, weight_count: int) -> Signs:
@@ -46,22 +51,22 @@ def decode(data: bytes, weight_count: int) -> Signs:
       InvalidMessage: not the one encoding of a map over `weight_count` weights.
     """
     signs = np.zeros(weight_count, np.int8)
-    add_to(signs, data)
+    add_to(signs, data, 1)
     return signs
 
 
-def add_to(counts: Counts | Signs, data: bytes) -> None:
-    """Add a map's signs to `counts`, flat, one per weight; unchanged if the map is refused.
+def add_to(units: Units | Signs, data: bytes, unit: int) -> None:
+    """Add a map's signs times `unit` to `units`, flat, one per weight; unchanged if the map is refused.
 
     Raises:
-      InvalidMessage: not the one encoding of a map over `len(counts)` weights.
+      InvalidMessage: not the one encoding of a map over `len(units)` weights.
     """
     form, count, payload = _header(data)
     if form == LIST:
-        indices, signs = _read_list(payload, count, len(counts))
-        counts[indices] += signs
+        indices, signs = _read_list(payload, count, len(units))
+        units[indices] += signs.astype(units.dtype) * units.dtype.type(unit)
     else:
-        counts += _unpack(payload, count, len(counts))
+        units += _unpack(payload, count, len(units)).astype(units.dtype) * units.dtype.type(unit)
 
 
 def element_count(data: bytes) -> int:

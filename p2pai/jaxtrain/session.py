@@ -1,58 +1,58 @@
-"""A training session: a miner's model, residual and mini-batches between one step and the next.
+"""A training session: a miner's model, its state and mini-batches between one step and the next.
 
-Content ids are computed once per state: the weights after one step are the weights before the next.
+A step has two halves. `begin` starts the iteration on the device; `finish` brings its message map and metrics
+to the host. Content ids are hashed in threads from the moment the arrays exist, so hashing, the message map
+and the next iteration's arithmetic go on side by side (the right pane of PoUW figure F.1).
 
-Source: PoUW Algorithm 1; PROTOCOL section 7.
+Source: PoUW Algorithm 1, Appendix F; PROTOCOL section 7.
 """
 
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
 from p2pai.chain.it_res import EndState, witness
 from p2pai.chain.task import TaskDefinition
-from p2pai.jaxtrain import dataset, weights
+from p2pai.jaxtrain import hashing, optimiser, weights
+from p2pai.jaxtrain.dataset import Batch
 from p2pai.jaxtrain.metrics import NOTHING, Score
-from p2pai.jaxtrain.model import HostLeaves, Leaves
-from p2pai.jaxtrain.step import Outcome, trainer_of
-from p2pai.jobs import ModelState
+from p2pai.jaxtrain.step import Computed, Outcome, Values, dropout_keys, read_batch, trainer_of
+from p2pai.jobs import ModelState, PeerUpdate, Position
 from p2pai.primitives import blob
-from p2pai.primitives.blob import blob_id_of
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import BlobId, Hash32
+from p2pai.primitives.merkle import leaf_hash
 
 CAPSULES_KEPT: Final = 16
 """Steps whose capsule can still be stored: a nonce is tried when the slot of its commitment is certified."""
 
-OPTIMISER_STATE: Final = b""
-"""Plain SGD remembers nothing."""
 
-
-@dataclass(frozen=True, slots=True)
 class State:
-    """Weights and residual with their content ids."""
+    """All arrays of a model in training; their content ids are in the making from the beginning."""
 
-    weights: HostLeaves | Leaves
-    residual: HostLeaves | Leaves
-    ids: ModelState
+    def __init__(self, values: Values) -> None:
+        """Begin to hash."""
+        self.values = values
+        self._ids: Future[ModelState] = hashing.submit(_ids_of, values)
 
-    @classmethod
-    def of(cls, theta: HostLeaves | Leaves, residual: HostLeaves | Leaves) -> "State":
-        """Compute the ids."""
-        weights_id, residual_id = blob_id_of(weights.pack(theta)), blob_id_of(weights.pack(residual))
-        return cls(theta, residual, ModelState(weights_id, residual_id, blob_id_of(OPTIMISER_STATE)))
+    @property
+    def ids(self) -> ModelState:
+        """Content ids; waits until they are computed."""
+        return self._ids.result()
 
     @property
     def end(self) -> EndState:
         """What an iteration that ended here has to show."""
         ids = self.ids
-        return EndState(ids.weights, ids.residual, ids.optimiser, witness_of(weights.pack(self.residual)))
+        return EndState(ids.weights, ids.residual, ids.optimiser, witness_of(self.values))
 
     @property
     def blobs(self) -> tuple[bytes, bytes, bytes]:
-        """Canonical bytes of weights, residual and optimiser state."""
-        return weights.pack(self.weights), weights.pack(self.residual), OPTIMISER_STATE
+        """Canonical bytes of model, residual and optimiser state."""
+        model, residual, slots = _parts(self.values)
+        return weights.pack(model), weights.pack(residual), weights.pack(slots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +63,42 @@ class Capsule:
     chunk: bytes
 
 
-def witness_of(residual: bytes) -> Hash32:
-    """Return the witness of a residual's canonical bytes."""
-    return witness(blob.cut(residual)[0])
+class Pending:
+    """A step that has begun."""
+
+    def __init__(self, session: "Session", capsule: Capsule, computed: Computed, batch: Batch) -> None:
+        """Remember what belongs together."""
+        self._session, self._computed, self._batch = session, computed, batch
+        self.capsule = capsule
+        self.after = State(computed.values)
+
+    def finish(self) -> tuple[Capsule, Outcome, EndState]:
+        """Wait for the step; return what it started from, gave, and ended with."""
+        outcome = self._session.trainer.finish(self._computed, self._batch)
+        return self.capsule, outcome, self.after.end
 
 
 class Session:
     """One model in training."""
 
-    def __init__(self, task: TaskDefinition, state: State, chunks: Sequence[bytes]) -> None:
-        """Begin with a state and the chunks of the revealed fragments, in order."""
-        self._task = task
-        self._trainer = trainer_of(task)
+    def __init__(self, task: TaskDefinition, seed: Hash32, state: State, chunks: Sequence[bytes]) -> None:
+        """Begin with a state and the chunks of the revealed fragments, in order.
+
+        Args:
+          task: the definition.
+          seed: the task id.
+          state: to begin with.
+          chunks: mini-batches.
+
+        Raises:
+          InvalidInput: there is no mini-batch, or a malformed one.
+        """
+        self.task, self._seed = task, seed
+        self.trainer = trainer_of(task)
         self.state = state
         self._capsules: deque[Capsule] = deque(maxlen=CAPSULES_KEPT)
-        validation_count = len(chunks) * task.dataset.validation_percent // 100
-        self.batch_count = len(chunks) - validation_count
         self._chunks = tuple(chunks)
-        if self.batch_count == 0:
+        if not chunks:
             raise InvalidInput("the revealed fragments hold no mini-batch to train on")
         for chunk in chunks:
             self._parse(chunk)
@@ -88,25 +106,37 @@ class Session:
     @property
     def weight_count(self) -> int:
         """Weights of the model."""
-        return self._trainer.architecture.weight_count
+        return self.trainer.architecture.weight_count
 
-    def step(self, batch: int, peers: Sequence[bytes]) -> tuple[Capsule, Outcome]:
-        """Run one iteration on the batch of that index; returns what it started from and gave.
+    @property
+    def batch_count(self) -> int:
+        """Mini-batches of the revealed fragments."""
+        return len(self._chunks)
+
+    def begin(self, position: Position, batch: int, peers: Sequence[PeerUpdate]) -> Pending:
+        """Start one iteration on the batch of that index; the session's state is at once the one after it.
 
         Raises:
           InvalidInput: no such batch, or a malformed peer's map; the state is as it was.
         """
-        if not 0 <= batch < self.batch_count:
-            raise InvalidInput(f"batch {batch} does not exist, there are {self.batch_count}")
-        chunk = self._chunks[batch]
-        outcome = self._trainer.iterate(self.state.weights, self.state.residual, self._parse(chunk), peers)
-        capsule = Capsule(self.state, chunk)
-        self._capsules.append(capsule)
-        self.state = State.of(outcome.weights, outcome.residual)
-        return capsule, outcome
+        chunk = self._chunk(batch)
+        parsed, before = self._parse(chunk), self.state
+        keys = dropout_keys(self.trainer.architecture, self._seed, position, leaf_hash(chunk))
+        constants = optimiser.constants(self.task, position.epoch, position.iteration)
+        computed = self.trainer.begin(before.values, parsed, peers, position.tau_bits, keys, constants)
+        pending = Pending(self, Capsule(before, chunk), computed, parsed)
+        self._capsules.append(pending.capsule)
+        self.state = pending.after
+        return pending
+
+    def step(
+        self, position: Position, batch: int, peers: Sequence[PeerUpdate]
+    ) -> tuple[Capsule, Outcome, EndState]:
+        """Run one iteration; see `begin` and `Pending.finish`."""
+        return self.begin(position, batch, peers).finish()
 
     def capsule(self, start: BlobId) -> Capsule:
-        """Return what the recent step that began with these weights started from.
+        """Return what the recent step that began with this model started from.
 
         Raises:
           InvalidInput: no recent step did.
@@ -114,13 +144,42 @@ class Session:
         for capsule in reversed(self._capsules):
             if capsule.before.ids.weights == start:
                 return capsule
-        raise InvalidInput("no recent step of the session began with these weights")
+        raise InvalidInput("no recent step of the session began with this model")
 
-    def validate(self) -> Score:
-        """Score the model on the batches set apart."""
-        batches = (self._parse(chunk) for chunk in self._chunks[self.batch_count :])
-        return sum((self._trainer.score(self.state.weights, batch) for batch in batches), start=NOTHING)
+    def validate(self, batches: Sequence[int]) -> Score:
+        """Score the model on mini-batches, as evaluation does.
 
-    def _parse(self, chunk: bytes) -> dataset.Batch:
-        data = self._task.dataset
-        return dataset.parse(chunk, features=data.features, classes=data.classes)
+        Raises:
+          InvalidInput: no such batch.
+        """
+        values = self.state.values
+        parsed = (self._parse(self._chunk(index)) for index in batches)
+        scores = (self.trainer.score(values.weights, values.statistics, batch) for batch in parsed)
+        return sum(scores, start=NOTHING)
+
+    def _chunk(self, index: int) -> bytes:
+        if not 0 <= index < len(self._chunks):
+            raise InvalidInput(f"batch {index} does not exist, there are {len(self._chunks)}")
+        return self._chunks[index]
+
+    def _parse(self, chunk: bytes) -> Batch:
+        return read_batch(self.task, chunk)
+
+
+def witness_of(values: Values) -> Hash32:
+    """Return the witness of a residual: of the first chunk of its canonical bytes."""
+    first, size = [], 0
+    for leaf in values.residual:
+        first.append(hashing.view(leaf)[: blob.CHUNK_SIZE_MAX - size])
+        size += len(first[-1])
+    return witness(b"".join(first))
+
+
+def _parts(values: Values) -> tuple[hashing.Arrays, hashing.Arrays, hashing.Arrays]:
+    """Return the arrays of model, residual and optimiser state in canonical order."""
+    slots = [leaf for slot in values.optimiser for leaf in slot]
+    return [*values.weights, *values.statistics], values.residual, slots
+
+
+def _ids_of(values: Values) -> ModelState:
+    return ModelState(*(hashing.content_id(part) for part in _parts(values)))

@@ -1,48 +1,105 @@
-"""One iteration of Algorithm 1 as one compiled function, and the forward pass as another.
+"""One iteration of Algorithm 1 as one compiled function, and the evaluation of a model as another.
 
-    theta'  = theta - tau * sum of the peers' maps              (lines 4 to 6)
+    theta'  = theta - the peers' updates                        (lines 4 to 6)
     r'      = r + optimiser(gradient of the loss at theta')     (lines 7 and 8)
     delta   = signs of r' beyond +-tau;  r'' = r' - tau * delta (lines 9 to 17)
     theta'' = theta' - tau * delta                              (line 18)
-    metrics of theta'' on the mini-batch                        (line 19)
+    metrics of the forward pass at theta'                       (line 19, see docs/adr/0014-metrics.md)
 
 Data and parameters are arguments, never captured: constants would be folded by another evaluator. Peers'
-maps are summed on the host and applied once. Compiled once per task and shape of batch.
+maps are summed on the host and applied once. Learning rate and tau are arguments too, so a task compiles once
+for each shape of batch.
 
-Source: PoUW Algorithm 1; PROTOCOL section 7.
+Source: PoUW Algorithm 1; PROTOCOL section 7; docs/EXACT.md.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from p2pai.chain.task import TaskDefinition
-from p2pai.jaxtrain import message_map
+from p2pai import jobs
+from p2pai.chain.task import MAP_DENSE_WEIGHTS_MAX, MAP_ELEMENTS_MAX, TaskDefinition
+from p2pai.chain.training import TAU_BITS, Loss, Numerics, Optimiser
+from p2pai.jaxtrain import dataset, message_map, operations
+from p2pai.jaxtrain import optimiser as optimisers
 from p2pai.jaxtrain.dataset import Batch
 from p2pai.jaxtrain.exact import grid
-from p2pai.jaxtrain.exact.softmax import cross_entropy
 from p2pai.jaxtrain.metrics import Score
-from p2pai.jaxtrain.model import Architecture, HostLeaves, Leaves, logits
-from p2pai.jaxtrain.optimiser import sgd
+from p2pai.jaxtrain.model import (
+    Architecture,
+    HostLeaves,
+    Leaves,
+    Network,
+    evaluate_forward,
+    train_forward,
+)
+from p2pai.jaxtrain.operations import Operations
 from p2pai.primitives.errors import InvalidMessage
+from p2pai.primitives.hashing import tagged_hash
+from p2pai.primitives.ids import Hash32
+
+GRADIENT_MAX = 2.0**50
+"""Native gradients beyond this, and those that are no number, are clipped."""
+
+
+class Values(NamedTuple):
+    """All arrays that an iteration starts from and leaves."""
+
+    weights: Leaves | HostLeaves
+    """float32 leaves on the grid (theta)."""
+    statistics: Leaves | HostLeaves
+    """int64 running statistics."""
+    residual: Leaves | HostLeaves
+    """int32 leaves."""
+    optimiser: tuple[Leaves | HostLeaves, ...]
+    """For each slot of the optimiser's state, its leaves."""
+
+
+class Computed(NamedTuple):
+    """What the compiled iteration returns; its arrays may still be in the making."""
+
+    values: Values
+    signs: Leaves
+    """delta: int8 leaves."""
+    observation: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What an iteration leaves."""
 
-    weights: Leaves
-    """theta''."""
-    residual: Leaves
+    values: Values
     message_map: bytes
     score: Score
-    """Of theta'' on the mini-batch."""
+    """Of the forward pass at theta'."""
+
+
+def read_batch(task: TaskDefinition, chunk: bytes) -> Batch:
+    """Read a mini-batch of a task.
+
+    Raises:
+      InvalidMessage: malformed, or not of this task's dataset.
+    """
+    data = task.dataset
+    return dataset.parse(chunk, features=data.features, classes=data.classes, targets=data.targets)
+
+
+def dropout_keys(
+    architecture: Architecture, seed: Hash32, position: jobs.Position, batch: Hash32
+) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    """Return the keys of the dropout layers in an iteration, uint32 (layers, 2)."""
+    place = (position.epoch.to_bytes(4, "little"), position.iteration.to_bytes(4, "little"), batch)
+    hashes = [
+        tagged_hash("p2pai/dropout", seed, *place, i.to_bytes(4, "little")) for i in architecture.dropouts
+    ]
+    words = np.frombuffer(b"".join(h[:8] for h in hashes), "<u4")
+    return words.astype(np.uint32).reshape(-1, 2)
 
 
 @dataclass(frozen=True)
@@ -50,82 +107,139 @@ class Trainer:
     """The compiled functions of one kind of task."""
 
     architecture: Architecture
-    learning_rate_ppm: int
-    tau_bits: int
+    numerics: Numerics
+    ops: Operations
+    loss: Loss
+    optimiser: Optimiser
 
-    def iterate(
-        self, weights: Sequence[Any], residual: Sequence[Any], batch: Batch, peers: Sequence[bytes]
-    ) -> Outcome:
-        """Run one iteration.
+    def begin(
+        self,
+        values: Values,
+        batch: Batch,
+        peers: Sequence[jobs.PeerUpdate],
+        tau_bits: int,
+        keys: np.ndarray[Any, Any],
+        constants: np.ndarray[Any, Any],
+    ) -> Computed:
+        """Start one iteration; the device may still work on it when this returns.
 
         Args:
-          weights: float32 leaves on the grid (theta).
-          residual: int32 leaves.
+          values: what it starts from.
           batch: the mini-batch.
-          peers: message maps to apply first, in any order.
+          peers: updates to apply first, in any order.
+          tau_bits: of the miner's own updates.
+          keys: of the dropout layers (see `dropout_keys`).
+          constants: of the optimiser (see `optimisers.constants`).
 
         Raises:
           InvalidMessage: a peer's map is malformed, or there are too many.
         """
-        counts = self.sum_maps(peers)
-        theta, rest, signs, loss, correct = self._iterate(
-            tuple(weights), tuple(residual), counts, batch.x, batch.y
-        )
-        flat = np.concatenate([np.asarray(leaf).reshape(-1) for leaf in signs])
-        score = Score(int(loss), int(correct), len(batch.y))
-        return Outcome(theta, rest, message_map.encode(flat), score)
+        shift, bits = self._sum_updates(peers), np.int32(tau_bits)
+        computed: Computed = self._iterate(values, shift, batch.x, batch.y, keys, constants, bits)
+        return computed
 
-    def score(self, weights: Sequence[Any], batch: Batch) -> Score:
-        """Count loss and right answers of a model on a batch."""
-        loss, correct = self._score(tuple(weights), batch.x, batch.y)
-        return Score(int(loss), int(correct), len(batch.y))
+    def finish(self, computed: Computed, batch: Batch) -> Outcome:
+        """Bring what an iteration gave to the host: its message map and score."""
+        encoded = message_map.encode(*(np.asarray(leaf).reshape(-1) for leaf in computed.signs))
+        observation = jax.tree.map(np.asarray, computed.observation)
+        return Outcome(computed.values, encoded, Score.of(self.loss, observation, batch.y))
 
-    def sum_maps(self, peers: Sequence[bytes]) -> HostLeaves:
-        """Add up message maps: int32 leaves of how often each weight is moved by +tau, less -tau.
+    def score(self, weights: Sequence[Any], statistics: Sequence[Any], batch: Batch) -> Score:
+        """Score a model on a batch, as evaluation does."""
+        observation = self._evaluate(tuple(weights), tuple(statistics), batch.x, batch.y)
+        return Score.of(self.loss, jax.tree.map(np.asarray, observation), batch.y)
 
-        Raises:
-          InvalidMessage: a map is malformed, or there are too many.
-        """
+    def _sum_updates(self, peers: Sequence[jobs.PeerUpdate]) -> Leaves | HostLeaves:
+        """Add up message maps: int32 leaves of weight units to subtract."""
+        if not peers:
+            return self._no_updates
         if len(peers) > grid.MAP_COUNT_MAX:
             raise InvalidMessage(f"more than {grid.MAP_COUNT_MAX} message maps in one iteration")
-        counts = np.zeros(self.architecture.weight_count, np.int32)
-        for data in peers:
-            message_map.add_to(counts, data)
-        return self.architecture.split(counts)
+        if any(update.tau_bits not in TAU_BITS for update in peers):
+            raise InvalidMessage("a peer's tau is out of range")
+        units = np.zeros(self.architecture.weight_count, np.int32)
+        for update in peers:
+            message_map.add_to(units, update.message_map, 1 << (grid.WEIGHT_BITS - update.tau_bits))
+        return self.architecture.split(units)
+
+    @cached_property
+    def _no_updates(self) -> Leaves:
+        return tuple(jnp.zeros(shape, jnp.int32) for shape in self.architecture.shapes)
+
+    @cached_property
+    def _network(self) -> Network:
+        return Network(self.architecture, self.ops)
 
     @cached_property
     def _iterate(self) -> Any:  # noqa: ANN401
         return jax.jit(self._trace_iteration)
 
     @cached_property
-    def _score(self) -> Any:  # noqa: ANN401
-        return jax.jit(self._trace_score)
+    def _evaluate(self) -> Any:  # noqa: ANN401
+        return jax.jit(self._trace_evaluation)
 
     def _trace_iteration(
-        self, theta: Leaves, residual: Leaves, counts: Leaves, x: Array, y: Array
-    ) -> tuple[Leaves, Leaves, Leaves, Array, Array]:
-        moved = tuple(grid.move(w, c, self.tau_bits) for w, c in zip(theta, counts, strict=True))
-        outputs, pull = jax.vjp(lambda leaves: logits(self.architecture, leaves, x), moved)
-        (gradient,) = pull(cross_entropy(outputs, y)[1])
-        pairs = [self._threshold(r, g) for r, g in zip(residual, gradient, strict=True)]
-        signs = tuple(s for _, s in pairs)
-        final = tuple(grid.move(w, s, self.tau_bits) for w, s in zip(moved, signs, strict=True))
-        return (final, tuple(r for r, _ in pairs), signs, *self._trace_score(final, x, y))
+        self,
+        values: Values,
+        shift: Leaves,
+        x: Array,
+        y: Array,
+        keys: Array,
+        constants: Array,
+        tau_bits: Array,
+    ) -> Computed:
+        theta = tuple(grid.move(w, n) for w, n in zip(values.weights, shift, strict=True))
+        gradient, statistics, observation = self._differentiate(theta, values.statistics, x, y, keys)
+        moved, state = self._learn(gradient, theta, values, constants)
+        is_large = self.architecture.weight_count > MAP_DENSE_WEIGHTS_MAX
+        residual, signs = grid.emit(moved, tau_bits, MAP_ELEMENTS_MAX if is_large else None)
+        shifts = (grid.shift_of(s, tau_bits) for s in signs)
+        final = tuple(grid.move(w, n) for w, n in zip(theta, shifts, strict=True))
+        return Computed(Values(final, statistics, residual, state), signs, observation)
 
-    def _threshold(self, residual: Array, gradient: Array) -> tuple[Array, Array]:
-        contribution = sgd(gradient, self.learning_rate_ppm)
-        return grid.emit(grid.accumulate(residual, contribution), self.tau_bits)
+    def _differentiate(
+        self,
+        theta: Leaves,
+        statistics: Leaves | HostLeaves,
+        x: Array,
+        y: Array,
+        keys: Array,
+    ) -> tuple[Leaves, Leaves, Any]:
+        def forward(weights: Leaves) -> tuple[Array, Leaves]:
+            return train_forward(self._network, weights, statistics, keys, x)
 
-    def _trace_score(self, theta: Leaves, x: Array, y: Array) -> tuple[Array, Array]:
-        outputs = logits(self.architecture, theta, x)
-        return cross_entropy(outputs, y)[0], jnp.sum(jnp.argmax(outputs, axis=1) == y)
+        outputs, pull, updated = jax.vjp(forward, theta, has_aux=True)
+        error, observation = self.ops.judge(self.loss)(outputs, y)
+        (gradient,) = pull(error)
+        if self.numerics is Numerics.NATIVE:
+            gradient = tuple(jnp.clip(jnp.nan_to_num(g), -GRADIENT_MAX, GRADIENT_MAX) for g in gradient)
+        return gradient, updated, observation
+
+    def _learn(
+        self, gradient: Leaves, theta: Leaves, values: Values, constants: Array
+    ) -> tuple[Leaves, tuple[Leaves, ...]]:
+        """Let the optimiser's contributions enter the residual; return it and the optimiser's new state."""
+        slots = tuple(zip(*values.optimiser, strict=True)) or ((),) * len(theta)
+        learned = [
+            optimisers.contribute(self.optimiser, g, w, state, constants)
+            for g, w, state in zip(gradient, theta, slots, strict=True)
+        ]
+        pairs = zip(values.residual, learned, strict=True)
+        residual = tuple(grid.accumulate(r, contribution) for r, (contribution, _) in pairs)
+        return residual, tuple(zip(*(state for _, state in learned), strict=True))
+
+    def _trace_evaluation(self, weights: Leaves, statistics: Leaves, x: Array, y: Array) -> Any:  # noqa: ANN401
+        outputs = evaluate_forward(self._network, weights, statistics, x)
+        return self.ops.judge(self.loss)(outputs, y)[1]
 
 
 def trainer_of(task: TaskDefinition) -> Trainer:
     """Return the trainer of a task; tasks of the same kind share one, and what it compiled."""
-    return _trainer(Architecture.of(task), task.optimiser.learning_rate_ppm, task.tau_bits)
+    return _trainer(Architecture.of(task), task.numerics, operations.of(task), task.loss, task.optimiser)
 
 
 @lru_cache(maxsize=8)
-def _trainer(architecture: Architecture, learning_rate_ppm: int, tau_bits: int) -> Trainer:
-    return Trainer(architecture, learning_rate_ppm, tau_bits)
+def _trainer(
+    architecture: Architecture, numerics: Numerics, ops: Operations, loss: Loss, optimiser: Optimiser
+) -> Trainer:
+    return Trainer(architecture, numerics, ops, loss, optimiser)

@@ -1,42 +1,61 @@
-"""Weights and residuals as bytes: canonical for hashing and replay, safetensors for delivery.
+"""Models, residuals and optimiser states as bytes: canonical to hash and replay, safetensors to deliver.
 
-Canonical bytes are the leaves in canonical order, little-endian, C order, without any header: the task says
-all that a header could.
+Canonical bytes are arrays one after another in canonical order, little-endian, C order, without any header:
+the task says all that a header could. A model is its weights, then its running statistics.
 
-Source: PROTOCOL section 7.
+Source: PROTOCOL section 7; docs/EXACT.md.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from math import prod
+from typing import Any, Final
 
 import numpy as np
 from safetensors.numpy import save
 
+from p2pai.chain.training import Adam, Momentum, Optimiser, RmsProp
+from p2pai.jaxtrain import optimiser as optimisers
 from p2pai.jaxtrain.exact.grid import RESIDUAL_UNITS_MAX, WEIGHT_BITS, WEIGHT_UNITS_MAX
+from p2pai.jaxtrain.hashing import view
 from p2pai.jaxtrain.model import Architecture, HostLeaves
 from p2pai.primitives.errors import InvalidMessage
 
+STATISTIC_BITS: Final = 24
+STATISTIC_UNITS_MAX: Final = 1 << 45
 
-def pack(leaves: Sequence[Any]) -> bytes:
-    """Return the canonical bytes of float32 or int32 leaves."""
-    arrays = (np.asarray(leaf) for leaf in leaves)
-    return b"".join(a.astype(a.dtype.newbyteorder("<"), copy=False).tobytes() for a in arrays)
+Flat = np.ndarray[Any, Any]
+
+_INT32_MAX: Final = (1 << 31) - 1
+_LIMITS: Final[dict[type, tuple[tuple[int, int], ...]]] = {
+    Momentum: ((-_INT32_MAX, _INT32_MAX),),
+    RmsProp: ((0, 1 << 60),),
+    Adam: ((-(1 << 30), 1 << 30), (0, 1 << 60)),
+}
+"""Least and greatest value of each slot of an optimiser's state."""
 
 
-def unpack_weights(data: bytes, architecture: Architecture) -> HostLeaves:
-    """Read float32 leaves.
+def pack(arrays: Sequence[Any]) -> bytes:
+    """Return the canonical bytes of arrays in canonical order."""
+    return b"".join(view(array) for array in arrays)
+
+
+def unpack_model(data: bytes, architecture: Architecture) -> tuple[HostLeaves, HostLeaves]:
+    """Read weights (float32 leaves) and running statistics (int64).
 
     Raises:
-      InvalidMessage: wrong size, or a value that is not on the weight grid.
+      InvalidMessage: wrong size, a weight that is not on its grid, or a statistic that is out of range.
     """
-    flat = _flat(data, "<f4", architecture, "weights")
-    with np.errstate(invalid="ignore", over="ignore"):
-        units = np.ldexp(flat, WEIGHT_BITS)
-        on_grid = (np.abs(units) <= WEIGHT_UNITS_MAX) & (units == np.rint(units))
-    negative_zero = (flat == 0) & np.signbit(flat)
-    if not np.all(on_grid) or np.any(negative_zero):
-        raise InvalidMessage("weights: a value is not on the grid")
-    return architecture.split(flat.astype(np.float32, copy=False))
+    size = 4 * architecture.weight_count
+    counts = [prod(shape) for shape in architecture.statistics]
+    _require_size(data, size + 8 * sum(counts), "model")
+    flat = np.frombuffer(data, "<f4", architecture.weight_count)
+    _require_on_grid(flat)
+    statistics = np.frombuffer(data, "<i8", offset=size).astype(np.int64, copy=False)
+    parts = tuple(np.split(statistics, np.cumsum(counts)[:-1])) if counts else ()
+    in_range = bool(np.all(np.abs(statistics) <= STATISTIC_UNITS_MAX))
+    if not in_range or any(np.any(variance < 0) for variance in parts[1::2]):
+        raise InvalidMessage("model: a running statistic is out of range")
+    return architecture.split(flat.astype(np.float32, copy=False)), parts
 
 
 def unpack_residual(data: bytes, architecture: Architecture) -> HostLeaves:
@@ -45,24 +64,54 @@ def unpack_residual(data: bytes, architecture: Architecture) -> HostLeaves:
     Raises:
       InvalidMessage: wrong size, or the one value that no residual takes.
     """
-    flat = _flat(data, "<i4", architecture, "residual")
+    _require_size(data, 4 * architecture.weight_count, "residual")
+    flat = np.frombuffer(data, "<i4")
     if np.any(flat < -RESIDUAL_UNITS_MAX):
         raise InvalidMessage("residual: a value is beyond the grid")
     return architecture.split(flat.astype(np.int32, copy=False))
 
 
-def export_safetensors(leaves: HostLeaves, architecture: Architecture) -> bytes:
-    """Return a safetensors file with one tensor per leaf, named such as "layer0/kernel".
+def unpack_optimiser(data: bytes, architecture: Architecture, optimiser: Optimiser) -> tuple[HostLeaves, ...]:
+    """Read the slots of an optimiser's state, each as leaves.
 
-    A kernel's shape is (inputs, units). The same weights give the same bytes: the library writes several
-    entries of metadata in any order, so there is one.
+    Raises:
+      InvalidMessage: wrong size, or a value that no state takes.
     """
-    tensors = dict(zip(architecture.names, (np.ascontiguousarray(x) for x in leaves), strict=True))
+    dtypes = [np.dtype(dtype).newbyteorder("<") for dtype in optimisers.slots(optimiser)]
+    count = architecture.weight_count
+    _require_size(data, count * sum(dtype.itemsize for dtype in dtypes), "optimiser state")
+    slots, offset = [], 0
+    for dtype, (least, greatest) in zip(dtypes, _LIMITS.get(type(optimiser), ()), strict=True):
+        flat = np.frombuffer(data, dtype, count, offset).astype(dtype.newbyteorder("="), copy=False)
+        if np.any(flat < least) or np.any(flat > greatest):
+            raise InvalidMessage("optimiser state: a value is out of range")
+        slots.append(architecture.split(flat))
+        offset += count * dtype.itemsize
+    return tuple(slots)
+
+
+def export_safetensors(weights: HostLeaves, statistics: HostLeaves, architecture: Architecture) -> bytes:
+    """Return a safetensors file with one float32 tensor per leaf and statistic, such as "layer0/kernel".
+
+    A dense kernel's shape is (inputs, units), a convolution's (height, width, channels, filters). The same
+    model gives the same bytes: the library writes several entries of metadata in any order, so there is one.
+    """
+    tensors = dict(zip(architecture.names, (np.ascontiguousarray(x) for x in weights), strict=True))
+    for name, statistic in zip(architecture.statistic_names, statistics, strict=True):
+        tensors[name] = np.ldexp(statistic.astype(np.float64), -STATISTIC_BITS).astype(np.float32)
     file: bytes = save(tensors, metadata={"format": "np"})
     return file
 
 
-def _flat(data: bytes, dtype: str, architecture: Architecture, what: str) -> np.ndarray[Any, Any]:
-    if len(data) != 4 * architecture.weight_count:
-        raise InvalidMessage(f"{what}: {len(data)} bytes, expected {4 * architecture.weight_count}")
-    return np.frombuffer(data, dtype)
+def _require_on_grid(flat: Flat) -> None:
+    with np.errstate(invalid="ignore", over="ignore"):
+        units = np.ldexp(flat, WEIGHT_BITS)
+        on_grid = (np.abs(units) <= WEIGHT_UNITS_MAX) & (units == np.rint(units))
+    negative_zero = (flat == 0) & np.signbit(flat)
+    if not np.all(on_grid) or np.any(negative_zero):
+        raise InvalidMessage("model: a weight is not on the grid")
+
+
+def _require_size(data: bytes, size: int, what: str) -> None:
+    if len(data) != size:
+        raise InvalidMessage(f"{what}: {len(data)} bytes, expected {size}")

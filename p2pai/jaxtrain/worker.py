@@ -11,16 +11,17 @@ from typing import Any, Final, Protocol
 
 from p2pai import jobs
 from p2pai.chain import task as tasks
+from p2pai.chain.it_res import witness
 from p2pai.chain.task import TaskDefinition
-from p2pai.jaxtrain import data_file, dataset, replay, weights
-from p2pai.jaxtrain.initialiser import initial_residual, initial_weights
-from p2pai.jaxtrain.metrics import NOTHING
+from p2pai.jaxtrain import data_file, dataset, initialiser, replay, weights
+from p2pai.jaxtrain.dataset import Batch
+from p2pai.jaxtrain.metrics import NOTHING, Score
 from p2pai.jaxtrain.model import Architecture
-from p2pai.jaxtrain.session import Session, State, witness_of
-from p2pai.jaxtrain.step import Trainer, trainer_of
+from p2pai.jaxtrain.session import Session, State
+from p2pai.jaxtrain.step import Trainer, Values, read_batch, trainer_of
 from p2pai.primitives import blob
 from p2pai.primitives.errors import InvalidInput, InvalidMessage, Unavailable
-from p2pai.primitives.ids import BlobId
+from p2pai.primitives.ids import BlobId, Hash32
 from p2pai.primitives.merkle import leaf_hash
 
 SESSION_COUNT_MAX: Final = 16
@@ -68,34 +69,32 @@ class Worker:
     def _prepare(self, job: jobs.Prepare) -> jobs.Prepared:
         if job.batch_size < 1 or job.fragment_count < 1:
             raise InvalidInput("batch size and number of fragments are at least 1")
-        samples = data_file.read(job.path, job.format)
+        samples = data_file.read(job.path, job.format, regression=job.regression)
         fragments = dataset.cut(samples.x, samples.y, job.fragment_count, job.batch_size)
         ids = tuple(self._blobs.put(chunks, shared=False) for chunks in fragments)
-        return jobs.Prepared(len(samples.x), samples.x.shape[1], samples.classes, ids)
+        return jobs.Prepared(len(samples.x), samples.x.shape[1], samples.classes, samples.targets, ids)
 
     def _open(self, job: jobs.Open) -> jobs.Opened:
         task = _decode_task(job.task)
-        architecture = Architecture.of(task)
         chunks = [chunk for fragment in job.fragments for chunk in self._fragment(task, fragment)]
-        if job.state is None:
-            state = State.of(initial_weights(architecture, job.seed), initial_residual(architecture))
-        else:
-            state = self._load(job.state, architecture)
-        session = Session(task, state, chunks)
+        values = initial_values(task, job.seed) if job.state is None else self._load(job.state, task)
+        session = Session(task, job.seed, State(values), chunks)
         self._remember(job.session, session)
-        self._store(state)
-        return jobs.Opened(state.ids, session.weight_count, session.batch_count)
+        ids = self._store(session.state)
+        if job.state not in (None, ids):
+            raise InvalidMessage("a stored state is not what its content ids say")
+        return jobs.Opened(ids, session.weight_count, session.batch_count)
 
     def _step(self, job: jobs.Step) -> jobs.Stepped:
         session = self._session(job.session)
-        start, outcome = session.step(job.batch, job.peers)
+        start, outcome, end = session.step(job.position, job.batch, job.peers)
         return jobs.Stepped(
             before=start.before.ids,
-            after=session.state.end,
+            after=end,
             batch=leaf_hash(start.chunk),
             batch_kib=len(start.chunk) // 1024,
             message_map=outcome.message_map,
-            metrics=outcome.score.metrics,
+            metrics=outcome.score.bits(session.task.metrics),
         )
 
     def _keep(self, job: jobs.Keep) -> jobs.Kept:
@@ -108,56 +107,53 @@ class Worker:
         return jobs.CapsuleKept(self._store(capsule.before), batch)
 
     def _validate(self, job: jobs.Validate) -> jobs.Validated:
-        return jobs.Validated(self._session(job.session).validate().metrics)
+        session = self._session(job.session)
+        if not job.batches:
+            return jobs.Validated(())
+        return jobs.Validated(session.validate(job.batches).bits(session.task.metrics))
 
     def _replay(self, job: jobs.Replay) -> jobs.Replayed:
         before = job.before
+        residual = self._bytes(before.residual)
         capsule = replay.Capsule(
-            weights=self._bytes(before.weights),
-            residual=self._bytes(before.residual),
-            optimiser=self._bytes(before.optimiser),
-            batch=self._bytes(BlobId(job.batch)),
-            peers=job.peers,
-            samples=job.samples,
+            self._bytes(before.weights),
+            residual,
+            self._bytes(before.optimiser),
+            self._bytes(BlobId(job.batch)),
         )
-        record = replay.Record(job.message_map, job.metrics)
-        after, difference = replay.replay(_decode_task(job.task), capsule, record)
-        return jobs.Replayed(after, witness_of(capsule.residual), difference)
+        after, difference = replay.replay(_decode_task(job.task), capsule, job)
+        return jobs.Replayed(after, witness(blob.cut(residual)[0]), difference)
 
     def _evaluate(self, job: jobs.Evaluate) -> jobs.Evaluated:
         task = _decode_task(job.task)
-        data = task.dataset
-        batches = [
-            dataset.parse(chunk, features=data.features, classes=data.classes)
-            for fragment in job.fragments
-            for chunk in self._fragment(task, fragment)
-        ]
-        correct = tuple(self._score(model, trainer_of(task), batches) for model in job.models)
-        return jobs.Evaluated(correct, sum(len(batch.y) for batch in batches))
+        chunks = (chunk for fragment in job.fragments for chunk in self._fragment(task, fragment))
+        batches = [read_batch(task, chunk) for chunk in chunks]
+        scores = tuple(self._score(model, task, batches) for model in job.models)
+        return jobs.Evaluated(scores, sum(len(batch.y) for batch in batches))
 
     def _fragment(self, task: TaskDefinition, fragment: BlobId) -> tuple[bytes, ...]:
         """Return a fragment's mini-batches; InvalidInput unless they are cut as the task defines."""
-        data = task.dataset
-        if fragment not in data.fragments:
+        fragments = task.dataset.fragments
+        if fragment not in fragments:
             raise InvalidInput("a fragment is not one of the task's")
-        position, chunks = data.fragments.index(fragment), self._blobs.get(fragment)
+        position, chunks = fragments.index(fragment), self._blobs.get(fragment)
         wanted = [task.samples_in_batch(position, i) for i in range(task.batches_in_fragment(position))]
-        parsed = (dataset.parse(c, features=data.features, classes=data.classes) for c in chunks)
-        if [len(batch.y) for batch in parsed] != wanted:
+        if [len(read_batch(task, chunk).y) for chunk in chunks] != wanted:
             raise InvalidInput("a fragment is not cut into mini-batches as the task defines")
         return chunks
 
-    def _score(self, model: BlobId, trainer: Trainer, batches: list[dataset.Batch]) -> int:
+    def _score(self, model: BlobId, task: TaskDefinition, batches: list[Batch]) -> int:
+        trainer = trainer_of(task)
         try:
-            theta = weights.unpack_weights(self._bytes(model), trainer.architecture)
+            theta, statistics = weights.unpack_model(self._bytes(model), trainer.architecture)
         except InvalidMessage:
             return 0
-        return sum((trainer.score(theta, batch) for batch in batches), start=NOTHING).correct
+        return score_model(trainer, theta, statistics, batches).quality(task.metrics[0])
 
     def _export(self, job: jobs.Export) -> jobs.Exported:
         architecture = Architecture.of(_decode_task(job.task))
-        theta = weights.unpack_weights(self._bytes(job.weights), architecture)
-        file = weights.export_safetensors(theta, architecture)
+        theta, statistics = weights.unpack_model(self._bytes(job.weights), architecture)
+        file = weights.export_safetensors(theta, statistics, architecture)
         return jobs.Exported(self._blobs.put(blob.cut(file), shared=True))
 
     def _session(self, name: str) -> Session:
@@ -176,16 +172,30 @@ class Worker:
     def _bytes(self, blob_id: BlobId) -> bytes:
         return b"".join(self._blobs.get(blob_id))
 
-    def _load(self, ids: jobs.ModelState, architecture: Architecture) -> State:
-        if self._bytes(ids.optimiser):
-            raise InvalidMessage("plain SGD has no optimiser state")
-        theta = weights.unpack_weights(self._bytes(ids.weights), architecture)
-        return State(theta, weights.unpack_residual(self._bytes(ids.residual), architecture), ids)
+    def _load(self, ids: jobs.ModelState, task: TaskDefinition) -> Values:
+        parts = (ids.weights, ids.residual, ids.optimiser)
+        return replay.read_values(task, *(self._bytes(part) for part in parts))
 
     def _store(self, state: State) -> jobs.ModelState:
         for part in state.blobs:
             self._blobs.put(blob.cut(part), shared=True)
         return state.ids
+
+
+def initial_values(task: TaskDefinition, seed: Hash32) -> Values:
+    """Return what a task's training begins with; the seed is the task id."""
+    architecture = Architecture.of(task)
+    return Values(
+        initialiser.initial_weights(architecture, task.initialiser, seed),
+        initialiser.initial_statistics(architecture),
+        initialiser.initial_residual(architecture),
+        initialiser.initial_optimiser(architecture, task.optimiser),
+    )
+
+
+def score_model(trainer: Trainer, theta: Any, statistics: Any, batches: list[Batch]) -> Score:  # noqa: ANN401
+    """Score a model on mini-batches together."""
+    return sum((trainer.score(theta, statistics, batch) for batch in batches), start=NOTHING)
 
 
 def _decode_task(data: bytes) -> TaskDefinition:

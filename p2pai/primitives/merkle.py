@@ -19,9 +19,13 @@ SIZE_MAX: Final = 2**63
 """Leaves of a tree, below; a path then has at most 63 steps."""
 
 
+LEAF: Final = b"\x00"
+"""Stands before the content of a leaf."""
+
+
 def leaf_hash(data: bytes) -> Hash32:
     """Hash the content of one leaf."""
-    return Hash32(sha256(b"\x00" + data).digest())
+    return Hash32(sha256(LEAF + data).digest())
 
 
 def root(leaf_hashes: Sequence[Hash32]) -> Hash32:

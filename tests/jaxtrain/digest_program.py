@@ -1,5 +1,9 @@
-"""Train a little and print digests: of exact training, and of the same in native float32 for contrast."""
+"""Train every kind of task a little and print a digest of each: of all states, message maps and metrics.
 
+CARRIER=int8|float32|float64|auto  JIT=0  ONE_CORE=1  INEXACT=1 (a matrix product of the platform instead)
+"""
+
+import contextlib
 import hashlib
 import json
 import os
@@ -8,68 +12,59 @@ if os.environ.get("ONE_CORE") == "1":
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import jax
-import jax.numpy as jnp
-import numpy as np
+from kinds import KINDS, chunk_of, signs_of
 
-from p2pai.chain.task import Dense
+from p2pai import jobs
+from p2pai.chain.training import Numerics
 from p2pai.jaxtrain import message_map
-from p2pai.jaxtrain.dataset import Batch
 from p2pai.jaxtrain.exact import carrier
-from p2pai.jaxtrain.initialiser import initial_residual, initial_weights
-from p2pai.jaxtrain.model import Architecture
-from p2pai.jaxtrain.step import Trainer
-from p2pai.jaxtrain.weights import pack
+from p2pai.jaxtrain.session import Session, State
+from p2pai.jaxtrain.worker import initial_values
 from p2pai.primitives.ids import Hash32
 
-NET = Architecture(64, (Dense(48, "relu"), Dense(10, "none")))
-SEED = Hash32(bytes(32))
+SEED = Hash32(bytes(range(32)))
+STEPS = int(os.environ.get("STEPS", "4"))
 
 
-def batch_of(i, size=33):
-    dice = np.random.Generator(np.random.Philox(i))
-    x = dice.integers(0, 1 << 12, (size, 64)).astype(np.float32) / np.float32(1 << 12)
-    return Batch(x, dice.integers(0, 10, size).astype(np.int32))
-
-
-def peers_of(i):
-    dice = np.random.Generator(np.random.Philox(1000 + i))
-    draws = dice.integers(-20, 21, (2, NET.weight_count))
-    return [message_map.encode(np.where(np.abs(row) == 1, row, 0).astype(np.int8)) for row in draws]
-
-
-def train(steps):
-    trainer = Trainer(NET, 300_000, 10)
-    theta, residual, digest = initial_weights(NET, SEED), initial_residual(NET), hashlib.sha256()
+def train(task, steps=STEPS):
+    """Return the digest of a few iterations, with peers' maps of other taus."""
+    chunks = [chunk_of(task, i, samples=12 - i % 2) for i in range(3)]
+    session, digest = Session(task, SEED, State(initial_values(task, SEED)), chunks), hashlib.sha256()
     for i in range(steps):
-        outcome = trainer.iterate(theta, residual, batch_of(i), peers_of(i))
-        theta, residual = outcome.weights, outcome.residual
-        for part in (pack(theta), pack(residual), outcome.message_map, repr(outcome.score).encode()):
+        peers = [jobs.PeerUpdate(9 + n, message_map.encode(signs_of(task, 10 * i + n))) for n in range(2)]
+        _, outcome, end = session.step(jobs.Position(1 + i // 2, i, 8 + i % 2), i % 3, peers)
+        metrics = outcome.score.bits(task.metrics)
+        for part in (*session.state.blobs, outcome.message_map, repr((metrics, end)).encode()):
             digest.update(part)
+    digest.update(repr(session.validate((0, 1)).bits(task.metrics)).encode())
     return digest.hexdigest()
 
 
-@jax.jit
-def native_loss(leaves, x, y):
-    hidden = jax.nn.relu(x @ leaves[0] + leaves[1])
-    logits = hidden @ leaves[2] + leaves[3]
-    return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], 1))
+def train_inexactly():
+    """Return the digests of training whose matrix products are the platform's own."""
+    from dataclasses import replace
 
+    from p2pai.jaxtrain import native, operations
 
-def train_natively(steps):
-    leaves, digest = initial_weights(NET, SEED), hashlib.sha256()
-    for i in range(steps):
-        batch = batch_of(i)
-        gradient = jax.jit(jax.grad(native_loss))(leaves, batch.x, batch.y)
-        leaves = tuple(w - np.float32(0.3) * np.asarray(g) for w, g in zip(leaves, gradient, strict=True))
-        digest.update(pack(leaves))
-    return digest.hexdigest()
+    exact = operations.exact
+    operations.exact = lambda bits: replace(exact(bits), dot=native.dot)
+    return {
+        "dense": train(KINDS["dense"]),
+        "native": train(replace(KINDS["dense"], numerics=Numerics.NATIVE)),
+    }
 
 
 def main():
-    with carrier.using(os.environ["CARRIER"]):
-        exact = train(6)
-    native = train_natively(6) if os.environ.get("NATIVE") == "1" else None
-    print(json.dumps({"exact": exact, "native": native}))
+    forced = os.environ.get("CARRIER", "auto")
+    using = contextlib.nullcontext() if forced == "auto" else carrier.using(forced)
+    jitted = jax.disable_jit() if os.environ.get("JIT") == "0" else contextlib.nullcontext()
+    wanted = os.environ.get("KINDS", "")
+    kinds = {name: task for name, task in KINDS.items() if wanted in ("", name)}
+    with using, jitted:
+        inexact = os.environ.get("INEXACT") == "1"
+        print(
+            json.dumps(train_inexactly() if inexact else {name: train(task) for name, task in kinds.items()})
+        )
 
 
 if __name__ == "__main__":

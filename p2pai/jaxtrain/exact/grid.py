@@ -8,13 +8,14 @@ out only moves it towards zero.
 
 Bounds: at most 2^16 maps of tau <= 2^14 units move a weight by 2^30 units, below 2^31 with the weight itself.
 
-Source: PoUW Algorithm 1; PROTOCOL section 7.
+Source: PoUW Algorithm 1; PROTOCOL section 7; docs/EXACT.md, "One iteration".
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 WEIGHT_BITS: Final = 20
 """A weight's grid is 2^-20."""
@@ -34,33 +35,61 @@ MAP_COUNT_MAX: Final = 1 << 16
 _WEIGHT_SCALE: Final = 2.0**WEIGHT_BITS
 
 
-def move(weights: Array, counts: Array, tau_bits: int) -> Array:
-    """Return weights - counts * tau, clipped to the edge of the grid.
+def move(weights: Array, units: Array) -> Array:
+    """Return weights - units, clipped to the edge of the grid.
 
     Args:
       weights: float32 on the grid.
-      counts: int32 of the same shape, |count| <= 2^16: how many updates of +tau, less those of -tau.
-      tau_bits: tau = 2^-tau_bits, 6 to 20.
+      units: int32 of the same shape, at most 2^30 either way.
     """
-    units = (weights * jnp.float32(_WEIGHT_SCALE)).astype(jnp.int32)
-    moved = units - counts.astype(jnp.int32) * jnp.int32(1 << (WEIGHT_BITS - tau_bits))
+    moved = (weights * jnp.float32(_WEIGHT_SCALE)).astype(jnp.int32) - units
     clipped = jnp.clip(moved, -WEIGHT_UNITS_MAX, WEIGHT_UNITS_MAX)
     result: Array = clipped.astype(jnp.float32) * jnp.float32(1 / _WEIGHT_SCALE)
     return result
 
 
+def shift_of(signs: Array, tau_bits: Array | int) -> Array:
+    """Return what signs of updates subtract from weights, int32 units; tau = 2^-tau_bits."""
+    return signs.astype(jnp.int32) << (WEIGHT_BITS - jnp.asarray(tau_bits, jnp.int32))
+
+
 def accumulate(residual: Array, contribution: Array) -> Array:
-    """Return residual + contribution (int32 and int64, in units), clipped to the edge."""
-    total = residual.astype(jnp.int64) + contribution
-    return jnp.clip(total, -RESIDUAL_UNITS_MAX, RESIDUAL_UNITS_MAX).astype(jnp.int32)
+    """Return residual + contribution (int32, in units, |contribution| < 2^31), clipped to the edge."""
+    total = residual + contribution
+    # Two addends of one sign overflow to the other sign.
+    wrapped = ((residual ^ total) & (contribution ^ total)) < 0
+    edge = jnp.where(residual < 0, -RESIDUAL_UNITS_MAX, RESIDUAL_UNITS_MAX)
+    return jnp.maximum(jnp.where(wrapped, edge, total), -RESIDUAL_UNITS_MAX)
 
 
-def emit(residual: Array, tau_bits: int) -> tuple[Array, Array]:
-    """Take one tau from every residual beyond +-tau.
+def emit(
+    residuals: Sequence[Array], tau_bits: Array | int, elements_max: int | None
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Take one tau from every residual beyond +-tau * 2^i, with the smallest i that emits few enough.
+
+    Args:
+      residuals: int32 leaves.
+      tau_bits: tau = 2^-tau_bits.
+      elements_max: most elements that may be emitted from all leaves; None where any number fits.
 
     Returns:
-      The residual that is left, int32, and the signs that were emitted, int8 in {-1, 0, 1}.
+      The residuals that are left, int32, and the signs that were emitted, int8 in {-1, 0, 1}.
     """
-    tau = jnp.int32(1 << (RESIDUAL_BITS - tau_bits))
-    signs = (residual > tau).astype(jnp.int32) - (residual < -tau).astype(jnp.int32)
-    return residual - signs * tau, signs.astype(jnp.int8)
+    tau = jnp.int32(1) << (RESIDUAL_BITS - jnp.asarray(tau_bits, jnp.int32))
+    threshold = tau if elements_max is None else _threshold(residuals, tau, elements_max)
+    signs = tuple((r > threshold).astype(jnp.int8) - (r < -threshold).astype(jnp.int8) for r in residuals)
+    left = tuple(r - s.astype(jnp.int32) * tau for r, s in zip(residuals, signs, strict=True))
+    return left, signs
+
+
+def _threshold(residuals: Sequence[Array], tau: Array, elements_max: int) -> Array:
+    def beyond(threshold: Array) -> Array:
+        counts = [jnp.sum((jnp.abs(r) > threshold).astype(jnp.int32)) for r in residuals]
+        return sum(counts[1:], start=counts[0])
+
+    def double(threshold: Array) -> Array:
+        # 2^31 is not an int32; no residual is beyond the edge.
+        return jnp.where(threshold > RESIDUAL_UNITS_MAX // 2, RESIDUAL_UNITS_MAX, threshold * 2)
+
+    result: Array = lax.while_loop(lambda t: beyond(t) > elements_max, double, tau)
+    return result
