@@ -92,6 +92,8 @@ class Opened:
     weight_count: int
     batch_count: int
     """Mini-batches of the revealed fragments."""
+    platform: Hash32
+    """Fingerprint of this machine where the task's numerics are native; else zero."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from p2pai.chain.rewards import task_payouts
 from p2pai.chain.state import Finding, Sealed, Stage, State, Task
 from p2pai.chain.task_life import enter, fail, release_workers
 from p2pai.chain.tickets import Context, require_ticket, slash
+from p2pai.chain.training import SCORE_MAX
 from p2pai.chain.transaction import (
     ChargeForTask,
     Conclusion,
@@ -124,12 +125,12 @@ def _require_evaluating(state: State, task_id: TaskId, ticket: Outpoint, context
 
 
 def _check_conclusion(task: Task, conclusion: Conclusion) -> None:
-    if len(conclusion.correct) != len(task.miners):
+    if len(conclusion.scores) != len(task.miners):
         raise InvalidTransaction("a conclusion scores every miner")
     if not 0 < conclusion.samples <= task.definition.dataset.samples:
         raise InvalidTransaction("a conclusion counts the test samples")
-    if any(c > conclusion.samples for c in conclusion.correct):
-        raise InvalidTransaction("more correct answers than samples")
+    if any(score > SCORE_MAX for score in conclusion.scores):
+        raise InvalidTransaction("a score has 32 bits")
 
 
 def _store(state: State, task_id: TaskId, task: Task) -> State:

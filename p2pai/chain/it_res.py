@@ -1,8 +1,8 @@
 """IT_RES: what a miner tells its task group after every iteration.
 
 The layout is Table 1 of the paper, field by field, followed by an extension (version 2) that makes an
-iteration checkable: who (ticket), which (iteration), the optimiser's state, the peers' messages applied, and
-the nonce. Integers are little-endian. Two fields of Table 1 differ, because they could not hold their values:
+iteration checkable: who (ticket), which (iteration), the optimiser's state, the peers' messages applied, the
+nonce, tau, and at the end of an epoch what the model scored on the validation data. Integers are little-endian. Two fields of Table 1 differ, because they could not hold their values:
 the message map carries its own length (the paper's two bytes overflow at 65,536 elements), and so does the
 DER signature (which is not always 65 bytes).
 
@@ -50,6 +50,10 @@ class IterationResult:
     peer_count: int
     peer_ids: Hash32  # hash of the ids of the messages applied
     nonce: Hash32
+    tau_bits: int  # tau = 2^-tau_bits
+    moved: int  # elements of this miner's message maps in this epoch so far, without this one's
+    validation: tuple[int, ...]  # of theta'', as metrics; in an epoch's last message where data are set apart
+    platform: Hash32  # fingerprint of the machine, in native numerics; else zero
     signature: bytes = b""
 
     def encode_unsigned(self) -> bytes:
@@ -78,6 +82,11 @@ class IterationResult:
                 _u(self.peer_count, 2),
                 self.peer_ids,
                 self.nonce,
+                _u(self.tau_bits, 1),
+                _u(self.moved, 8),
+                _u(len(self.validation), 2),
+                *(_u(v, 4) for v in self.validation),
+                self.platform,
             )
         )
 
@@ -211,6 +220,10 @@ def _read(read: "_Reader") -> IterationResult:
         peer_count=read.integer(2),
         peer_ids=read.hash(),
         nonce=read.hash(),
+        tau_bits=read.integer(1),
+        moved=read.integer(8),
+        validation=read.metrics(),
+        platform=read.hash(),
         signature=read.take(read.integer(1)),
     )
 

@@ -38,6 +38,15 @@ def check(data: bytes, weight_count: int) -> None:
         _check_bitmap(payload, count, weight_count)
 
 
+def element_count(data: bytes) -> int:
+    """Return the number of elements that a map declares.
+
+    Raises:
+      InvalidMessage: the number is malformed.
+    """
+    return _read_varint(data)[0]
+
+
 def _read_varint(data: bytes) -> tuple[int, int]:
     """Return the number of elements and the bytes that it takes."""
     value = 0

@@ -47,14 +47,14 @@ def task_payouts(state: State, task: Task, conclusion: Conclusion) -> tuple[Pay,
 def task_shares(task: Task, conclusion: Conclusion) -> tuple[tuple[str, Outpoint, Amount], ...]:
     """Divide a task's fee by reward scheme R: role, ticket and atoms of everyone who gets any.
 
-    Miners share their part by samples classified correctly; supervisors and the evaluators who found the
+    Miners share their part by the scores of their models; supervisors and the evaluators who found the
     agreed conclusion share theirs equally.
     """
     scheme = task.definition.reward
     pools = split(task.fee, {"1": scheme.miners, "2": scheme.supervisors, "3": scheme.evaluators})
     agreeing = [f.ticket for f in task.findings if f.conclusion == conclusion]
     parts = (
-        ("miner", split(pools["1"], dict(zip(task.miners, conclusion.correct, strict=True)))),
+        ("miner", split(pools["1"], dict(zip(task.miners, conclusion.scores, strict=True)))),
         ("supervisor", split(pools["2"], dict.fromkeys(task.supervisors, 1))),
         ("evaluator", split(pools["3"], dict.fromkeys(agreeing, 1))),
     )

@@ -17,9 +17,21 @@ from immutables import Map
 
 from p2pai.chain import difficulty
 from p2pai.chain.block import Block, Header
+from p2pai.chain.layers import Activation, Dense, Function, Layer
 from p2pai.chain.params import ATOMS_PER_COIN, MONEY_MAX, Params
 from p2pai.chain.state import Stage, State, Task, Ticket
-from p2pai.chain.task import Dataset, Dense, Group, Reward, Sgd, TaskDefinition, check
+from p2pai.chain.task import Dataset, Group, Reward, TaskDefinition, check
+from p2pai.chain.training import (
+    ConstantRate,
+    Distribution,
+    Fan,
+    Holdout,
+    Initialiser,
+    Loss,
+    Numerics,
+    Sgd,
+    Tau,
+)
 from p2pai.chain.transaction import ROLES, Output, Pay, Stake
 from p2pai.primitives import bls, ecdsa, record
 from p2pai.primitives.errors import InvalidInput
@@ -293,25 +305,31 @@ def _tickets(row: dict[str, Any], accounts: list[Keys]) -> list[Bootstrap]:
 
 
 def _task(row: dict[str, Any]) -> TaskDefinition:
+    """Read a predefined task: a classifier of dense layers, trained by SGD without end."""
     data, group = row["dataset"], row["group"]
-    widths = [int(n) for n in row["hidden"]]
-    layers = [Dense(n, "relu") for n in widths] + [Dense(int(data["classes"]), "none")]
     return TaskDefinition(
         name=str(row["name"]),
-        layers=tuple(layers),
-        loss="softmax_cross_entropy",
+        numerics=Numerics.EXACT,
+        mantissa_bits=int(row["mantissa_bits"]),
+        input_shape=(int(data["features"]),),
+        layers=dense_layers([int(n) for n in row["hidden"]], int(data["classes"])),
+        initialiser=Initialiser(Distribution.UNIFORM, Fan.AVERAGE, 1_000_000),
+        loss=Loss.SOFTMAX_CROSS_ENTROPY,
         optimiser=Sgd(int(row["learning_rate_ppm"])),
-        tau_bits=int(row["tau_bits"]),
+        schedule=ConstantRate(),
+        tau=Tau(int(row["tau_bits"]), 0),
         epochs=0,
-        metrics=("loss", "accuracy"),
+        stopping=None,
+        validation=Holdout(int(row["validation_percent"])),
+        metrics=("accuracy", "loss"),
         dataset=Dataset(
             format=str(data["format"]),
             samples=int(data["samples"]),
             features=int(data["features"]),
             classes=int(data["classes"]),
+            targets=0,
             batch_size=int(data["batch_size"]),
             training_percent=int(data["training_percent"]),
-            validation_percent=int(data["validation_percent"]),
             fragments=tuple(BlobId(Hash32(_bytes(f, 32))) for f in data["fragments"]),
         ),
         group=Group(int(group["miners"]), int(group["supervisors"]), int(group["evaluators"])),
@@ -320,3 +338,10 @@ def _task(row: dict[str, Any]) -> TaskDefinition:
         client=PeerId(""),
         expected_blocks=1,
     )
+
+
+def dense_layers(hidden: list[int], outputs: int) -> tuple[Layer, ...]:
+    """Return dense layers with relu between them."""
+    relu = Activation(Function.RELU)
+    inner = [layer for units in hidden for layer in (Dense(units), relu)]
+    return (*inner, Dense(outputs))

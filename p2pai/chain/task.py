@@ -6,7 +6,7 @@ a learning rate is in millionths, tau is a negative power of two.
 Source: PoUW §3.4; PROTOCOL section 5.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
@@ -110,7 +110,8 @@ class TaskDefinition:
     mantissa_bits: int
     """Of the operands of products, one of `MANTISSA_BITS`; native numerics do not use it."""
     input_shape: Shape
-    """Of a sample: (features,) or (height, width, channels); its product is `dataset.features`."""
+    """Of a sample: (features,) or (height, width, channels); its product is `dataset.features`. In a draft it
+    may be (): as the data say."""
     layers: tuple[Layer, ...]
     initialiser: Initialiser
     loss: Loss
@@ -142,6 +143,20 @@ class TaskDefinition:
     def decode(cls, data: bytes) -> "TaskDefinition":
         """Read a definition; see `check` for its rules."""
         return record.decode(cls, data, size_max=DEFINITION_SIZE_MAX)
+
+    def with_data(
+        self, samples: int, features: int, classes: int, targets: int, fragments: tuple[BlobId, ...]
+    ) -> "TaskDefinition":
+        """Return a draft, whose data are not known yet, completed with what cutting the data gave."""
+        found = replace(
+            self.dataset,
+            samples=samples,
+            features=features,
+            classes=classes,
+            targets=targets,
+            fragments=fragments,
+        )
+        return replace(self, dataset=found, input_shape=self.input_shape or (features,))
 
     @property
     def training_fragment_count(self) -> int:

@@ -31,6 +31,9 @@ TOP_MAX: Final = 100
 
 METRIC_COUNT_MAX: Final = 8
 
+SCORE_MAX: Final = (1 << 32) - 1
+"""The best score of a model. Source: docs/EXACT.md, "Metrics"."""
+
 
 class Numerics(Enum):
     """Whose arithmetic: ours, the same on every machine; or the platform's floats, which can't mine."""

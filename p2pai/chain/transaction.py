@@ -153,10 +153,12 @@ class VerifyReveal:
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """What an evaluator found: samples right per miner (in ticket order), and the best model."""
+    """What an evaluator found: each miner's score (in ticket order), and the best model."""
 
-    correct: tuple[int, ...]
+    scores: tuple[int, ...]
+    """Of the final models by the task's first metric: 32 bits, more is better; 0 without a model."""
     samples: int
+    """Test samples that they were scored on."""
     model: BlobId
 
 

@@ -3,12 +3,13 @@
 Source: PoUW §5.1, §5.2; PROTOCOL section 8.
 """
 
-from p2pai.chain import committee, difficulty, it_res, schedule
+from p2pai.chain import committee, course, difficulty, it_res, schedule
 from p2pai.chain.block import Header
 from p2pai.chain.params import WORK_PROOF_SLOTS_MAX, Params
 from p2pai.chain.state import Stage, State, Task
 from p2pai.chain.task import TaskDefinition
 from p2pai.chain.task_life import supervisor_keys
+from p2pai.chain.training import Numerics
 from p2pai.chain.transaction import Coinbase
 from p2pai.chain.work_proof import Recorded, WorkProof
 from p2pai.primitives import merkle
@@ -47,6 +48,8 @@ def check(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, pa
     task = state.tasks.get(coinbase.task)
     if task is None or task.stage is not Stage.TRAINING:
         raise InvalidBlock("the block's task is not training")
+    if task.definition.numerics is not Numerics.EXACT:
+        raise InvalidBlock("a task in native numerics earns no nonces")
     if coinbase.ticket not in task.miners or proof.ticket != coinbase.ticket:
         raise InvalidBlock("the ticket is not a miner of the task")
     _check_slots(header, proof, coinbase, state, task)
@@ -59,7 +62,7 @@ def check(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, pa
     _check_order(proof)
     _check_iterations(header, committed, previous, lucky, params)
     _check_nonce(header, lucky, proof, task.definition, params)
-    _check_turn(proof, lucky, task)
+    _check_turn(proof, previous, lucky, task)
 
 
 def _check_slots(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, task: Task) -> None:
@@ -139,10 +142,12 @@ def _check_nonce(
         raise InvalidBlock("the nonce was not earned by the iteration")
 
 
-def _check_turn(proof: WorkProof, lucky: it_res.IterationResult, task: Task) -> None:
+def _check_turn(
+    proof: WorkProof, previous: it_res.IterationResult, lucky: it_res.IterationResult, task: Task
+) -> None:
     plan = schedule.make_schedule(task.definition, task.definition_block)
-    rank = task.miners.index(proof.ticket)
-    turn = plan.turn(lucky.iteration, rank, len(task.miners))
+    miner = course.Place(plan, task.miners.index(proof.ticket), len(task.miners))
+    turn = plan.turn(lucky.iteration, miner.rank, miner.miners)
     if turn is None or turn.epoch != lucky.epoch:
         raise InvalidBlock("the miner has no such iteration")
     place = plan.place(turn.batch)
@@ -152,6 +157,10 @@ def _check_turn(proof: WorkProof, lucky: it_res.IterationResult, task: Task) -> 
         )
     except InvalidInput as error:
         raise InvalidBlock("the batch was not that miner's turn") from error
+    try:
+        course.check(task.definition, miner, previous, lucky)
+    except InvalidInput as error:
+        raise InvalidBlock(f"work proof: {error}") from error
 
 
 def nonce_at(first: Hash32, offset: int) -> Hash32:

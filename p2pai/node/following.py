@@ -6,7 +6,7 @@ Source: PoUW §4.3; LIBP2P, decision 5.
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from p2pai.chain import committee, it_res, message_map, schedule
+from p2pai.chain import committee, course, it_res, message_map, schedule
 from p2pai.chain.committee import CertifiedSlot
 from p2pai.chain.state import Stage, State, Task
 from p2pai.chain.task_life import supervisor_keys
@@ -101,7 +101,8 @@ class Following:
         message = it_res.decode(body)
         if message.ticket not in task.miners:
             raise InvalidMessage("the sender is not a miner of the task")
-        if len(message.metrics) != len(task.definition.metrics):
+        counts = (len(message.metrics), len(message.validation) or len(message.metrics))
+        if counts != (len(task.definition.metrics),) * 2:
             raise InvalidMessage("IT_RES has other metrics than the task")
         self._check_turn(task, message)
         message_map.check(message.message_map, task.definition.weight_count)
@@ -117,9 +118,15 @@ class Following:
         if self._plan is None or self._plan[0] != block:
             self._plan = (block, schedule.make_schedule(task.definition, block))
         rank = task.miners.index(message.ticket)
-        turn = self._plan[1].turn(message.iteration, rank, len(task.miners))
+        miner = course.Place(self._plan[1], rank, len(task.miners))
+        turn = miner.plan.turn(message.iteration, miner.rank, miner.miners)
         if turn is None or turn.epoch != message.epoch:
             raise InvalidMessage("the miner has no such iteration")
+        before = self.history.places.get((message.ticket, message.iteration - 1))
+        previous = self.history.decoded[before] if before else None
+        course.check(task.definition, miner, previous, message)
+        if message.validation and message.iteration != turn.last:
+            raise InvalidMessage("a validation belongs to the end of an epoch")
 
     def _hear_model(self, task: Task, body: bytes) -> Verdict:
         announcement = record.decode(ModelAnnouncement, body, size_max=SAID_SIZE_MAX)

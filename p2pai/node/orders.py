@@ -5,16 +5,17 @@ An order is known by the hash of its parameters, so that the same order twice is
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from p2pai.chain.params import ATOMS_PER_COIN, MONEY_MAX
-from p2pai.chain.task import FRAGMENT_COUNT_MAX, Dataset, Dense, Group, Reward, Sgd, TaskDefinition
+from p2pai.chain.task import FRAGMENT_COUNT_MAX, FRAGMENT_COUNT_MIN, TaskDefinition
 from p2pai.chain.transaction import Pay, Transfer
 from p2pai.node import wallet
 from p2pai.primitives import address, cbor
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import Amount, BlobId, Hash32
+from p2pai.primitives.ids import Amount, Hash32
 from p2pai.roles.client import Client, Submission
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 Params = dict[str, Any]
 
 PARAMS_SIZE_MAX: Final = 1 << 20
-
-NUMBER_MAX: Final = 1 << 32
-"""No number of a task definition is larger."""
 
 
 def submission_id(params: bytes) -> Hash32:
@@ -74,7 +72,7 @@ def _submit_task(core: NodeCore, order: Hash32, params: dict[str, Any]) -> None:
     if not isinstance(client, Client):
         raise InvalidInput("this node is no client; start it with --role client to submit tasks")
     fee = _atoms(params["fee"])
-    client.submit(order, _definition(core, params["definition"]), str(params["data"]), fee)
+    client.submit(order, _draft(core, params["definition"]), str(params["data"]), fee)
 
 
 def _send(core: NodeCore, order: Hash32, params: dict[str, Any]) -> None:
@@ -96,39 +94,12 @@ def _atoms(value: Any) -> Amount:  # noqa: ANN401
     return Amount(value)
 
 
-def _natural(value: Any) -> int:  # noqa: ANN401
-    if type(value) is not int or not 0 <= value < NUMBER_MAX:
-        raise InvalidInput(f"{value!r} stands where a whole number, zero or more, belongs")
-    return value
-
-
-def _definition(core: NodeCore, d: dict[str, Any]) -> TaskDefinition:
-    """Build a definition whose data is not known yet: fragments are counted, not named."""
-    data = d["dataset"]
-    count = _natural(data["fragment_count"])
-    if not 1 <= count <= FRAGMENT_COUNT_MAX:
-        raise InvalidInput(f"a dataset has at most {FRAGMENT_COUNT_MAX} fragments")
-    return TaskDefinition(
-        name=str(d["name"]),
-        layers=tuple(Dense(_natural(x["units"]), str(x["activation"])) for x in d["layers"]),
-        loss=str(d["loss"]),
-        optimiser=Sgd(_natural(d["optimiser"]["learning_rate_ppm"])),
-        tau_bits=_natural(d["tau_bits"]),
-        epochs=_natural(d["epochs"]),
-        metrics=tuple(str(m) for m in d["metrics"]),
-        dataset=Dataset(
-            format=str(data["format"]),
-            samples=0,
-            features=0,
-            classes=0,
-            batch_size=_natural(data["batch_size"]),
-            training_percent=_natural(data["training_percent"]),
-            validation_percent=_natural(data["validation_percent"]),
-            fragments=(BlobId(Hash32(bytes(32))),) * count,
-        ),
-        group=Group(**{k: _natural(v) for k, v in d["group"].items()}),
-        reward=Reward(**{k: _natural(v) for k, v in d["reward"].items()}),
-        preferences=tuple(_natural(p) for p in d.get("preferences", (1, 1))),
-        client=core.identity.peer,
-        expected_blocks=_natural(d["expected_blocks"]),
-    )
+def _draft(core: NodeCore, digits: Any) -> TaskDefinition:  # noqa: ANN401
+    """Read a definition whose data is not known yet: its fragments are counted, not named."""
+    try:
+        draft = TaskDefinition.decode(bytes.fromhex(digits))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput("the definition is not in hexadecimal") from error
+    if not FRAGMENT_COUNT_MIN <= len(draft.dataset.fragments) <= FRAGMENT_COUNT_MAX:
+        raise InvalidInput(f"a dataset has {FRAGMENT_COUNT_MIN} to {FRAGMENT_COUNT_MAX} fragments")
+    return replace(draft, client=core.identity.peer)

@@ -18,6 +18,7 @@ from p2pai.chain.it_res import IterationResult
 from p2pai.chain.rewards import task_shares
 from p2pai.chain.state import Stage, State, Task, Ticket
 from p2pai.chain.transaction import Coinbase, VerifyReveal
+from p2pai.node import definitions
 from p2pai.primitives import address
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.ids import KeyHash, Outpoint, TaskId
@@ -99,19 +100,8 @@ def task_list(core: NodeCore, params: Report) -> list[Report]:
 def task_show(core: NodeCore, params: Report) -> Report:
     """Return one task in full."""
     task_id, task = find_task(core, params)
-    definition = task.definition
     report = _task(core, task_id, task)
-    report["definition"] = {
-        "layers": [{"units": x.units, "activation": x.activation} for x in definition.layers],
-        "loss": definition.loss,
-        "learning_rate_ppm": definition.optimiser.learning_rate_ppm,
-        "tau_bits": definition.tau_bits,
-        "epochs": definition.epochs,
-        "weights": definition.weight_count,
-        "samples": definition.dataset.samples,
-        "batch_size": definition.dataset.batch_size,
-        "fragments": [f.hex() for f in definition.dataset.fragments],
-    }
+    report["definition"] = definitions.report(task.definition)
     working = _state_before_release(core, task_id, task)
     report["workers"] = [
         {"role": role, "ticket": str(ticket), "address": _owner(core, working, ticket)}
@@ -271,7 +261,8 @@ def _task(core: NodeCore, task_id: TaskId, task: Task) -> Report:
         "supervisors": len(task.supervisors),
         "evaluators": len(task.evaluators),
         "iterations": _iterations(task, latest),
-        "accuracy": result["accuracy"] if result else None,
+        "metric": task.definition.metrics[0],
+        "score": result["score"] if result else None,
     }
 
 
@@ -290,14 +281,14 @@ def _result(core: NodeCore, task_id: TaskId, task: Task) -> Report | None:
         return None
     working = _state_before_release(core, task_id, task)
     owners = [_owner(core, working, ticket) for ticket in task.miners]
+    metric = task.definition.metrics[0]
+    values = [definitions.value_of(metric, score) for score in conclusion.scores]
     return {
         "model": conclusion.model.hex(),
         "samples": conclusion.samples,
-        "accuracy": max(conclusion.correct) / conclusion.samples,
-        "scores": [
-            {"address": owner, "correct": correct}
-            for owner, correct in zip(owners, conclusion.correct, strict=True)
-        ],
+        "metric": metric,
+        "score": definitions.value_of(metric, max(conclusion.scores)),
+        "scores": [{"address": owner, "score": value} for owner, value in zip(owners, values, strict=True)],
         "payouts": [
             {"address": _owner(core, working, ticket), "role": role, "atoms": value}
             for role, ticket, value in task_shares(task, conclusion)
@@ -327,9 +318,13 @@ def _miner(core: NodeCore, task_id: TaskId, task: Task, ticket: Outpoint) -> Rep
         "iterations": plan.iterations(rank, len(task.miners)),
         "epoch": latest.epoch if latest else 0,
         "epochs": plan.epochs,
-        "loss": _float(latest.metrics[0]) if latest else None,
-        "accuracy": _float(latest.metrics[1]) if latest else None,
+        "metrics": _metrics(task, latest.metrics if latest else ()),
     }
+
+
+def _metrics(task: Task, values: tuple[int, ...]) -> Report:
+    names = task.definition.metrics
+    return dict(zip(names, map(_float, values), strict=True)) if values else dict.fromkeys(names)
 
 
 def _float(bits: int) -> float | None:

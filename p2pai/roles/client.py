@@ -6,7 +6,7 @@ delivered as a safetensors file when the task is paid.
 Source: PoUW §3.4, §4.1, §4.2.2, §4.4.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from p2pai import jobs
@@ -78,7 +78,8 @@ class Client(Role):
             return
         self.submissions[submission] = Submission()
         data = definition.dataset
-        job = jobs.Prepare(path, data.format, data.batch_size, len(data.fragments))
+        regression = not definition.loss.is_classification
+        job = jobs.Prepare(path, data.format, regression, data.batch_size, len(data.fragments))
         self.node.train(job, lambda result: self._prepared(submission, definition, fee, result))
 
     def _prepared(
@@ -89,15 +90,11 @@ class Client(Role):
             entry.state = "failed"
             entry.error = result.reason if isinstance(result, jobs.Failed) else "the data was not prepared"
             return
-        dataset = replace(
-            definition.dataset,
-            samples=result.samples,
-            features=result.features,
-            classes=result.classes,
-            fragments=result.fragments,
+        complete = definition.with_data(
+            result.samples, result.features, result.classes, result.targets, result.fragments
         )
         try:
-            self._pay(submission, replace(definition, dataset=dataset), fee)
+            self._pay(submission, complete, fee)
         except InvalidInput as error:
             entry.state, entry.error = "failed", str(error)
 

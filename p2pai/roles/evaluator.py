@@ -159,7 +159,7 @@ class Scoring:
         if not isinstance(result, jobs.Evaluated):
             self._then(None)
             return
-        scores = dict(zip(self._present(), result.correct, strict=True))
-        correct = tuple(scores.get(ticket, 0) for ticket in self._task.miners)
-        best = max(self._present(), key=lambda t: (scores[t], -self._task.miners.index(t)))
-        self._then(Conclusion(correct, result.samples, self._announced[best].after.weights))
+        by_ticket = dict(zip(self._present(), result.scores, strict=True))
+        scores = tuple(by_ticket.get(ticket, 0) for ticket in self._task.miners)
+        best = max(self._present(), key=lambda t: (by_ticket[t], -self._task.miners.index(t)))
+        self._then(Conclusion(scores, result.samples, self._announced[best].after.weights))

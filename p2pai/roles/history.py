@@ -13,10 +13,10 @@ from p2pai.chain import it_res
 from p2pai.chain.committee import CertifiedSlot
 from p2pai.chain.it_res import EndState, IterationResult
 from p2pai.chain.work_proof import Recorded
-from p2pai.primitives import ecdsa, merkle, record
+from p2pai.primitives import blob, ecdsa, merkle, record
 from p2pai.primitives.errors import InvalidProof
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import Hash32, Outpoint, PublicKey, TaskId
+from p2pai.primitives.ids import BlobId, Hash32, Outpoint, PublicKey, TaskId
 
 SLOTS_KEPT: Final = 256
 """Slots whose messages stay in memory: minutes of training, far more than a work proof spans."""
@@ -40,6 +40,24 @@ class PeerMessages:
     """The blob that IT_RES names as applied and as queued: whole messages, ordered by id."""
 
     messages: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The peers' messages of one iteration."""
+
+    ids: tuple[Hash32, ...]
+    messages: tuple[bytes, ...]
+
+    @property
+    def data(self) -> bytes:
+        """The blob that IT_RES names."""
+        return record.encode(PeerMessages(self.messages))
+
+    @property
+    def blob(self) -> BlobId:
+        """Its content id."""
+        return blob.blob_id_of(self.data)
 
 
 @dataclass(frozen=True, slots=True)

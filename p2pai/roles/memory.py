@@ -9,6 +9,7 @@ Source: PoUW §4.3; RELIABILITY (4), I12 and I13.
 from dataclasses import dataclass
 
 from p2pai import jobs
+from p2pai.chain import it_res
 from p2pai.primitives.ids import Outpoint, TaskId
 
 Clock = tuple[tuple[Outpoint, int], ...]
@@ -45,6 +46,8 @@ class Memory:
     """Last iteration whose IT_RES was signed."""
     message: bytes = b""
     """That IT_RES."""
+    validations: tuple[tuple[int, ...], ...] = ()
+    """What the model scored on validation data at the end of each epoch, as metrics."""
     state: jobs.ModelState | None = None
     applied: Clock = ()
     slot: int = 0
@@ -55,5 +58,7 @@ class Memory:
         """Note what a record says."""
         if isinstance(record, IterationSent):
             self.sent, self.message = record.iteration, record.message
+            validation = it_res.decode(record.message).validation
+            self.validations += (validation,) if validation else ()
         else:
             self.state, self.applied, self.slot = record.state, record.applied, record.slot

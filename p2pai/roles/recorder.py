@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from p2pai.chain import committee, it_res, schedule
+from p2pai.chain import committee, course, it_res, schedule
 from p2pai.chain.committee import CertifiedSlot, SlotStatement
 from p2pai.chain.params import SLOT_MESSAGES_MAX, quorum
 from p2pai.chain.state import Task
@@ -74,7 +74,8 @@ class Recorder:
         self.history.begin_at(1 + max(supervisor.recorded.get(task_id, {}), default=-1))
         for data in supervisor.final.get(task_id, ()):
             message = it_res.decode(data)
-            self.history.latest.setdefault(message.ticket, message)
+            latest = self.history.latest.get(message.ticket, message)
+            self.history.latest[message.ticket] = max(latest, message, key=lambda m: m.iteration)
         self._get_data()
         self._arm()
 
@@ -236,6 +237,7 @@ class Recorder:
     def _final_messages(self, slot: CertifiedSlot) -> tuple[bytes, ...]:
         task = self._seat.task
         plan = schedule.make_schedule(task.definition, task.definition_block)
-        counts = {t: plan.iterations(rank, len(task.miners)) for rank, t in enumerate(task.miners)}
+        places = {t: course.Place(plan, rank, len(task.miners)) for rank, t in enumerate(task.miners)}
         messages = ((i, self.history.decoded[i]) for i in slot.messages)
-        return tuple(self.history.messages[i] for i, m in messages if m.iteration + 1 == counts[m.ticket])
+        final = (i for i, m in messages if course.may_end(task.definition, places[m.ticket], m))
+        return tuple(self.history.messages[i] for i in final)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from p2pai.chain import committee, it_res, schedule
+from p2pai.chain import committee, course, it_res, schedule
 from p2pai.chain.committee import CertifiedSlot, HistoryStatement
 from p2pai.chain.params import quorum
 from p2pai.chain.transaction import MessageHistory
@@ -138,9 +138,10 @@ class Registrar:
         return valid if len(valid) == len(miners) or (silent and valid) else ()
 
     def _is_final(self, plan: schedule.Schedule, announcement: ModelAnnouncement) -> bool:
-        rank = self.seat.task.miners.index(announcement.ticket)
+        task = self.seat.task
+        miner = course.Place(plan, task.miners.index(announcement.ticket), len(task.miners))
         last = self.history.latest.get(announcement.ticket)
-        if last is None or last.iteration + 1 != plan.iterations(rank, len(self.seat.task.miners)):
+        if last is None or not course.may_end(task.definition, miner, last):
             return False
         earned = it_res.nonce(it_res.precursor(announcement.after, last.message_map))
         is_earned = announcement.iteration == last.iteration and earned == last.nonce

@@ -68,12 +68,15 @@ def replay_job(lucky: LuckyIteration, applied: bytes, state: State) -> jobs.Repl
     m = lucky.message
     return jobs.Replay(
         task=state.tasks[lucky.task].definition.encode(),
+        seed=lucky.task,
+        position=jobs.Position(m.epoch, m.iteration, m.tau_bits),
         before=jobs.ModelState(m.weights, m.residual, m.optimiser),
         batch=m.batch,
-        peers=tuple(message.message_map for message in messages),
+        peers=tuple(jobs.PeerUpdate(p.tau_bits, p.message_map) for p in messages),
         message_map=m.message_map,
         metrics=m.metrics,
         samples=_samples(lucky, state),
+        platform=m.platform,
     )
 
 

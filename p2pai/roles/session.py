@@ -13,19 +13,20 @@ Source: PoUW Algorithms 1 and 2, §4.3.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from p2pai import jobs
-from p2pai.chain import it_res, schedule, work
+from p2pai.chain import course, it_res, schedule, work
 from p2pai.chain.it_res import EndState, IterationResult
 from p2pai.chain.state import Task
-from p2pai.events import Fetched
+from p2pai.chain.training import Numerics
 from p2pai.primitives import blob, ecdsa, merkle, record
-from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, Millis, Outpoint, PeerId, TaskId
-from p2pai.roles.history import QUEUE_BYTES_MAX, QUEUE_MAX, ModelAnnouncement, PeerMessages
+from p2pai.primitives.ids import ZERO_HASH, Hash32, Millis, Outpoint, TaskId
+from p2pai.roles.history import QUEUE_BYTES_MAX, QUEUE_MAX, ModelAnnouncement, Queue
 from p2pai.roles.memory import Clock, Memory
 from p2pai.roles.mining import Attempt, Mining
+from p2pai.roles.revealed import Revealed
 
 if TYPE_CHECKING:
     from p2pai.roles.base import Node
@@ -35,31 +36,13 @@ KEEP_EVERY: Final = 32
 """Iterations between states kept for a restart."""
 
 RETRY_MS: Final = Millis(2_000)
-"""Pause before data is asked for again, or an unrecorded message is said again."""
+"""Pause before a trainer is opened again, or an unrecorded message is said again."""
 
 REPUBLISH_AGE_MS: Final = 4_000
 """Age at which our own message, still in no slot, is taken for lost."""
 
 SLOTS_BACK: Final = 16
 """Slots before a kept state that may record updates it lacks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """The peers' messages of one iteration."""
-
-    ids: tuple[Hash32, ...]
-    messages: tuple[bytes, ...]
-
-    @property
-    def data(self) -> bytes:
-        """The blob that IT_RES names."""
-        return record.encode(PeerMessages(self.messages))
-
-    @property
-    def blob(self) -> BlobId:
-        """Its content id."""
-        return blob.blob_id_of(self.data)
 
 
 class Session:
@@ -71,18 +54,19 @@ class Session:
         self.name = f"{task_id.hex()[:16]}-{ticket}"
         self.task = node.state.tasks[task_id]
         self.plan = schedule.make_schedule(self.task.definition, self.task.definition_block)
-        self.rank = self.task.miners.index(ticket)
+        self.place = course.Place(self.plan, self.task.miners.index(ticket), len(self.task.miners))
         self.mining = Mining(ticket, node.params.commitment_distance)
         self.history = node.follow(task_id, memory.slot)
         self._resume()
         self.queue = Queue((), ())
-        self._manifests: dict[BlobId, tuple[Hash32, ...]] = {}
+        self._data = Revealed(node, self.name, self.task, self.plan, self._open)
         self._unsent: dict[int, bytes] = {}
         self._sent_ms: dict[Hash32, int] = {}
         self._stopped = self._waiting = False
         self._started_ms = 0
+        self._platform = ZERO_HASH
         self._recall()
-        self._get_data()
+        self._data.begin()
 
     def _resume(self) -> None:
         self.iteration = self.resumed_at = self.memory.sent + 1
@@ -107,41 +91,9 @@ class Session:
     def stop(self) -> None:
         """Abandon the session; what the trainer still answers is ignored."""
         self._stopped = True
+        self._data.stop()
 
     # --- getting ready
-
-    def _get_data(self) -> None:
-        source = self.node.spec.task_data
-        if self.task.is_predefined and source:
-            data = self.task.definition.dataset
-            job = jobs.Prepare(source[0], data.format, data.batch_size, len(data.fragments))
-            self._train(job, lambda _: self._fetch_fragments())
-        else:
-            self._fetch_fragments()
-
-    def _fetch_fragments(self) -> None:
-        for fragment in self.plan.training:
-            if fragment not in self._manifests:
-                self.node.fetch(fragment, self._data_providers(), self._got_fragment)
-
-    def _data_providers(self) -> tuple[PeerId, ...]:
-        tickets = self.node.state.tickets
-        peers = [tickets[s].peer for s in self.task.supervisors if s in tickets]
-        return tuple(p for p in (self.task.definition.client, *peers) if p)
-
-    def _got_fragment(self, fetched: Fetched) -> None:
-        if self._stopped:
-            return
-        if fetched.chunks is None:
-            self.node.set_timer(f"data:{self.name}:{fetched.blob.hex()}", RETRY_MS, self._fetch_missing)
-            return
-        self._manifests[fetched.blob] = fetched.chunks
-        if len(self._manifests) == len(self.plan.training):
-            self._open()
-
-    def _fetch_missing(self) -> None:
-        if not self._stopped and len(self._manifests) < len(self.plan.training):
-            self._fetch_fragments()
 
     def _open(self) -> None:
         job = jobs.Open(
@@ -153,6 +105,7 @@ class Session:
         if not isinstance(result, jobs.Opened):
             self.node.set_timer(f"open:{self.name}", RETRY_MS, self._reopen)
             return
+        self._platform = result.platform
         self.queue = self._freeze()
         self._next()
 
@@ -163,44 +116,69 @@ class Session:
 
     # --- one iteration
 
+    def _turn(self, iteration: int) -> schedule.Turn | None:
+        return self.plan.turn(iteration, self.place.rank, self.place.miners)
+
     def _next(self) -> None:
-        turn = self.plan.turn(self.iteration, self.rank, len(self.task.miners))
-        if turn is None:
+        turn = self._turn(self.iteration)
+        if turn is None or course.is_stopped(self.task.definition, self.memory.validations):
             self._finish()
             return
-        if not self._may_begin():
+        if not self._may_begin(turn):
             self._waiting = True
             self.node.set_timer(f"wait:{self.name}", RETRY_MS, self._wait)
             return
         self._waiting = False
         self._started_ms = self.node.now_ms
-        maps = tuple(it_res.decode(m).message_map for m in self.queue.messages)
-        self._train(jobs.Step(self.name, turn.batch, maps), lambda r: self._stepped(turn, r))
+        peers = tuple(
+            jobs.PeerUpdate(m.tau_bits, m.message_map) for m in map(it_res.decode, self.queue.messages)
+        )
+        position = jobs.Position(turn.epoch, self.iteration, self._course().tau_bits)
+        self._train(jobs.Step(self.name, position, turn.batch, peers), lambda r: self._stepped(turn, r))
 
-    def _may_begin(self) -> bool:
+    def _course(self) -> course.Course:
+        """Return what the next iteration starts with."""
+        task, last = self.task.definition, self.memory.message
+        return course.follow(task, self.place, it_res.decode(last)) if last else course.begin(task)
+
+    def _may_begin(self, turn: schedule.Turn) -> bool:
         """Whether a majority of the miners has ended the epoch before this iteration's.
 
         Source: PoUW §4.3, a miner that ends an epoch early waits for the majority.
         """
         miners = len(self.task.miners)
-        per_epoch = self.plan.iterations_per_epoch(self.rank, miners)
-        ended = self.iteration // per_epoch
-        if ended == 0 or self.iteration % per_epoch:
+        if turn.number == 1 or self.iteration != turn.first:
             return True
         done = 0
         for rank, ticket in enumerate(self.task.miners):
             latest = self.history.latest.get(ticket)
-            count = self.plan.iterations_per_epoch(rank, miners) * ended
-            done += ticket == self.ticket or (latest is not None and latest.iteration + 1 >= count)
+            count = self.plan.iterations_before(turn.number, rank, miners)
+            ended = ticket in self.history.models or (latest is not None and latest.iteration + 1 >= count)
+            done += ticket == self.ticket or ended
         return 2 * done > miners
 
     def _stepped(self, turn: schedule.Turn, result: jobs.Result) -> None:
         if not isinstance(result, jobs.Stepped):
             self.node.set_timer(f"open:{self.name}", RETRY_MS, self._reopen)
             return
+        apart = self.plan.held_out(turn.number)
+        if self.iteration == turn.last and apart:
+            job = jobs.Validate(self.name, tuple(apart))
+            self._train(job, lambda validated: self._validated(turn, result, validated))
+        else:
+            self._tell(turn, result, ())
+
+    def _validated(self, turn: schedule.Turn, result: jobs.Stepped, validated: jobs.Result) -> None:
+        if isinstance(validated, jobs.Validated):
+            self._tell(turn, result, validated.metrics)
+        else:
+            self.node.set_timer(f"open:{self.name}", RETRY_MS, self._reopen)
+
+    def _tell(self, turn: schedule.Turn, result: jobs.Stepped, validation: tuple[int, ...]) -> None:
         applied, self.queue = self.queue, self._freeze()
-        message = self._message(turn, result, applied)
-        if self.plan.turn(self.iteration + 1, self.rank, len(self.task.miners)) is None:
+        message = self._message(turn, result, applied, validation)
+        seen = self.memory.validations + ((validation,) if validation else ())
+        if self._turn(self.iteration + 1) is None or course.is_stopped(self.task.definition, seen):
             # What the last message speaks of must survive, or there is no model to be paid for.
             self._keep(lambda: self._send(turn, message, applied))
         else:
@@ -219,8 +197,11 @@ class Session:
         self.iteration += 1
         self._pace()
 
-    def _message(self, turn: schedule.Turn, result: jobs.Stepped, applied: Queue) -> IterationResult:
-        template = self.node.template(self.task_id, self.ticket)
+    def _message(
+        self, turn: schedule.Turn, result: jobs.Stepped, applied: Queue, validation: tuple[int, ...]
+    ) -> IterationResult:
+        begun = self._course()
+        template = self.node.template(self.task_id, self.ticket) if self._mines else None
         commitment = self.mining.commit(self.iteration, template) if template else ZERO_HASH
         precursor = it_res.precursor(result.after, result.message_map)
         message = IterationResult(
@@ -242,6 +223,10 @@ class Session:
             peer_count=len(applied.ids),
             peer_ids=it_res.hash_ids(applied.ids),
             nonce=it_res.nonce(precursor),
+            tau_bits=begun.tau_bits,
+            moved=begun.moved,
+            validation=validation,
+            platform=self._platform,
         )
         digest = it_res.signing_digest(self.task_id, message.encode_unsigned())
         return replace(message, signature=ecdsa.sign(self.node.identity.keys.spending, digest))
@@ -307,9 +292,16 @@ class Session:
 
     # --- mining
 
+    @property
+    def _mines(self) -> bool:
+        # What nobody else can replay proves no work.
+        return self.task.definition.numerics is Numerics.EXACT
+
     def _mine(self, turn: schedule.Turn, message: IterationResult, applied: Queue) -> None:
+        if not self._mines:
+            return
         place = self.plan.place(turn.batch)
-        path = merkle.inclusion_path(self._manifests[place.fragment], place.index)
+        path = merkle.inclusion_path(self._data.manifests[place.fragment], place.index)
         self.mining.earn(Attempt(self.iteration, message.nonce, message.weights, applied.data, path))
         self.try_nonces()
 

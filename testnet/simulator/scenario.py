@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from p2pai.chain.spec import ChainSpec, dev_account_seed
+from p2pai.chain.spec import ChainSpec, dense_layers, dev_account_seed
 from p2pai.chain.state import Stage, Task
-from p2pai.chain.task import Dense
+from p2pai.chain.task import FRAGMENT_COUNT_MIN, Reward, TaskDefinition
 from p2pai.jaxtrain.worker import Worker
 from p2pai.node.core import NodeCore
 from p2pai.node.orders import submission_id
 from p2pai.primitives import cbor
-from p2pai.primitives.ids import Hash32, PeerId, TaskId
+from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, PeerId, TaskId
 from p2pai.primitives.keys import derive_keys
 from p2pai.shell.specs import load_spec
 from testnet.simulator.invariants import Agreement, check_ledgers
@@ -40,8 +40,6 @@ FEE_ATOMS: Final = 10_000_000_000
 TARGET_BITS: Final = 0x2000_B600
 """About 360 nonces a block: three miners, seven iterations a second, six nonces each, three seconds."""
 
-Layer = dict[str, int | str]
-
 
 def quick_spec() -> ChainSpec:
     """Return the devnet, quick to simulate."""
@@ -49,7 +47,7 @@ def quick_spec() -> ChainSpec:
     params = replace(
         spec.params, spacing_s=3, genesis_bits=TARGET_BITS, half_life_s=60, verification_window_blocks=4
     )
-    small = replace(spec.tasks[0], layers=(Dense(HIDDEN, "relu"), Dense(10, "none")))
+    small = replace(spec.tasks[0], layers=dense_layers([HIDDEN], 10))
     return replace(spec, params=params, tasks=(small,))
 
 
@@ -58,30 +56,28 @@ def name_of(account: int) -> PeerId:
     return PeerId(f"n{account}")
 
 
-def order(*, epochs: int = 3, preferences: tuple[int, ...] = (1, 1)) -> bytes:
+def draft(*, epochs: int = 3, preferences: tuple[int, ...] = (1, 1)) -> TaskDefinition:
+    """Return a task like the predefined one, for a client to submit: its data are cut by the client."""
+    task = quick_spec().tasks[0]
+    data = replace(
+        task.dataset, samples=0, features=0, classes=0, fragments=(BlobId(ZERO_HASH),) * FRAGMENT_COUNT_MIN
+    )
+    reward = Reward(miners=70, supervisors=15, evaluators=15)
+    return replace(
+        task,
+        name="digits",
+        epochs=epochs,
+        dataset=data,
+        reward=reward,
+        preferences=preferences,
+        expected_blocks=120,
+    )
+
+
+def order(definition: TaskDefinition | None = None, **changes: Any) -> bytes:  # noqa: ANN401
     """Return the parameters of the client's `task.submit`."""
-    layers: list[Layer] = [{"units": HIDDEN, "activation": "relu"}, {"units": 10, "activation": "none"}]
-    definition: dict[str, Any] = {
-        "name": "digits",
-        "layers": layers,
-        "loss": "softmax_cross_entropy",
-        "optimiser": {"learning_rate_ppm": 250_000},
-        "tau_bits": 6,
-        "epochs": epochs,
-        "metrics": ["loss", "accuracy"],
-        "dataset": {
-            "format": "npz",
-            "batch_size": 30,
-            "fragment_count": 10,
-            "training_percent": 80,
-            "validation_percent": 10,
-        },
-        "group": {"miners": 3, "supervisors": 3, "evaluators": 3},
-        "reward": {"miners": 70, "supervisors": 15, "evaluators": 15},
-        "preferences": list(preferences),
-        "expected_blocks": 120,
-    }
-    return cbor.encode({"definition": definition, "data": "package:digits.npz", "fee": FEE_ATOMS})
+    wanted = (definition or draft(**changes)).encode().hex()
+    return cbor.encode({"definition": wanted, "data": "package:digits.npz", "fee": FEE_ATOMS})
 
 
 @dataclass

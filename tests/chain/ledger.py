@@ -45,7 +45,7 @@ from p2pai.chain.work_proof import CertifiedRoot, Recorded, WorkProof
 from p2pai.primitives import blob, bls, ecdsa, merkle
 from p2pai.primitives.errors import InvalidBlock
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import Amount, BlobId, Hash32, Outpoint, PeerId, TaskId
+from p2pai.primitives.ids import ZERO_HASH, Amount, BlobId, Hash32, Outpoint, PeerId, TaskId
 from p2pai.primitives.keys import Keys, derive_keys
 from p2pai.vrf import ecvrf, selection
 
@@ -59,6 +59,9 @@ ACCOUNTS = 10
 CLIENT = 0
 SUPERVISORS = VERIFIERS = EVALUATORS = (1, 2, 3)
 MINERS = (4, 5, 6)
+
+MAP = bytes(2)
+"""A message map of no elements."""
 
 FRAGMENTS = {
     blob.blob_id(chunks): tuple(merkle.leaf_hash(chunk) for chunk in chunks)
@@ -419,7 +422,7 @@ class Drafting:
         """Return the signed messages i, i + k - 1, i + k, and the nonce precursor of the last."""
         last, distance = self.plan.iteration, self.chain.params.commitment_distance
         ends = (BlobId(label(part, attempt)) for part in ("weights", "residual", "optimiser"))
-        precursor = it_res.precursor(EndState(*ends, label("witness", attempt)), b"map")
+        precursor = it_res.precursor(EndState(*ends, label("witness", attempt)), MAP)
         committed = self.message(
             last - distance, zero_nonce_block=self.template.zero_nonce_hash, nonce=label("nonce", attempt)
         )
@@ -434,7 +437,7 @@ class Drafting:
         message = IterationResult(
             task_prefix=self.task_id[: it_res.TASK_PREFIX_SIZE],
             epoch=self.turn.epoch,
-            message_map=b"map",
+            message_map=MAP,
             metrics=(0x3E000000, 0x3F800000),
             started_s=1_780_000_000,
             finished_s=1_780_000_001,
@@ -450,6 +453,10 @@ class Drafting:
             peer_count=2,
             peer_ids=it_res.hash_ids((label("a"), label("b"))),
             nonce=label("nonce", iteration),
+            tau_bits=self.task.definition.tau.bits,
+            moved=0,
+            validation=(),
+            platform=ZERO_HASH,
         )
         return replace(message, **changes)
 

@@ -147,7 +147,7 @@ class TestReveal:
         "changes",
         [
             {"conclusion": OTHER},
-            {"conclusion": replace(GOOD, correct=(301, 200, 100))},
+            {"conclusion": replace(GOOD, scores=(301, 200, 100))},
             {"conclusion": replace(GOOD, samples=361)},
             {"salt": label("other")},
         ],
@@ -168,11 +168,11 @@ class TestReveal:
     @pytest.mark.parametrize(
         ("conclusion", "reason"),
         [
-            (replace(GOOD, correct=(1, 2)), "a conclusion scores every miner"),
-            (replace(GOOD, correct=(1, 2, 3, 4)), "a conclusion scores every miner"),
-            (replace(GOOD, samples=0, correct=(0, 0, 0)), "a conclusion counts the test samples"),
+            (replace(GOOD, scores=(1, 2)), "a conclusion scores every miner"),
+            (replace(GOOD, scores=(1, 2, 3, 4)), "a conclusion scores every miner"),
+            (replace(GOOD, samples=0, scores=(0, 0, 0)), "a conclusion counts the test samples"),
             (replace(GOOD, samples=1798), "a conclusion counts the test samples"),
-            (replace(GOOD, correct=(361, 0, 0)), "more correct answers than samples"),
+            (replace(GOOD, scores=(1 << 32, 0, 0)), "a score has 32 bits"),
         ],
     )
     def test_of_a_malformed_conclusion(self, chain, task_id, conclusion, reason):
@@ -299,7 +299,7 @@ class TestDeadlines:
         chain.check_supply()
 
     def test_disagreement_starts_another_round(self, chain, task_id):
-        conclusions = [replace(GOOD, correct=(i, 0, 0)) for i in range(3)]
+        conclusions = [replace(GOOD, scores=(i, 0, 0)) for i in range(3)]
         for account, conclusion in zip(EVALUATORS, conclusions, strict=True):
             commit(chain, task_id, account, conclusion=conclusion)
         for account, conclusion in zip(EVALUATORS, conclusions, strict=True):

@@ -38,6 +38,10 @@ messages = st.builds(
     peer_count=u16,
     peer_ids=hashes,
     nonce=hashes,
+    tau_bits=st.integers(0, 255),
+    moved=st.integers(0, 2**64 - 1),
+    validation=st.lists(u32, max_size=METRIC_COUNT_MAX).map(tuple),
+    platform=hashes,
     signature=st.binary(max_size=255),
 )
 MESSAGE = sign_message(
@@ -60,6 +64,10 @@ MESSAGE = sign_message(
         peer_count=6,
         peer_ids=label("peers"),
         nonce=label("nonce"),
+        tau_bits=9,
+        moved=10,
+        validation=(0x3F400000,),
+        platform=label("platform"),
     ),
     TASK,
     account=4,
@@ -87,6 +95,10 @@ def test_the_layout_is_table_1_then_the_extension():
         b"\x06\x00",  # peers
         label("peers"),
         label("nonce"),
+        b"\x09",  # tau
+        b"\x0a" + bytes(7),  # moved in this epoch
+        b"\x01\x00" + b"\x00\x00\x40\x3f",  # validation metrics behind their number
+        label("platform"),
         bytes([len(MESSAGE.signature)]) + MESSAGE.signature,
     )
     assert MESSAGE.encode() == b"".join(layout)

@@ -93,7 +93,7 @@ class TestTask:
     def test_the_fee_is_paid_by_the_scheme(self, trained):
         chain, task = trained
         pays = task_payouts(chain.state, concluded(chain, task, EVALUATORS), CONCLUSION)
-        by_rank = dict(zip(task.miners, CONCLUSION.correct, strict=True))
+        by_rank = dict(zip(task.miners, CONCLUSION.scores, strict=True))
         scores = [by_rank[chain.tickets("miner", a, task=chain_task(chain, task))[0]] for a in MINERS]
         assert received(pays, MINERS) == [700_000 * s // 600 + (s == 300) * 1 for s in scores]
         # 15 % each for supervising and evaluating, among the same three accounts; remainders are none
@@ -113,28 +113,28 @@ class TestTask:
 
     def test_miners_without_a_right_answer_share_equally(self, trained):
         chain, task = trained
-        none = replace(CONCLUSION, correct=(0, 0, 0))
+        none = replace(CONCLUSION, scores=(0, 0, 0))
         pays = task_payouts(chain.state, concluded(chain, task, EVALUATORS, none), none)
         assert sorted(received(pays, MINERS)) == [233_333, 233_333, 233_334]
 
     def test_a_miner_without_a_right_answer_gets_nothing(self, trained):
         chain, task = trained
-        one = replace(CONCLUSION, correct=(0, 5, 0))
+        one = replace(CONCLUSION, scores=(0, 5, 0))
         pays = task_payouts(chain.state, concluded(chain, task, EVALUATORS, one), one)
         assert sorted(received(pays, MINERS)) == [0, 0, 700_000]
         assert all(pay.value for pay in pays)
 
     @given(
         fee=st.integers(1, 2**62),
-        correct=st.tuples(*[st.integers(0, 360)] * 3),
+        scores=st.tuples(*[st.integers(0, 360)] * 3),
         scheme=st.tuples(st.integers(0, 100), st.integers(0, 100)),
         agreeing=st.integers(1, 3),
     )
-    def test_all_payouts_sum_to_the_fee(self, trained, fee, correct, scheme, agreeing):
+    def test_all_payouts_sum_to_the_fee(self, trained, fee, scores, scheme, agreeing):
         chain, task = trained
         miners, supervisors = min(scheme), max(scheme) - min(scheme)
         reward = Reward(miners, supervisors, 100 - miners - supervisors)
-        conclusion = replace(CONCLUSION, correct=correct)
+        conclusion = replace(CONCLUSION, scores=scores)
         task = concluded(chain, task, EVALUATORS[:agreeing], conclusion, fee, reward)
         pays = task_payouts(chain.state, task, conclusion)
         assert sum(pay.value for pay in pays) == fee

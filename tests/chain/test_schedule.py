@@ -2,24 +2,33 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise, starmap
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pai.chain.schedule import BatchPlace, Turn, make_schedule
+from p2pai.chain.schedule import BatchPlace, make_schedule
+from p2pai.chain.training import KFold
 from tests.chain.ledger import definition, label
 
 BLOCK = label("definition block")
 PLAN = make_schedule(definition(), BLOCK)
 
 
-def with_batches(count, epochs=3):
-    return replace(PLAN, batch_count=count, epochs=epochs)
+def with_batches(count, epochs=3, folds=1):
+    """A plan over `count` mini-batches in one fragment; with several folds each is set apart in turn."""
+    cuts = [count * i // folds for i in range(folds + 1)]
+    apart = (range(count, count),) if folds == 1 else tuple(starmap(range, pairwise(cuts)))
+    return replace(PLAN, training=PLAN.training[:1], batch_counts=(count,), folds=apart, epochs=epochs)
+
+
+def seen(turn):
+    return turn and (turn.epoch, turn.batch)
 
 
 def turns(plan, rank, miners, count):
-    return [plan.turn(i, rank, miners) for i in range(count)]
+    return [seen(plan.turn(i, rank, miners)) for i in range(count)]
 
 
 class TestFragments:
@@ -51,7 +60,7 @@ class TestFragments:
 
     def test_the_last_batches_are_for_validation(self):
         assert sum(PLAN.batch_counts) == 48
-        assert PLAN.batch_count == 48 - 4  # 10 % of 48, rounded down
+        assert PLAN.held_out(1) == PLAN.held_out(9) == range(44, 48)  # 10 % of 48, rounded down
 
 
 class TestPlace:
@@ -71,9 +80,9 @@ class TestPlace:
 class TestTurns:
     def test_three_miners_of_seven_batches(self):
         plan = with_batches(7)
-        assert turns(plan, 0, 3, 4) == [Turn(1, 0), Turn(1, 3), Turn(1, 6), Turn(2, 1)]
-        assert turns(plan, 1, 3, 3) == [Turn(1, 1), Turn(1, 4), Turn(2, 2)]
-        assert turns(plan, 2, 3, 3) == [Turn(1, 2), Turn(1, 5), Turn(2, 3)]
+        assert turns(plan, 0, 3, 4) == [(1, 0), (1, 3), (1, 6), (2, 1)]
+        assert turns(plan, 1, 3, 3) == [(1, 1), (1, 4), (2, 2)]
+        assert turns(plan, 2, 3, 3) == [(1, 2), (1, 5), (2, 3)]
 
     @given(st.integers(1, 300), st.integers(1, 40), st.integers(1, 5))
     def test_cover_every_batch_exactly_once_an_epoch(self, batches, miners, epochs):
@@ -83,7 +92,7 @@ class TestTurns:
             for rank in range(miners)
             for turn in turns(plan, rank, miners, plan.iterations(rank, miners) or 0)
         )
-        assert done == Counter({Turn(e, b): 1 for e in range(1, epochs + 1) for b in range(batches)})
+        assert done == Counter({(e, b): 1 for e in range(1, epochs + 1) for b in range(batches)})
 
     @given(st.integers(1, 300), st.integers(1, 40), st.integers(1, 5))
     def test_end_after_the_last_epoch(self, batches, miners, epochs):
@@ -93,13 +102,13 @@ class TestTurns:
 
     def test_differ_from_epoch_to_epoch(self):
         plan = with_batches(7)
-        per_epoch = plan.iterations_per_epoch(0, 3)
+        per_epoch = plan.iterations_of(1, 0, 3)
         epochs = [[plan.turn(e * per_epoch + i, 0, 3).batch for i in range(per_epoch)] for e in range(3)]
         assert epochs == [[0, 3, 6], [1, 4, 0], [2, 5, 1]]
 
     def test_more_miners_than_batches(self):
         plan = with_batches(2)
-        assert plan.iterations_per_epoch(2, 3) == 0
+        assert plan.iterations_of(1, 2, 3) == 0
         assert plan.iterations(2, 3) == 0
         assert plan.turn(0, 2, 3) is None
 
@@ -115,3 +124,39 @@ class TestTurns:
         turn = with_batches(7, epochs=0).turn(iteration, rank, 3)
         assert 1 <= turn.epoch <= 0xFFFF
         assert 0 <= turn.batch < 7
+
+    @given(st.integers(1, 60), st.integers(1, 5), st.integers(0, 2**20))
+    def test_know_where_their_epoch_begins_and_ends(self, batches, folds, iteration):
+        plan = with_batches(batches, epochs=0, folds=folds)
+        turn = plan.turn(iteration, 0, 3)
+        if turn is None:
+            assert all(plan.iterations_of(e, 0, 3) == 0 for e in range(1, folds + 1))
+            return
+        assert turn.first <= iteration <= turn.last
+        assert turn.first == plan.iterations_before(turn.number, 0, 3)
+        assert turn.last - turn.first + 1 == plan.iterations_of(turn.number, 0, 3)
+        assert (turn.number - 1) % 0xFFFF + 1 == turn.epoch
+
+
+class TestFolds:
+    PLAN = make_schedule(definition(validation=KFold(5), epochs=7), BLOCK)
+
+    def test_cut_all_batches(self):
+        assert self.PLAN.folds == (range(9), range(9, 19), range(19, 28), range(28, 38), range(38, 48))
+
+    def test_are_set_apart_one_after_another(self):
+        assert [self.PLAN.held_out(e) for e in (1, 5, 6, 7)] == [self.PLAN.folds[i] for i in (0, 4, 0, 1)]
+
+    @given(st.integers(2, 60), st.integers(1, 6), st.integers(2, 7), st.integers(1, 9))
+    def test_leave_every_other_batch_a_turn_in_each_epoch(self, batches, miners, folds, epochs):
+        plan = with_batches(batches, epochs, folds)
+        done = Counter(
+            turn
+            for rank in range(miners)
+            for turn in turns(plan, rank, miners, plan.iterations(rank, miners) or 0)
+        )
+        wanted = {
+            (e, b): 1 for e in range(1, epochs + 1) for b in range(batches) if b not in plan.held_out(e)
+        }
+        assert done == Counter(wanted)
+        assert all(plan.turn(plan.iterations(rank, miners), rank, miners) is None for rank in range(miners))

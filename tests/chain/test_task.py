@@ -7,17 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pai.chain.layers import Activation, Conv, Dense, Flatten, Function, Padding
 from p2pai.chain.params import IT_RES_SIZE_MAX
+from p2pai.chain.spec import dense_layers
 from p2pai.chain.task import (
     DEFINITION_SIZE_MAX,
-    WEIGHT_COUNT_MAX,
-    Dense,
+    MAP_DENSE_WEIGHTS_MAX,
+    MAP_ELEMENTS_MAX,
     Group,
     Reward,
-    Sgd,
     TaskDefinition,
     check,
 )
+from p2pai.chain.training import EarlyStopping, Holdout, KFold, Loss, Sgd, Target, Tau
 from p2pai.primitives.errors import InvalidMessage, InvalidTransaction
 from tests.chain.ledger import definition, label
 
@@ -44,7 +46,8 @@ def test_the_largest_definition_fits():
     large = replace(
         with_data(fragments=fragments(256), samples=2**32 - 1, training_percent=99),
         name="n" * 64,
-        layers=(*[Dense(80, "relu")] * 31, Dense(10, "none")),
+        layers=(*[Conv(1, 1, 1, 1, Padding.SAME), Activation(Function.SIGMOID)] * 63, Flatten(), Dense(10)),
+        input_shape=(8, 8, 1),
         preferences=(65_535,) * 64,
         client="p" * 64,
         epochs=1,
@@ -75,41 +78,60 @@ def test_a_definition_beyond_the_limit_is_refused_unread():
 BROKEN = [
     (replace(TASK, name=""), "name has 1 to 64"),
     (replace(TASK, name="n" * 65), "name has 1 to 64"),
-    (replace(TASK, layers=()), "1 to 32 layers"),
-    (replace(TASK, layers=(*[Dense(10, "relu")] * 32, Dense(10, "none"))), "1 to 32 layers"),
-    (replace(TASK, layers=(Dense(0, "relu"), Dense(10, "none"))), "layer size"),
-    (replace(TASK, layers=(Dense(65_537, "relu"), Dense(10, "none"))), "layer size"),
-    (replace(TASK, layers=(Dense(10, "none"), Dense(10, "none"))), "hidden layers use relu"),
-    (replace(TASK, layers=(Dense(10, "relu"),)), "no activation of its own"),
-    (replace(TASK, layers=(Dense(11, "none"),)), "one unit per class"),
-    (replace(TASK, layers=(*[Dense(6_000, "relu")] * 3, Dense(10, "none"))), "at most 250000 weights"),
-    (replace(TASK, loss="mse"), "loss is softmax_cross_entropy"),
-    (with_data(features=0), "number of features"),
-    (with_data(features=65_537), "number of features"),
+    (replace(TASK, layers=()), "1 to 128 layers"),
+    (replace(TASK, mantissa_bits=8), "mantissas have 7 or 13 bits"),
+    (replace(TASK, input_shape=(32, 2)), "a sample is"),
+    (replace(TASK, input_shape=(65,)), "the input's shape holds all features"),
+    (replace(TASK, layers=(Dense(11),)), "one output for each class"),
+    (replace(TASK, layers=dense_layers([60_000] * 2, 10)), "weights, at most 16,777,216"),
+    (
+        replace(
+            TASK, layers=(Dense(60_000), Dense(10)), dataset=replace(TASK.dataset, batch_size=4096)
+        ),
+        "values in a batch, at most",
+    ),
+    (replace(TASK, loss=Loss.MSE, metrics=("mae",)), "one output for each number of a label"),
+    (
+        replace(with_data(targets=10), loss=Loss.MAE, metrics=("mae",)),
+        "labels are classes, the loss wants numbers",
+    ),
+    (with_data(targets=1), "labels are numbers, the loss wants classes"),
+    (
+        replace(with_data(targets=256, classes=0), loss=Loss.MSE, metrics=("mae",), layers=(Dense(256),)),
+        "at most 255 numbers in a label",
+    ),
+    (replace(TASK, loss=Loss.BINARY_CROSS_ENTROPY), "two classes and one output"),
+    (replace(TASK, initialiser=replace(TASK.initialiser, variance_ppm=16_000_001)), "variance is at most 16"),
+    (replace(TASK, metrics=("mae",)), "there is no metric 'mae'"),
     (with_data(fragments=fragments(9)), "10 to 256 fragments"),
     (with_data(fragments=fragments(257)), "10 to 256 fragments"),
     (with_data(fragments=(*fragments(10), label("fragment", 3))), "two fragments are equal"),
-    (replace(with_data(classes=1), layers=(Dense(1, "none"),)), "2 to 1000 classes"),
-    (replace(with_data(classes=1001), layers=(Dense(1001, "none"),)), "2 to 1000 classes"),
+    (replace(with_data(classes=1), layers=(Dense(1),)), "2 to 1000 classes"),
+    (replace(with_data(classes=1001), layers=(Dense(1001),)), "2 to 1000 classes"),
     (with_data(batch_size=0), "batch size"),
     (with_data(batch_size=4097), "batch size"),
-    (with_data(batch_size=4000, features=100), "a batch is at most 1 MiB"),
+    (replace(with_data(batch_size=4000, features=100), input_shape=(100,)), "a batch is at most 1 MiB"),
     (with_data(samples=0), "every fragment holds samples"),
     (with_data(samples=11), "every fragment holds samples"),
     (with_data(samples=2**32), "at most 4294967295 samples"),
     (with_data(training_percent=0), "training share"),
     (with_data(training_percent=100), "training share"),
     (with_data(training_percent=9), "no fragment is left for training"),
-    (with_data(validation_percent=100), "validation share"),
+    (replace(TASK, validation=Holdout(100)), "validation share"),
+    (replace(TASK, validation=KFold(1)), "2 to 20 folds"),
+    (replace(TASK, validation=KFold(21)), "2 to 20 folds"),
+    (replace(TASK, stopping=EarlyStopping("f1", 3)), "one of the task's metrics"),
+    (replace(TASK, stopping=EarlyStopping("loss", 0)), "patience is 1 to 1000"),
+    (replace(TASK, stopping=Target("loss", 5), validation=Holdout(0)), "needs validation data"),
     (with_data(format=""), "format has 1 to 16"),
     (with_data(format="f" * 17), "format has 1 to 16"),
     (replace(TASK, epochs=65_536), "epochs is at most"),
     (replace(with_data(samples=2**22, batch_size=1), epochs=1025), "at most 4294967295 iterations"),
-    (replace(TASK, tau_bits=5), "tau is between"),
-    (replace(TASK, tau_bits=19), "tau is between"),
+    (replace(TASK, tau=Tau(5, 0)), "tau is between"),
+    (replace(TASK, tau=Tau(19, 0)), "tau is between"),
+    (replace(TASK, tau=Tau(9, 250_001)), "density of message maps is at most 0.25"),
     (replace(TASK, optimiser=Sgd(0)), "learning rate"),
-    (replace(TASK, optimiser=Sgd(100_000_001)), "learning rate"),
-    (replace(TASK, metrics=("accuracy",)), "metrics are loss, accuracy"),
+    (replace(TASK, optimiser=Sgd(16_000_001)), "learning rate"),
     (replace(TASK, reward=Reward(70, 15, 16)), "rewards sum to 100"),
     (replace(TASK, group=Group(1, 3, 3)), "2 to 256 miners"),
     (replace(TASK, group=Group(257, 3, 3)), "2 to 256 miners"),
@@ -139,7 +161,22 @@ def test_weights_and_biases_are_counted():
 
 
 def test_the_largest_message_map_of_the_largest_model_fits_it_res():
-    assert WEIGHT_COUNT_MAX * 2 // 8 + 1024 < IT_RES_SIZE_MAX
+    assert MAP_DENSE_WEIGHTS_MAX * 2 // 8 + 2048 < IT_RES_SIZE_MAX
+    assert MAP_ELEMENTS_MAX * 4 + 2048 < IT_RES_SIZE_MAX
+
+
+def test_the_message_map_of_a_large_model_is_limited():
+    assert TASK.map_elements_max == TASK.weight_count
+    assert replace(TASK, layers=dense_layers([4000], 10)).map_elements_max == MAP_ELEMENTS_MAX
+
+
+def test_a_draft_is_completed_with_what_the_data_gave():
+    draft = replace(with_data(samples=0, features=0, classes=0, fragments=fragments(10)), input_shape=())
+    data = TASK.dataset
+    done = draft.with_data(data.samples, data.features, data.classes, 0, data.fragments)
+    assert done == TASK
+    image = replace(draft, input_shape=(8, 8, 1)).with_data(data.samples, 64, 10, 0, data.fragments)
+    assert image.input_shape == (8, 8, 1)
 
 
 def test_the_training_share_is_rounded_down():

@@ -8,6 +8,7 @@ from p2pai.chain import task_life, transition
 from p2pai.chain.params import HISTORY_SLOTS_MAX
 from p2pai.chain.state import Stage
 from p2pai.chain.task import Group
+from p2pai.chain.training import Tau
 from p2pai.chain.transaction import Pay, PayForTask, Stake
 from p2pai.primitives.errors import InvalidProof, InvalidTicket, InvalidTransaction
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Outpoint, TaskId
@@ -64,7 +65,7 @@ class TestSubmission:
         ("changes", "reason", "error"),
         [
             ({"epochs": 0}, "trains for at least one epoch", InvalidTransaction),
-            ({"tau_bits": 1}, "task definition: tau", InvalidTransaction),
+            ({"tau": Tau(1, 0)}, "task definition: tau", InvalidTransaction),
             ({"group": Group(1, 3, 3)}, "task definition: 2 to 256 miners", InvalidTransaction),
             ({"preferences": (0, 0)}, "all zero", InvalidTicket),
             ({"preferences": ()}, "0 traits", InvalidTicket),

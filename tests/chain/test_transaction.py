@@ -142,11 +142,7 @@ class TestForm:
             ({"data": JoinTask(label("task"), label("block"), TICKET, bytes(500))}, "larger than 512"),
             ({"data": ChargeForTask(label("task"), "r" * 500)}, "larger than 512"),
             (
-                {
-                    "data": EvaluateReveal(
-                        label(1), TICKET, replace(CONCLUSION, correct=(0,) * 2000), label(2)
-                    )
-                },
+                {"data": EvaluateReveal(label(1), TICKET, replace(CONCLUSION, scores=(0,) * 2000), label(2))},
                 "larger than 2048",
             ),
             ({"data": PayForTask(definition(name="n" * 16_384), 7)}, "larger than 16384"),

@@ -260,7 +260,7 @@ class TestSpending:
 
     def test_a_signature_with_one_bit_changed(self, chain):
         tx = chain.fund(CLIENT)
-        for bit in (60, 200, 400, 560):
+        for bit in (60, 200, 400, 552):
             witness = replace(tx.witnesses[0], signature=flip(tx.witnesses[0].signature, bit))
             self.refuse(chain, replace(tx, witnesses=(witness,)), "signature", InvalidProof)
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from p2pai.chain import committee, it_res, transition, work
 from p2pai.chain.params import WORK_PROOF_SLOTS_MAX
 from p2pai.chain.state import Stage
+from p2pai.chain.training import Numerics
 from p2pai.primitives import merkle
 from p2pai.primitives.errors import InvalidBlock
 from p2pai.primitives.ids import ZERO_HASH, Hash32, Outpoint
@@ -455,3 +456,24 @@ def test_the_slots_root_is_over_their_roots_in_order():
     roots = [label(i) for i in range(3)]
     assert committee.history_root(roots) == merkle.root([merkle.leaf_hash(r) for r in roots])
     assert committee.history_root(roots) != committee.history_root(roots[::-1])
+
+
+class TestTau:
+    def test_is_another_than_follows_from_the_message_before(self, chain):
+        block = chain.draft(lucky=lambda m: replace(m, tau_bits=m.tau_bits + 1))
+        refused(chain, block, "tau is not the one that follows")
+
+    def test_moves_that_were_not_made(self, chain):
+        refused(chain, chain.draft(lucky=lambda m: replace(m, moved=1)), "tau is not the one that follows")
+
+    def test_that_both_messages_name_follows(self, chain):
+        same = {"tau_bits": 9, "moved": 0}
+        block = chain.draft(previous=lambda m: replace(m, **same), lucky=lambda m: replace(m, **same))
+        assert transition.apply_block(chain.state, block, chain.params).tip == block.hash
+
+
+def test_native_numerics_earn_no_nonces():
+    spec = devnet()
+    task = replace(spec.tasks[0], numerics=Numerics.NATIVE)
+    chain = Chain(replace(spec, tasks=(task,)))
+    refused(chain, chain.draft(), "native numerics earns no nonces")

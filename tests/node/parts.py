@@ -20,7 +20,7 @@ from p2pai.gossip.topics import Topic
 from p2pai.node.core import NodeCore
 from p2pai.node.orders import submission_id
 from p2pai.primitives import blob, cbor, ecdsa, merkle, record
-from p2pai.primitives.ids import Amount, BlobId, PeerId
+from p2pai.primitives.ids import ZERO_HASH, Amount, BlobId, PeerId
 from p2pai.roles.history import ModelAnnouncement
 from testnet.simulator.invariants import Agreement
 from tests.chain.ledger import (
@@ -230,6 +230,10 @@ def iteration(chain, number, account=MINERS[0], task=None, **changes):
         peer_count=0,
         peer_ids=it_res.hash_ids(()),
         nonce=label("nonce", number),
+        tau_bits=known.definition.tau.bits,
+        moved=0,
+        validation=(),
+        platform=ZERO_HASH,
     )
     return sign_message(replace(message, **changes), task, account).encode()
 

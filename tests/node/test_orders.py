@@ -4,12 +4,16 @@ may write stops the node.
 A real core of a client; the test is its trainer.
 """
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pai import effects, events, jobs
-from p2pai.chain.task import Dense
+from p2pai.chain.spec import dense_layers
+from p2pai.chain.task import Group, Reward, TaskDefinition
+from p2pai.chain.training import EarlyStopping, Loss, Tau
 from p2pai.chain.transaction import PayForTask, Stake, Transaction, Transfer
 from p2pai.node.journal import TransactionPosted, read
 from p2pai.node.orders import submission_id
@@ -27,35 +31,29 @@ DATA = "package:digits.npz"
 
 
 def definition(**changes):
-    """A task as the CLI sends it."""
-    return {
-        "name": "digits",
-        "layers": [{"units": 16, "activation": "relu"}, {"units": 10, "activation": "none"}],
-        "loss": "softmax_cross_entropy",
-        "optimiser": {"learning_rate_ppm": 250_000},
-        "tau_bits": 6,
-        "epochs": 2,
-        "metrics": ["loss", "accuracy"],
-        "dataset": {
-            "format": "npz",
-            "batch_size": 30,
-            "fragment_count": 10,
-            "training_percent": 80,
-            "validation_percent": 10,
-        },
-        "group": {"miners": 3, "supervisors": 3, "evaluators": 3},
-        "reward": {"miners": 70, "supervisors": 15, "evaluators": 15},
-        "preferences": [1, 1],
-        "expected_blocks": 60,
-        **changes,
-    }
+    """A task as the CLI sends it: a record whose data are not known yet."""
+    task = devnet().tasks[0]
+    unknown = replace(
+        task.dataset, samples=0, features=0, classes=0, fragments=(BlobId(label("unknown")),) * 10
+    )
+    draft = replace(
+        task,
+        name="digits",
+        input_shape=(),
+        layers=dense_layers([16], 10),
+        epochs=2,
+        dataset=unknown,
+        reward=Reward(70, 15, 15),
+        expected_blocks=60,
+    )
+    return replace(draft, **changes).encode().hex()
 
 
 def task_order(**changes):
     return {"definition": definition(), "data": DATA, "fee": 5 * COIN, **changes}
 
 
-PREPARED = jobs.Prepared(1797, 64, 10, tuple(BlobId(f) for f in FRAGMENTS))
+PREPARED = jobs.Prepared(1797, 64, 10, 0, tuple(BlobId(f) for f in FRAGMENTS))
 
 
 @pytest.fixture
@@ -141,7 +139,7 @@ class TestSubmittingTasks:
         answer = client.order("task.submit", **task_order())
         assert answer == {"state": "preparing", "task": None, "txid": None, "error": None}
         (train,) = of(client.effects, effects.Train)
-        assert train.job == jobs.Prepare(DATA, "npz", 30, 10)
+        assert train.job == jobs.Prepare(DATA, "npz", regression=False, batch_size=30, fragment_count=10)
         assert client.pending == {}
 
     def test_then_the_task_is_posted(self, client):
@@ -162,7 +160,8 @@ class TestSubmittingTasks:
         assert isinstance(data, PayForTask)
         assert data.timestamp == client.now_ms // 1000
         task = data.definition
-        assert task.layers == (Dense(16, "relu"), Dense(10, "none"))
+        assert task.layers == dense_layers([16], 10)
+        assert task.input_shape == (64,)
         assert (task.dataset.samples, task.dataset.features, task.dataset.classes) == (1797, 64, 10)
         assert task.dataset.fragments == PREPARED.fragments
         assert (task.client, task.expected_blocks, task.preferences) == ("peer0", 60, (1, 1))
@@ -235,68 +234,51 @@ class TestSubmittingTasks:
         del params[missing]
         assert failed(client.order("task.submit", **params)) == f"the order lacks or misuses '{missing}'"
 
-    @pytest.mark.parametrize("missing", [key for key in definition() if key != "preferences"])
-    def test_so_is_a_part_of_the_definition(self, client, missing):
-        incomplete = definition()
-        del incomplete[missing]
-        error = failed(client.order("task.submit", **task_order(definition=incomplete)))
-        assert error == f"the order lacks or misuses '{missing}'"
-
-    def test_without_a_wish_all_traits_are_alike(self, client):
-        plain = definition()
-        del plain["preferences"]
-        client.order("task.submit", **task_order(definition=plain))
-        prepare(client)
-        assert Transaction.decode(said(client.persist(), "tx")[0]).data.definition.preferences == (1, 1)
+    def test_numbers_as_labels_are_prepared_as_such(self, client):
+        numbers = definition(loss=Loss.MSE, metrics=("rmse",), layers=dense_layers([16], 2))
+        client.order("task.submit", **task_order(definition=numbers))
+        (train,) = of(client.effects, effects.Train)
+        assert train.job == jobs.Prepare(DATA, "npz", regression=True, batch_size=30, fragment_count=10)
+        prepare(client, replace(PREPARED, classes=0, targets=2))
+        dataset = Transaction.decode(said(client.persist(), "tx")[0]).data.definition.dataset
+        assert (dataset.classes, dataset.targets) == (0, 2)
 
     @pytest.mark.parametrize(
-        ("changes", "error"),
+        ("given_definition", "error"),
         [
-            ({"epochs": -1}, "-1 stands where a whole number, zero or more, belongs"),
-            ({"epochs": "2"}, "'2' stands where a whole number, zero or more, belongs"),
-            ({"epochs": True}, "True stands where a whole number, zero or more, belongs"),
-            ({"epochs": 2**32}, "stands where a whole number"),
-            ({"layers": 7}, "the order lacks or misuses"),
-            ({"layers": [7]}, "the order lacks or misuses"),
-            ({"layers": [{"units": 4}]}, "the order lacks or misuses 'activation'"),
-            ({"group": {"miners": 3}}, "the order lacks or misuses"),
-            ({"group": {**definition()["group"], "judges": 1}}, "the order lacks or misuses"),
-            ({"reward": {"miners": 1, "supervisors": None, "evaluators": 1}}, "None stands where"),
-            (
-                {"dataset": {**definition()["dataset"], "fragment_count": 0}},
-                "a dataset has at most 256 fragments",
-            ),
-            (
-                {"dataset": {**definition()["dataset"], "fragment_count": 257}},
-                "a dataset has at most 256 fragments",
-            ),
-            ({"optimiser": {}}, "the order lacks or misuses 'learning_rate_ppm'"),
-            ({"optimiser": "sgd"}, "the order lacks or misuses"),
-            ({"metrics": 1}, "the order lacks or misuses"),
+            (7, "the definition is not in hexadecimal"),
+            (None, "the definition is not in hexadecimal"),
+            ("xyz", "the definition is not in hexadecimal"),
+            ("", "CBOR"),
+            ("80", "TaskDefinition needs"),
+            (definition()[:-2], "CBOR"),
+            (TaskDefinition.encode(devnet().tasks[0]).hex()[:100], "CBOR"),
         ],
         ids=str,
     )
-    def test_a_definition_of_the_wrong_shape_fails_at_once(self, client, changes, error):
-        params = task_order(definition=definition(**changes))
-        assert error in failed(client.order("task.submit", **params))
+    def test_a_definition_that_is_none_fails_at_once(self, client, given_definition, error):
+        assert error in failed(client.order("task.submit", **task_order(definition=given_definition)))
         assert of(client.effects, effects.Train) == []
 
-    @pytest.mark.parametrize("wrong", [[], "three", 3, None])
-    @pytest.mark.parametrize("part", ["group", "reward"])
-    def test_a_table_that_is_none_fails_as_well(self, client, part, wrong):
-        failed(client.order("task.submit", **task_order(definition=definition(**{part: wrong}))))
+    @pytest.mark.parametrize("count", [0, 9, 257])
+    def test_too_few_or_too_many_fragments_fail_at_once(self, client, count):
+        task = TaskDefinition.decode(bytes.fromhex(definition()))
+        fragments = tuple(BlobId(label(i)) for i in range(count))
+        params = task_order(definition=definition(dataset=replace(task.dataset, fragments=fragments)))
+        assert "a dataset has 10 to 256 fragments" in failed(client.order("task.submit", **params))
 
     @pytest.mark.parametrize(
         ("changes", "error"),
         [
             ({"name": ""}, "task definition: name has 1 to 64 characters"),
-            ({"tau_bits": 5}, "task definition: tau is between 2^-18 and 2^-6"),
-            ({"loss": "hinge"}, "task definition: loss is softmax_cross_entropy"),
-            ({"layers": [{"units": 9, "activation": "none"}]}, "the last layer has one unit per class"),
-            ({"reward": {"miners": 70, "supervisors": 15, "evaluators": 16}}, "rewards sum to 100 %"),
-            ({"group": {"miners": 3, "supervisors": 2, "evaluators": 3}}, "at least 3 supervisors"),
+            ({"tau": Tau(5, 0)}, "task definition: tau is between 2^-18 and 2^-6"),
+            ({"loss": Loss.BINARY_CROSS_ENTROPY}, "two classes and one output"),
+            ({"layers": dense_layers([], 9)}, "one output for each class"),
+            ({"stopping": EarlyStopping("f1", 2)}, "one of the task's metrics"),
+            ({"reward": Reward(70, 15, 16)}, "rewards sum to 100 %"),
+            ({"group": Group(3, 2, 3)}, "at least 3 supervisors"),
             ({"expected_blocks": 0}, "expected_blocks is 1 to 100,000"),
-            ({"preferences": []}, None),
+            ({"preferences": ()}, None),
         ],
         ids=str,
     )
@@ -362,6 +344,17 @@ class TestGarbage:
             answer = node.submission(data)
             assert answer["state"] in ("posted", "failed")
             assert (answer["error"] is None) == (answer["state"] == "posted")
+
+    @settings(deadline=None, max_examples=200)
+    @given(position=st.integers(0, len(definition()) // 2 - 1), octet=st.integers(0, 255))
+    def test_no_definition_stops_the_node(self, position, octet):
+        data = bytearray.fromhex(definition())
+        data[position] = octet
+        node = Driven(CLIENT, roles=("client",))
+        params = task_order(definition=data.hex())
+        node.order("task.submit", **params)
+        prepare(node)
+        assert node.submission(cbor.encode(params))["state"] in ("posted", "failed")
 
 
 VALUES = st.recursive(

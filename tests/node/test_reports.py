@@ -16,6 +16,7 @@ from p2pai import jobs
 from p2pai.chain import it_res
 from p2pai.chain.state import Stage
 from p2pai.chain.task import Reward
+from p2pai.chain.training import SCORE_MAX
 from p2pai.chain.transaction import Conclusion
 from p2pai.node.replays import REPLAYED_SIZE_MAX
 from p2pai.node.reports import COUNT_MAX
@@ -211,13 +212,14 @@ class TestTasks:
             "supervisors": 3,
             "evaluators": 3,
             "iterations": 30,
-            "accuracy": 300 / 360,
+            "metric": "accuracy",
+            "score": 300 / SCORE_MAX,
         }
 
     def test_the_definition(self, query, chain, task):
         shown = query("task.show", {"task": task.hex()})["definition"]
         definition = chain.task(task).definition
-        assert shown["layers"] == [{"units": x.units, "activation": x.activation} for x in definition.layers]
+        assert shown["layers"] == ["Dense units 128", "Activation function relu", "Dense units 10"]
         assert shown["weights"] == definition.weight_count
         assert shown["fragments"] == [f.hex() for f in definition.dataset.fragments]
         assert (shown["epochs"], shown["samples"], shown["batch_size"]) == (2, 1797, 30)
@@ -241,7 +243,7 @@ class TestTasks:
     def test_the_result_pays_the_fee_to_the_atom(self, query, task):
         result = query("task.show", {"task": task.hex()})["result"]
         assert (result["samples"], result["model"]) == (360, label("best").hex())
-        assert [s["correct"] for s in result["scores"]] == [300, 200, 100]
+        assert [s["score"] for s in result["scores"]] == [n / SCORE_MAX for n in (300, 200, 100)]
         assert sum(p["atoms"] for p in result["payouts"]) == 1_000_000
         shares = {
             role: sum(p["atoms"] for p in result["payouts"] if p["role"] == role)
@@ -258,7 +260,7 @@ class TestTasks:
 
     def test_a_task_without_result(self, query, chain):
         shown = query("task.show", {"task": chain.predefined.hex()})
-        assert (shown["result"], shown["accuracy"], shown["state"]) == (None, None, "training")
+        assert (shown["result"], shown["score"], shown["state"]) == (None, None, "training")
 
     def test_by_the_first_digits_of_its_id(self, query, task):
         assert query("task.show", {"task": task.hex()[:6].upper()})["task"] == task.hex()
@@ -374,8 +376,8 @@ class TestProgress:
         miners = {m["address"]: m for m in node.core.query("task.progress", {"task": task.hex()})["miners"]}
         trained, idle = miners[name(MINERS[1])], miners[name(MINERS[0])]
         assert (trained["iteration"], trained["epoch"], trained["epochs"]) == (3, 1, 2)
-        assert (trained["loss"], trained["accuracy"]) == (0.5, 0.9375)
-        assert (idle["iteration"], idle["loss"], idle["accuracy"]) == (0, None, None)
+        assert trained["metrics"] == {"accuracy": 0.5, "loss": 0.9375}
+        assert (idle["iteration"], idle["metrics"]) == (0, {"accuracy": None, "loss": None})
         assert 0 < trained["iterations"] < 1797
         (row,) = [t for t in node.core.query("task.list", {}) if t["task"] == task.hex()]
         assert row["iterations"] == 3
@@ -390,7 +392,7 @@ class TestProgress:
         node.hear("it_res", iteration(chain, 0, metrics=(claimed, claimed)), task=chain.predefined)
         progress = node.core.query("task.progress", {"task": chain.predefined.hex()})
         (trained,) = [m for m in progress["miners"] if m["iteration"]]
-        assert (trained["loss"], trained["accuracy"]) == (None, None)
+        assert trained["metrics"] == {"accuracy": None, "loss": None}
 
     def test_a_delivered_model_is_named(self, chain, task):
         node = node_of(chain, CLIENT, ("client",))
@@ -471,7 +473,9 @@ class TestReplay:
         job = record.decode_tagged(jobs.Job, bytes.fromhex(shown["job"]), size_max=1 << 20)
         assert isinstance(job, jobs.Replay)
         assert job.before.weights.hex() == shown["parts"]["weights"]
-        assert job.peers == tuple(it_res.decode(m).message_map for m in listed)
+        peers = [it_res.decode(m) for m in listed]
+        assert job.peers == tuple(jobs.PeerUpdate(p.tau_bits, p.message_map) for p in peers)
+        assert job.seed.hex() == shown["task"]
 
     @pytest.mark.parametrize(
         ("spoil", "reason"),

@@ -275,7 +275,7 @@ def test_annotations_that_have_no_wire_form_are_our_own_fault():
     "job",
     [
         jobs.Open("s", b"task", Hash32(bytes(32)), (BlobId(Hash32(bytes(32))),), None),
-        jobs.Step("s", 3, (b"map", b"")),
+        jobs.Step("s", jobs.Position(1, 2, 9), 3, (jobs.PeerUpdate(9, b"map"),)),
         jobs.Keep("s"),
     ],
 )

@@ -17,7 +17,7 @@ from p2pai.node import journal
 from p2pai.node.core import NodeCore
 from p2pai.primitives import blob, merkle, record
 from p2pai.primitives.errors import InvalidInput
-from p2pai.primitives.ids import BlobId, Hash32, PeerId
+from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, PeerId
 from p2pai.roles.slots import SAID_SIZE_MAX, Said
 from testnet.simulator.world import FETCHED_BYTES_MAX, START_MS, Blobs
 from tests.chain.ledger import SUPERVISORS, Chain, keys, label, public, sign_message
@@ -243,6 +243,10 @@ def iteration(chain, account, number, task=None, **changes) -> bytes:
         "peer_count": 0,
         "peer_ids": it_res.hash_ids(()),
         "nonce": label("nonce", account, number),
+        "tau_bits": known.definition.tau.bits,
+        "moved": 0,
+        "validation": (),
+        "platform": ZERO_HASH,
     }
     message = it_res.IterationResult(**{**fields, **changes})
     return sign_message(message, task_id, account).encode()

@@ -7,6 +7,7 @@ import pytest
 from p2pai import jobs
 from p2pai.chain import schedule
 from p2pai.chain.state import Stage
+from p2pai.chain.training import Tau
 from p2pai.chain.transaction import PayForTask, Stake
 from p2pai.jaxtrain.worker import Worker
 from p2pai.node import journal
@@ -85,7 +86,7 @@ class TestSubmitting:
         lone = client(chain)
         assert submit(lone).state == "preparing"
         (effect,) = lone.jobs
-        assert effect.job == jobs.Prepare(DIGITS, "npz", 30, 10)
+        assert effect.job == jobs.Prepare(DIGITS, "npz", regression=False, batch_size=30, fragment_count=10)
         assert lone.posted(PayForTask) == []
 
     def test_the_same_order_twice_is_one(self, chain):
@@ -94,7 +95,7 @@ class TestSubmitting:
             submit(lone)
         assert len(lone.jobs) == 1
         data = chain.spec.tasks[0].dataset
-        lone.trained(jobs.Prepared(data.samples, data.features, data.classes, data.fragments))
+        lone.trained(jobs.Prepared(data.samples, data.features, data.classes, 0, data.fragments))
         submit(lone)
         assert lone.jobs == []
         assert len(lone.posted(PayForTask)) == 1
@@ -120,7 +121,7 @@ class TestSubmitting:
         ("changes", "path", "fee", "reason"),
         [
             ({}, "/no/such/file.npz", FEE, "file"),
-            ({"tau_bits": 1}, DIGITS, FEE, "tau"),
+            ({"tau": Tau(1, 0)}, DIGITS, FEE, "tau"),
             ({"preferences": (0, 0)}, DIGITS, FEE, "all zero"),
             ({}, DIGITS, Amount(10**16), "the wallet cannot pay the fee"),
         ],

@@ -5,7 +5,7 @@ import pytest
 from p2pai import jobs
 from p2pai.chain.state import Stage
 from p2pai.chain.transaction import CollectVerifications
-from p2pai.primitives.ids import BlobId
+from p2pai.primitives.ids import ZERO_HASH, BlobId
 from p2pai.roles.memory import IterationSent, StateKept
 from tests.chain.ledger import MINERS, VERIFIERS, Chain, label
 from tests.roles.lone import Lone, iteration, miners_of
@@ -74,7 +74,8 @@ class TestChoosing:
         chain.end_training(task)
         lone.connect(chain.blocks[-1])
         state = jobs.ModelState(*(BlobId(label(p)) for p in "wro"))
-        lone.trained(jobs.Opened(state, 10, 44))
+        said = {number: iteration(chain, MINERS[0], number) for number in (1, 2)}
+        lone.trained(jobs.Opened(state, 10, 44, ZERO_HASH))
         assert session is not lone.role().session
         assert not any(isinstance(e.job, jobs.Step) for e in lone.jobs)
 
@@ -128,14 +129,15 @@ class TestMemory:
         role = miner(chain, account=7).role()
         tasks, tickets = (label("a"), label("b")), chain.tickets("miner", MINERS[0])
         state = jobs.ModelState(*(BlobId(label(p)) for p in "wro"))
+        said = {number: iteration(chain, MINERS[0], number) for number in (1, 2)}
         for task in tasks:
             for number in (1, 2):
-                role.restore(IterationSent(task, tickets[0], number, b"%d" % number))
+                role.restore(IterationSent(task, tickets[0], number, said[number]))
         role.restore(StateKept(tasks[1], tickets[0], state, (), 4))
         memories = [role._memory(task, tickets[0]) for task in tasks]
         assert [(m.sent, m.message, m.state, m.slot) for m in memories] == [
-            (2, b"2", None, 0),
-            (2, b"2", state, 4),
+            (2, said[2], None, 0),
+            (2, said[2], state, 4),
         ]
 
     def test_records_of_other_roles_are_none_of_its_business(self, chain):
@@ -184,4 +186,4 @@ class TestMining:
 
     def test_the_ranks_are_those_of_the_task(self, group):
         for account in group.accounts:
-            assert group.role(account).session.rank == miners_of(group.chain).index(account)
+            assert group.role(account).session.place.rank == miners_of(group.chain).index(account)

@@ -89,7 +89,10 @@ class TestCapsule:
         made = job(lucky)
         assert made.before == jobs.ModelState(m.weights, m.residual, m.optimiser)
         assert (made.batch, made.message_map, made.metrics) == (m.batch, m.message_map, m.metrics)
-        assert made.peers == tuple(it_res.decode(data).message_map for data in peers(lucky))
+        decoded = [it_res.decode(data) for data in peers(lucky)]
+        assert made.peers == tuple(jobs.PeerUpdate(p.tau_bits, p.message_map) for p in decoded)
+        assert (made.seed, made.platform) == (lucky.task, m.platform)
+        assert made.position == jobs.Position(m.epoch, m.iteration, m.tau_bits)
         assert any(map_ != EMPTY_MAP for map_ in made.peers)
 
 
@@ -190,7 +193,7 @@ class TestJudging:
         found = verdict(with_message(lucky, message_map=EMPTY_MAP))
         assert found.reason.startswith("message map at layer")
 
-    @pytest.mark.parametrize(("index", "name"), [(0, "loss"), (1, "accuracy")])
+    @pytest.mark.parametrize(("index", "name"), [(0, "accuracy"), (1, "loss")])
     def test_a_metric_has_one_bit_changed(self, lucky, index, name):
         metrics = list(lucky.message.metrics)
         metrics[index] ^= 1
@@ -214,7 +217,7 @@ class TestJudging:
         worker, known = Worker(blobs), group().chain.task(group().task)
         plan = schedule.make_schedule(known.definition, known.definition_block)
         worker.run(jobs.Open("own", known.definition.encode(), label("seed"), plan.training, None))
-        step = worker.run(jobs.Step("own", 0, ()))
+        step = worker.run(jobs.Step("own", jobs.Position(1, 0, 6), 0, ()))
         worker.run(jobs.KeepCapsule("own", step.before.weights))
         chosen = with_message(
             naming(lucky, []),

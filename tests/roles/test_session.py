@@ -8,6 +8,7 @@ import pytest
 
 from p2pai import jobs
 from p2pai.chain import it_res, message_map
+from p2pai.chain.training import SCORE_MAX
 from p2pai.jaxtrain.worker import Worker
 from p2pai.primitives import record
 from p2pai.roles.history import QUEUE_BYTES_MAX, QUEUE_MAX, ModelAnnouncement, PeerMessages
@@ -81,7 +82,7 @@ class TestMessages:
     def test_what_is_lost_is_said_again_while_it_waits_for_its_peers(self, alone):
         node = alone.nodes[A]
         session = node.role().session
-        for _ in range(session.plan.iterations_per_epoch(session.rank, 3)):
+        for _ in range(session.plan.iterations_of(1, session.place.rank, 3)):
             alone.step(certify=False)
         last = alone.messages[A][-1]
         node.take("it_res")
@@ -157,11 +158,11 @@ class TestEpochs:
     def test_it_waits_for_the_majority_to_end_the_epoch(self, alone):
         node = alone.nodes[A]
         session = node.role().session
-        count = session.plan.iterations_per_epoch(session.rank, 3)
+        count = session.plan.iterations_of(1, session.place.rank, 3)
         for _ in range(count + 3):
             alone.step()
         assert len(alone.messages[A]) == count, "two of three are not there yet"
-        per_epoch = session.plan.iterations_per_epoch(miners_of(alone.chain).index(B), 3)
+        per_epoch = session.plan.iterations_of(1, miners_of(alone.chain).index(B), 3)
         node.hear_iteration(iteration(alone.chain, B, per_epoch - 2))
         alone.step()
         assert len(alone.messages[A]) == count
@@ -279,7 +280,7 @@ class TestTheEnd:
         scored = Worker(node.blobs).run(
             jobs.Evaluate(known.definition.encode(), (weights,), known.definition.dataset.fragments[:2])
         )
-        assert scored.correct[0] > scored.samples // 4, "better than guessing one of ten"
+        assert scored.scores[0] > SCORE_MAX // 4, "better than guessing one of ten"
 
     @pytest.mark.parametrize("account", MINERS)
     def test_what_the_last_message_speaks_of_was_kept_before_it_was_said(self, account):

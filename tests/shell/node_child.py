@@ -17,7 +17,7 @@ from p2pai.primitives.ids import Hash32
 from p2pai.shell import node_process
 from p2pai.shell.config import Config
 
-SLEEP = effects.Train(Hash32(bytes(32)), jobs.Prepare("/dev/stdin", "npz", 30, 10))
+SLEEP = effects.Train(Hash32(bytes(32)), jobs.Prepare("/dev/stdin", "npz", False, 30, 10))
 
 
 def _hang(event):

@@ -349,7 +349,7 @@ async def test_a_failed_fetch_says_so_and_can_be_asked_again(tmp_path):
 
 async def test_jobs_are_trained_in_the_order_asked(tmp_path):
     requests = [Hash32(bytes([i]) * 32) for i in range(5)]
-    job = [jobs.Prepare(f"sleep 0.0{9 - i}", "npz", 1, 10) for i in range(5)]
+    job = [jobs.Prepare(f"sleep 0.0{9 - i}", "npz", False, 1, 10) for i in range(5)]
     core = ScriptedCore(Submitted=[Train(r, j) for r, j in zip(requests, job, strict=True)])
     async with running(tmp_path, core) as runtime:
         _submit(runtime)
@@ -360,7 +360,7 @@ async def test_jobs_are_trained_in_the_order_asked(tmp_path):
 async def test_a_dead_trainer_fails_its_job_and_the_node_goes_on(tmp_path):
     core = ScriptedCore(
         Submitted=[
-            Train(Hash32(bytes([i]) * 32), jobs.Prepare(text, "npz", 1, 10))
+            Train(Hash32(bytes([i]) * 32), jobs.Prepare(text, "npz", False, 1, 10))
             for i, text in enumerate(("die", "sleep 0"))
         ]
     )

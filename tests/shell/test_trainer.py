@@ -28,7 +28,7 @@ def _trainer(directory, **deadlines):
 
 
 def _do(instruction):
-    return jobs.Prepare(instruction, "npz", 1, 10)
+    return jobs.Prepare(instruction, "npz", False, 1, 10)
 
 
 def _open(session):
@@ -125,14 +125,14 @@ async def test_sessions_are_lost_with_their_child_until_opened_again(tmp_path):
     with trio.fail_after(BUSY_S):
         async with _trainer(tmp_path) as trainer:
             await trainer.run(_open("a"))
-            assert await trainer.run(jobs.Validate("a")) == jobs.Validated((1,))
+            assert await trainer.run(jobs.Validate("a", ())) == jobs.Validated((1,))
             await trainer.run(_do("die"))
-            lost = await trainer.run(jobs.Validate("a"))
+            lost = await trainer.run(jobs.Validate("a", ()))
             assert lost == jobs.Failed("trainer restarted; session a is lost, open it again")
             assert trainer.pid is None, "a job of a lost session starts no child"
-            assert await trainer.run(jobs.Validate("never opened")) == jobs.Validated(())
+            assert await trainer.run(jobs.Validate("never opened", ())) == jobs.Validated(())
             await trainer.run(_open("a"))
-            assert await trainer.run(jobs.Validate("a")) == jobs.Validated((1,))
+            assert await trainer.run(jobs.Validate("a", ())) == jobs.Validated((1,))
 
 
 async def test_a_child_that_died_between_two_jobs_costs_only_its_sessions(tmp_path):
@@ -142,7 +142,7 @@ async def test_a_child_that_died_between_two_jobs_costs_only_its_sessions(tmp_pa
             os.kill(trainer.pid, signal.SIGKILL)
             await _wait_until_gone(trainer.pid)
             assert await trainer.run(_do("sleep 0")) == jobs.Failed("slept 0")
-            assert isinstance(await trainer.run(jobs.Validate("a")), jobs.Failed)
+            assert isinstance(await trainer.run(jobs.Validate("a", ())), jobs.Failed)
 
 
 async def test_a_cancelled_job_does_not_leave_its_answer_to_the_next(tmp_path):
@@ -217,9 +217,9 @@ from p2pai.shell.trainer import Trainer
 async def main():
     directory = Path(sys.argv[1])
     async with Trainer(directory, directory / "blobs", command=sys.argv[2:]) as trainer:
-        await trainer.run(jobs.Prepare("sleep 0", "npz", 1, 10))
+        await trainer.run(jobs.Prepare("sleep 0", "npz", False, 1, 10))
         print(trainer.pid, file=sys.stderr, flush=True)
-        await trainer.run(jobs.Prepare("sleep 60", "npz", 1, 10))
+        await trainer.run(jobs.Prepare("sleep 60", "npz", False, 1, 10))
 trio.run(main)
 """
 
@@ -262,8 +262,8 @@ async def test_the_real_worker_runs_under_the_limits(tmp_path):
     data = Path(__file__).parents[2] / "p2pai" / "data" / "digits.npz"
     with trio.fail_after(120):
         async with Trainer(tmp_path, tmp_path / "blobs") as trainer:
-            prepared = await trainer.run(jobs.Prepare(str(data), "npz", 30, 10))
-            missing = await trainer.run(jobs.Prepare("/nonexistent.npz", "npz", 30, 10))
+            prepared = await trainer.run(jobs.Prepare(str(data), "npz", False, 30, 10))
+            missing = await trainer.run(jobs.Prepare("/nonexistent.npz", "npz", False, 30, 10))
     assert isinstance(prepared, jobs.Prepared), prepared
     assert (prepared.samples, prepared.features, prepared.classes) == (1797, 64, 10)
     blobs = BlobStore(tmp_path / "blobs")

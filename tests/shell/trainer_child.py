@@ -25,7 +25,7 @@ class Worker:
         if isinstance(job, jobs.Open):
             self._sessions.add(job.session)
             nothing = BlobId(Hash32(bytes(32)))
-            return jobs.Opened(jobs.ModelState(nothing, nothing, nothing), 1, 1)
+            return jobs.Opened(jobs.ModelState(nothing, nothing, nothing), 1, 1, nothing)
         if isinstance(job, jobs.Validate):
             return jobs.Validated((1,) if job.session in self._sessions else ())
         word, _, rest = job.path.partition(" ")
@@ -48,7 +48,7 @@ class Worker:
         return jobs.Failed(f"read {sys.stdin.read()!r}")
 
     def _nonsense(self, _):
-        return jobs.Validate("this is a job, not a result")
+        return jobs.Validate("this is a job, not a result", ())
 
     def _allocate(self, gibibytes):
         try:

@@ -157,16 +157,16 @@ def test_a_recorded_map_with_one_element_more_is_found_out_and_named():
     place = int(np.flatnonzero(signs == 0)[-1])
     signs[place] = 1
     result = replay(replace(job, message_map=message_map.encode(signs)), parts)
-    assert result.difference.startswith("message map at layer1/")
+    assert result.difference.startswith("message map at layer2/")
     assert result.difference.endswith("recorded +1, replayed nothing")
 
 
 def test_a_recorded_metric_that_is_off_by_the_least_is_found_out_and_named():
     parts = subject()[2]
     job = job_of(parts)
-    loss, accuracy = job.metrics
-    assert replay(replace(job, metrics=(loss + 1, accuracy)), parts).difference.startswith("metric loss")
-    assert replay(replace(job, metrics=(loss, accuracy ^ 1)), parts).difference.startswith("metric accuracy")
+    accuracy, loss = job.metrics
+    assert replay(replace(job, metrics=(accuracy, loss + 1)), parts).difference.startswith("metric loss")
+    assert replay(replace(job, metrics=(accuracy ^ 1, loss)), parts).difference.startswith("metric accuracy")
 
 
 def test_the_blob_of_a_slot_holds_its_messages_one_after_the_other():

@@ -19,6 +19,7 @@ from p2pai.chain import committee, it_res, schedule
 from p2pai.chain.params import SLOTS_PER_TERM
 from p2pai.chain.spec import predefined_task_id
 from p2pai.chain.state import Stage
+from p2pai.chain.training import SCORE_MAX
 from p2pai.chain.transaction import ChargeForTask, Coinbase
 from p2pai.jaxtrain.worker import Worker
 from p2pai.primitives.ids import BlobId, Hash32
@@ -75,7 +76,7 @@ class TestMainLife:
         tensors = load(b"".join(host.blobs.get(blob)))
         assert tensors["layer0/kernel"].shape == (64, HIDDEN)
         conclusion = it.network.task(it.task).conclusion
-        assert max(conclusion.correct) > 0.8 * conclusion.samples
+        assert max(conclusion.scores) > 0.8 * SCORE_MAX
 
     def test_blocks_were_mined_by_several_and_approved_by_all_verifiers(self):
         core = life().network.core(7)
@@ -211,7 +212,7 @@ class TestKills:
 
     def test_every_miner_is_paid(self, killed):
         net, task, _ = killed
-        assert all(correct > 0 for correct in net.task(task).conclusion.correct)
+        assert all(correct > 0 for correct in net.task(task).conclusion.scores)
 
     def test_every_block_is_approved_by_replay(self, killed):
         net, _, _ = killed
@@ -233,7 +234,7 @@ def test_a_power_cut_of_everybody_at_once_is_survived():
         net.restart(account)
     end(net, task)
     assert net.world.fired["kill"] == 8
-    assert all(net.task(task).conclusion.correct)
+    assert all(net.task(task).conclusion.scores)
 
 
 @pytest.mark.parametrize("stage", ["training", "model announced"])
@@ -243,14 +244,14 @@ def test_a_miner_killed_near_the_end_still_delivers_its_model(stage):
     assert net.run_to(task, Stage.TRAINING)
     net.world.run(lambda: net.core(4).roles["miner"].session is not None, 10)
     session = net.core(4).roles["miner"].session
-    last = session.plan.iterations(session.rank, 3) - 1
+    last = session.plan.iterations(session.place.rank, 3) - 1
     if stage == "training":
         assert net.world.run(lambda: session.memory.sent == last - 1, 60)
     else:
         assert net.world.run(lambda: session.memory.finished, 60)
     net.restart(4)
     end(net, task)
-    assert len([c for c in net.task(task).conclusion.correct if c]) == 3
+    assert len([c for c in net.task(task).conclusion.scores if c]) == 3
 
 
 class TestCuts:
@@ -317,7 +318,7 @@ def test_lost_gossip_delays_and_breaks_nothing(loss_percent):
     task = net.submit(order(epochs=2))
     end(net, task, limit_s=400)
     assert net.world.fired["lost message"] > 300
-    assert len([c for c in net.task(task).conclusion.correct if c]) == 3
+    assert len([c for c in net.task(task).conclusion.scores if c]) == 3
 
 
 class Liar(Worker):
@@ -363,7 +364,7 @@ class Flatterer(Worker):
     def run(self, job):
         result = super().run(job)
         if isinstance(result, jobs.Evaluated):
-            return replace(result, correct=(result.samples, *result.correct[1:]))
+            return replace(result, scores=(SCORE_MAX, *result.scores[1:]))
         return result
 
 
@@ -427,7 +428,7 @@ def test_an_evaluator_that_lies_is_outvoted_and_unpaid():
     task = net.submit(order(epochs=1))
     end(net, task)
     conclusion = net.task(task).conclusion
-    assert conclusion.correct[0] < conclusion.samples
+    assert conclusion.scores[0] < SCORE_MAX
     payouts = net.core(0).query("task.show", {"task": task.hex()})["result"]["payouts"]
     liar = net.core(2).query("wallet.balance", {})["address"]
     assert liar not in [p["address"] for p in payouts if p["role"] == "evaluator"]

@@ -24,7 +24,7 @@ def block(n, **changes):
 
 
 GOOD = Findings(
-    task={"task": "aa", "state": "PAID", "accuracy": 0.97},
+    task={"task": "aa", "state": "PAID", "score": 0.97},
     fee=100,
     payouts=(
         {"address": "m", "role": "miner", "atoms": 70},
@@ -49,8 +49,8 @@ def test_all_hold():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"task": {**GOOD.task, "accuracy": 0.9499}}, [0]),
-        ({"task": {**GOOD.task, "accuracy": None}}, [0]),
+        ({"task": {**GOOD.task, "score": 0.9499}}, [0]),
+        ({"task": {**GOOD.task, "score": None}}, [0]),
         ({"blocks": GOOD.blocks[:4]}, [1]),
         ({"blocks": ()}, [1, 2, 3]),
         ({"blocks": tuple(block(n, task="bb") for n in range(5))}, [1]),
@@ -86,7 +86,7 @@ def test_writes_and_shows_the_summary(tmp_path, capsys):
     summary = json.loads(path.read_text())
     assert summary["passed"] is True
     assert summary["seconds"] == 12.3
-    assert summary["task"]["accuracy"] == 0.97
+    assert summary["task"]["score"] == 0.97
     assert len(summary["criteria"]) == len(judged)
     demo.show_summary(tmp_path, GOOD, judged, 12.34, path)
     out = capsys.readouterr().out
