@@ -108,6 +108,18 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Begin:
+    """Start on a step whose `Step` follows: the device computes while an earlier step is brought to its end."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """It is under way."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stepped:
     """What an iteration gave."""
 
@@ -124,7 +136,7 @@ class Stepped:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Store the session's state as it is now, shared, to resume from or to deliver."""
+    """Store the state after the last step that was answered, shared, to resume from or to deliver."""
 
     session: str
 
@@ -161,7 +173,7 @@ class CapsuleKept:
 
 @dataclass(frozen=True, slots=True)
 class Validate:
-    """Score the session's model on mini-batches set apart, in evaluation mode."""
+    """Score the model after the last step that was answered on mini-batches set apart, in evaluation mode."""
 
     session: str
     batches: tuple[int, ...]
@@ -242,7 +254,7 @@ class Failed:
     reason: str
 
 
-Job = Prepare | Open | Step | Keep | KeepCapsule | Validate | Replay | Evaluate | Export
+Job = Prepare | Open | Begin | Step | Keep | KeepCapsule | Validate | Replay | Evaluate | Export
 Result = (
-    Prepared | Opened | Stepped | Kept | CapsuleKept | Validated | Replayed | Evaluated | Exported | Failed
+    Prepared | Opened | Begun | Stepped | Kept | CapsuleKept | Validated | Replayed | Evaluated | Exported | Failed
 )

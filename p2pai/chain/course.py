@@ -1,9 +1,9 @@
 """How a miner's tau moves on from one message to the next, so that nobody can choose it.
 
-A client fixes tau, or asks for a density of message maps: then each miner's tau doubles or halves between two
-epochs, by what the miner's own messages of the epoch moved. Each message says its tau and how many elements its
-epoch's earlier messages had, so two messages in a row are enough to check a step. A miner that could choose tau
-would have thirteen nonces for the price of one gradient.
+A client fixes tau, or asks for a density of message maps: then each miner's tau doubles or halves between
+two epochs, by what the miner's own messages of the epoch moved. Each message says its tau and how many
+elements its epoch's earlier messages had, so two messages in a row are enough to check a step. A miner that
+could choose tau would have thirteen nonces for the price of one gradient.
 
 Source: PoUW §4.3 (the threshold tau); PROTOCOL section 7; docs/adr/0017-adaptive-tau.md.
 """

@@ -2,9 +2,10 @@
 
 The layout is Table 1 of the paper, field by field, followed by an extension (version 2) that makes an
 iteration checkable: who (ticket), which (iteration), the optimiser's state, the peers' messages applied, the
-nonce, tau, and at the end of an epoch what the model scored on the validation data. Integers are little-endian. Two fields of Table 1 differ, because they could not hold their values:
-the message map carries its own length (the paper's two bytes overflow at 65,536 elements), and so does the
-DER signature (which is not always 65 bytes).
+nonce, tau, and at the end of an epoch what the model scored on the validation data. Integers are
+little-endian. Two fields of Table 1 differ, because they could not hold their values: the message map carries
+its own length (the paper's two bytes overflow at 65,536 elements), and so does the DER signature (which is
+not always 65 bytes).
 
 A message's id is its RFC 6962 leaf hash, so a slot of the message history is a Merkle tree over messages.
 

@@ -32,15 +32,15 @@ CAPSULES_KEPT: Final = 16
 class State:
     """All arrays of a model in training; their content ids are in the making from the beginning."""
 
-    def __init__(self, values: Values) -> None:
-        """Begin to hash."""
+    def __init__(self, values: Values, *, is_recorded: bool = True) -> None:
+        """Begin to hash; what nobody records is hashed when it is asked for."""
         self.values = values
-        self._ids: Future[ModelState] = hashing.submit(_ids_of, values)
+        self._ids: Future[ModelState] | None = hashing.submit(_ids_of, values) if is_recorded else None
 
     @property
     def ids(self) -> ModelState:
         """Content ids; waits until they are computed."""
-        return self._ids.result()
+        return _ids_of(self.values) if self._ids is None else self._ids.result()
 
     @property
     def end(self) -> EndState:
@@ -63,6 +63,9 @@ class Capsule:
     chunk: bytes
 
 
+StepKey = tuple[Position, int, tuple[PeerUpdate, ...]]
+
+
 class Pending:
     """A step that has begun."""
 
@@ -70,18 +73,34 @@ class Pending:
         """Remember what belongs together."""
         self._session, self._computed, self._batch = session, computed, batch
         self.capsule = capsule
-        self.after = State(computed.values)
+        self.after = State(computed.values, is_recorded=session.is_recorded)
+
+    def outcome(self) -> Outcome:
+        """Wait for the step; return what it gave. Steps are brought to their end in the order they began."""
+        self._session.settled = self.after
+        return self._session.trainer.finish(self._computed, self._batch)
 
     def finish(self) -> tuple[Capsule, Outcome, EndState]:
         """Wait for the step; return what it started from, gave, and ended with."""
-        outcome = self._session.trainer.finish(self._computed, self._batch)
-        return self.capsule, outcome, self.after.end
+        return self.capsule, self.outcome(), self.after.end
 
 
 class Session:
-    """One model in training."""
+    """One model in training.
 
-    def __init__(self, task: TaskDefinition, seed: Hash32, state: State, chunks: Sequence[bytes]) -> None:
+    `state` is what the next step starts from, in the making perhaps; `settled` what the last step ended with
+    that was brought to its end.
+    """
+
+    def __init__(
+        self,
+        task: TaskDefinition,
+        seed: Hash32,
+        state: State,
+        chunks: Sequence[bytes],
+        *,
+        is_recorded: bool = True,
+    ) -> None:
         """Begin with a state and the chunks of the revealed fragments, in order.
 
         Args:
@@ -89,14 +108,17 @@ class Session:
           seed: the task id.
           state: to begin with.
           chunks: mini-batches.
+          is_recorded: whether others will check the steps: states are hashed, and capsules kept.
 
         Raises:
           InvalidInput: there is no mini-batch, or a malformed one.
         """
         self.task, self._seed = task, seed
         self.trainer = trainer_of(task)
-        self.state = state
-        self._capsules: deque[Capsule] = deque(maxlen=CAPSULES_KEPT)
+        self.state = self.settled = state
+        self.is_recorded = is_recorded
+        self._ahead: deque[tuple[StepKey, Pending]] = deque()
+        self._capsules: deque[Capsule] = deque(maxlen=CAPSULES_KEPT if is_recorded else 0)
         self._chunks = tuple(chunks)
         if not chunks:
             raise InvalidInput("the revealed fragments hold no mini-batch to train on")
@@ -129,11 +151,29 @@ class Session:
         self.state = pending.after
         return pending
 
+    def start(self, position: Position, batch: int, peers: Sequence[PeerUpdate]) -> None:
+        """Begin a step that `step` will ask for.
+
+        Raises:
+          InvalidInput: as `begin`.
+        """
+        key = (position, batch, tuple(peers))
+        self._ahead.append((key, self.begin(position, batch, peers)))
+
     def step(
         self, position: Position, batch: int, peers: Sequence[PeerUpdate]
     ) -> tuple[Capsule, Outcome, EndState]:
-        """Run one iteration; see `begin` and `Pending.finish`."""
-        return self.begin(position, batch, peers).finish()
+        """Run one iteration, or bring the one that was started to its end.
+
+        Raises:
+          InvalidInput: as `begin`, or another step was started before.
+        """
+        if not self._ahead:
+            return self.begin(position, batch, peers).finish()
+        key, pending = self._ahead.popleft()
+        if key != (position, batch, tuple(peers)):
+            raise InvalidInput("another step was begun")
+        return pending.finish()
 
     def capsule(self, start: BlobId) -> Capsule:
         """Return what the recent step that began with this model started from.
@@ -147,12 +187,12 @@ class Session:
         raise InvalidInput("no recent step of the session began with this model")
 
     def validate(self, batches: Sequence[int]) -> Score:
-        """Score the model on mini-batches, as evaluation does.
+        """Score the settled model on mini-batches, as evaluation does.
 
         Raises:
           InvalidInput: no such batch.
         """
-        values = self.state.values
+        values = self.settled.values
         parsed = (self._parse(self._chunk(index)) for index in batches)
         scores = (self.trainer.score(values.weights, values.statistics, batch) for batch in parsed)
         return sum(scores, start=NOTHING)

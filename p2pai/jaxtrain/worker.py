@@ -13,15 +13,17 @@ from p2pai import jobs
 from p2pai.chain import task as tasks
 from p2pai.chain.it_res import witness
 from p2pai.chain.task import TaskDefinition
+from p2pai.chain.training import Numerics
 from p2pai.jaxtrain import data_file, dataset, initialiser, replay, weights
 from p2pai.jaxtrain.dataset import Batch
 from p2pai.jaxtrain.metrics import NOTHING, Score
 from p2pai.jaxtrain.model import Architecture
+from p2pai.jaxtrain.platform import fingerprint
 from p2pai.jaxtrain.session import Session, State
 from p2pai.jaxtrain.step import Trainer, Values, read_batch, trainer_of
 from p2pai.primitives import blob
 from p2pai.primitives.errors import InvalidInput, InvalidMessage, Unavailable
-from p2pai.primitives.ids import BlobId, Hash32
+from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32
 from p2pai.primitives.merkle import leaf_hash
 
 SESSION_COUNT_MAX: Final = 16
@@ -48,6 +50,7 @@ class Worker:
         self._handlers: dict[type, Callable[[Any], jobs.Result]] = {
             jobs.Prepare: self._prepare,
             jobs.Open: self._open,
+            jobs.Begin: self._begin,
             jobs.Step: self._step,
             jobs.Keep: self._keep,
             jobs.KeepCapsule: self._keep_capsule,
@@ -83,7 +86,13 @@ class Worker:
         ids = self._store(session.state)
         if job.state not in (None, ids):
             raise InvalidMessage("a stored state is not what its content ids say")
-        return jobs.Opened(ids, session.weight_count, session.batch_count)
+        platform = fingerprint() if task.numerics is Numerics.NATIVE else ZERO_HASH
+        return jobs.Opened(ids, session.weight_count, session.batch_count, platform)
+
+    def _begin(self, job: jobs.Begin) -> jobs.Begun:
+        step = job.step
+        self._session(step.session).start(step.position, step.batch, step.peers)
+        return jobs.Begun()
 
     def _step(self, job: jobs.Step) -> jobs.Stepped:
         session = self._session(job.session)
@@ -98,7 +107,7 @@ class Worker:
         )
 
     def _keep(self, job: jobs.Keep) -> jobs.Kept:
-        state = self._session(job.session).state
+        state = self._session(job.session).settled
         return jobs.Kept(self._store(state), state.end.witness)
 
     def _keep_capsule(self, job: jobs.KeepCapsule) -> jobs.CapsuleKept:

@@ -59,6 +59,10 @@ class Session:
         self.history = node.follow(task_id, memory.slot)
         self._resume()
         self.queue = Queue((), ())
+        self._has_begun = False
+        """Whether the trainer is at work on the next iteration already."""
+        self._ahead: Queue | None = None
+        """The updates of the iteration after the next, where that one has begun already."""
         self._data = Revealed(node, self.name, self.task, self.plan, self._open)
         self._unsent: dict[int, bytes] = {}
         self._sent_ms: dict[Hash32, int] = {}
@@ -71,6 +75,7 @@ class Session:
     def _resume(self) -> None:
         self.iteration = self.resumed_at = self.memory.sent + 1
         self.applied = dict(self.memory.applied)
+        self._ahead, self._has_begun = None, False
         self.mining.forget()  # the weights to come do not follow from those announced
 
     def _recall(self) -> None:
@@ -130,11 +135,31 @@ class Session:
             return
         self._waiting = False
         self._started_ms = self.node.now_ms
-        peers = tuple(
-            jobs.PeerUpdate(m.tau_bits, m.message_map) for m in map(it_res.decode, self.queue.messages)
-        )
-        position = jobs.Position(turn.epoch, self.iteration, self._course().tau_bits)
-        self._train(jobs.Step(self.name, position, turn.batch, peers), lambda r: self._stepped(turn, r))
+        step = self._step(turn, self.iteration, self.queue)
+        if self.node.params.iteration_ms_min == 0 and self.iteration != turn.last:
+            self._overlap(step)
+        self._train(step, lambda result: self._stepped(turn, result))
+
+    def _step(self, turn: schedule.Turn, iteration: int, queue: Queue) -> jobs.Step:
+        decoded = map(it_res.decode, queue.messages)
+        peers = tuple(jobs.PeerUpdate(m.tau_bits, m.message_map) for m in decoded)
+        position = jobs.Position(turn.epoch, iteration, self._course().tau_bits)
+        return jobs.Step(self.name, position, turn.batch, peers)
+
+    def _overlap(self, step: jobs.Step) -> None:
+        """Let the trainer begin the iteration after this one, too, before it brings this one to its end.
+
+        Hashing, message map and IT_RES then go on beside the arithmetic, for one more iteration of delay of
+        the peers' updates. Source: PoUW figure F.1, right pane.
+        """
+        if not self._has_begun:
+            self._train(jobs.Begin(step), lambda _: None)
+        following = self._turn(self.iteration + 1)
+        assert following is not None
+        self._ahead = self._freeze()
+        self._has_begun = True
+        again = self._step(following, self.iteration + 1, self._ahead)
+        self._train(jobs.Begin(again), lambda _: None)
 
     def _course(self) -> course.Course:
         """Return what the next iteration starts with."""
@@ -175,7 +200,8 @@ class Session:
             self.node.set_timer(f"open:{self.name}", RETRY_MS, self._reopen)
 
     def _tell(self, turn: schedule.Turn, result: jobs.Stepped, validation: tuple[int, ...]) -> None:
-        applied, self.queue = self.queue, self._freeze()
+        applied, self.queue = self.queue, self._ahead or self._freeze()
+        self._has_begun, self._ahead = self._ahead is not None, None
         message = self._message(turn, result, applied, validation)
         seen = self.memory.validations + ((validation,) if validation else ())
         if self._turn(self.iteration + 1) is None or course.is_stopped(self.task.definition, seen):

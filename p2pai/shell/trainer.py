@@ -35,6 +35,7 @@ DEADLINES_S: Final[Mapping[type, float]] = MappingProxyType(
     {
         jobs.Prepare: 600,  # reads and hashes a whole dataset
         jobs.Open: 300,  # reads the batches, compiles
+        jobs.Begin: 120,
         jobs.Step: 120,  # the first one compiles; a steady one takes milliseconds
         jobs.Keep: 120,
         jobs.KeepCapsule: 120,
@@ -55,12 +56,15 @@ _INHERITED: Final = (
     "JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR",
 )  # fmt: skip
 
-_ONE_THREAD: Final = {
+ONE_THREAD: Final = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
+
+ENGINES: Final = ("jax", "numpy")
+"""What can compute: one that trains and replays, and one of other code that only replays."""
 
 _log = structlog.get_logger(__name__)
 
@@ -77,12 +81,13 @@ class Trainer:
         data_dir: Path,
         blobs_dir: Path,
         *,
+        engine: str = ENGINES[0],
         command: Sequence[str] = (sys.executable, "-P", "-m", "p2pai.shell.trainer_process"),
         deadlines_s: Mapping[type, float] = DEADLINES_S,
     ) -> None:
         self._log_path = make_directory(data_dir) / LOG_NAME
         self._blobs_dir = blobs_dir
-        self._command = tuple(command)
+        self._command = (*command, "--engine", engine)
         self._deadlines_s = deadlines_s
         self._turn = trio.StrictFIFOLock()
         self._child: _Child | None = None
@@ -240,4 +245,4 @@ def _environment(own: Mapping[str, str]) -> dict[str, str]:
     inherited = {name: own[name] for name in _INHERITED if name in own}
     # The child imports this very package, wherever the node runs from.
     package_root = str(Path(p2pai.__file__).parent.parent)
-    return {"JAX_PLATFORMS": "cpu", **inherited, **_ONE_THREAD, "PYTHONPATH": package_root}
+    return {"JAX_PLATFORMS": "cpu", **inherited, **ONE_THREAD, "PYTHONPATH": package_root}

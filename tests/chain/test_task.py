@@ -85,9 +85,7 @@ BROKEN = [
     (replace(TASK, layers=(Dense(11),)), "one output for each class"),
     (replace(TASK, layers=dense_layers([60_000] * 2, 10)), "weights, at most 16,777,216"),
     (
-        replace(
-            TASK, layers=(Dense(60_000), Dense(10)), dataset=replace(TASK.dataset, batch_size=4096)
-        ),
+        replace(TASK, layers=(Dense(60_000), Dense(10)), dataset=replace(TASK.dataset, batch_size=4096)),
         "values in a batch, at most",
     ),
     (replace(TASK, loss=Loss.MSE, metrics=("mae",)), "one output for each number of a label"),

@@ -74,7 +74,6 @@ class TestChoosing:
         chain.end_training(task)
         lone.connect(chain.blocks[-1])
         state = jobs.ModelState(*(BlobId(label(p)) for p in "wro"))
-        said = {number: iteration(chain, MINERS[0], number) for number in (1, 2)}
         lone.trained(jobs.Opened(state, 10, 44, ZERO_HASH))
         assert session is not lone.role().session
         assert not any(isinstance(e.job, jobs.Step) for e in lone.jobs)

@@ -1,6 +1,7 @@
 """Targets: what a task says of validation, stopping, tau and numerics is what a miner does and says."""
 
 from functools import cache
+from itertools import pairwise
 
 import pytest
 
@@ -59,7 +60,7 @@ class TestStopping:
         still = Sgd(learning_rate_ppm=1)  # nothing is learnt, so the first epoch stays the best
         group = trained(stopping=EarlyStopping("accuracy", 2), epochs=50, optimiser=still)
         for account in MINERS:
-            definition, miner = place(group, account)
+            definition, _ = place(group, account)
             values = [m.validation for m in group.decoded(account) if m.validation]
             assert len(values) == 3
             assert course.is_stopped(definition, tuple(values))
@@ -70,9 +71,9 @@ class TestStopping:
         node = group.nodes[MINERS[0]]
         again = node.again(worker=node.worker)
         again.wait(2_000)
-        assert group.task not in {scope for name, scope, _ in again.said if name == "it_res"} or all(
-            body in group.messages[MINERS[0]] for name, scope, body in again.said if scope == group.task and name == "it_res"
-        )
+        said = [body for name, scope, body in again.said if (name, scope) == ("it_res", group.task)]
+        assert all(body in group.messages[MINERS[0]] for body in said)
+        assert model_of(again) is not None
 
 
 @cache
@@ -86,7 +87,7 @@ class TestTau:
             definition, miner = place(adaptive(), account)
             messages = adaptive().decoded(account)
             assert (messages[0].tau_bits, messages[0].moved) == (10, 0)
-            for before, after in zip(messages, messages[1:], strict=False):
+            for before, after in pairwise(messages):
                 assert Course(after.tau_bits, after.moved) == course.follow(definition, miner, before)
 
     def test_moved_counts_the_elements_of_the_epoch(self):

@@ -26,7 +26,9 @@ def prepared():
     """The fragments of the real data, as the client cuts them."""
     blobs = Blobs()
     data = spec().tasks[0].dataset
-    made = Worker(blobs).run(jobs.Prepare("package:digits.npz", data.format, False, data.batch_size, 10))
+    made = Worker(blobs).run(
+        jobs.Prepare("package:digits.npz", data.format, regression=False, batch_size=30, fragment_count=10)
+    )
     assert made.fragments == data.fragments
     return {name: blobs.get(name) for name in data.fragments}
 
