@@ -147,6 +147,33 @@ class TaskHistory:
             self.unrecorded.pop(identifier, None)
         return True
 
+    def take(
+        self, miners: tuple[Outpoint, ...], applied: dict[Outpoint, int], limits: dict[Outpoint, int]
+    ) -> Queue:
+        """Choose the updates of a next iteration, and count them as applied.
+
+        Args:
+          miners: of the task, in order.
+          applied: the next iteration expected of each miner; moved on.
+          limits: iterations that some miners' updates stay below.
+        """
+        ids: list[Hash32] = []
+        size = 0
+        for ticket in miners:
+            following, limit = applied.get(ticket, 0), limits.get(ticket)
+            while len(ids) < QUEUE_MAX and (limit is None or following < limit):
+                identifier = self.places.get((ticket, following))
+                if identifier is None:
+                    break
+                size += len(self.messages[identifier])
+                if size > QUEUE_BYTES_MAX:
+                    break
+                ids.append(identifier)
+                following += 1
+            applied[ticket] = following
+        ids.sort()
+        return Queue(tuple(ids), tuple(self.messages[i] for i in ids))
+
     def begin_at(self, slot: int) -> None:
         """Regard earlier slots as before our time."""
         self.next_slot = max(self.next_slot, slot)

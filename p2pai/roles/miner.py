@@ -93,7 +93,7 @@ class Miner(Role):
         """Note an IT_RES as signed; the session publishes it when the note is durable."""
         record = IterationSent(session.task_id, session.ticket, iteration, message)
         session.memory.take(record)
-        self.node.persist(record, lambda: session.publish_iteration(iteration))
+        self.node.persist(record, lambda: session.outgoing.publish(iteration))
 
     def kept(
         self, session: Session, state: ModelState, applied: Clock, slot: int, then: Callable[[], None]

@@ -17,15 +17,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from p2pai import jobs
-from p2pai.chain import course, it_res, schedule, work
+from p2pai.chain import course, it_res, message_map, schedule, work
 from p2pai.chain.it_res import EndState, IterationResult
 from p2pai.chain.state import Task
 from p2pai.chain.training import Numerics
 from p2pai.primitives import blob, ecdsa, merkle, record
-from p2pai.primitives.ids import ZERO_HASH, Hash32, Millis, Outpoint, TaskId
-from p2pai.roles.history import QUEUE_BYTES_MAX, QUEUE_MAX, ModelAnnouncement, Queue
+from p2pai.primitives.errors import InvalidMessage
+from p2pai.primitives.ids import ZERO_HASH, Millis, Outpoint, TaskId
+from p2pai.roles.history import ModelAnnouncement, Queue
 from p2pai.roles.memory import Clock, Memory
 from p2pai.roles.mining import Attempt, Mining
+from p2pai.roles.outgoing import Outgoing
 from p2pai.roles.revealed import Revealed
 
 if TYPE_CHECKING:
@@ -37,9 +39,6 @@ KEEP_EVERY: Final = 32
 
 RETRY_MS: Final = Millis(2_000)
 """Pause before a trainer is opened again, or an unrecorded message is said again."""
-
-REPUBLISH_AGE_MS: Final = 4_000
-"""Age at which our own message, still in no slot, is taken for lost."""
 
 SLOTS_BACK: Final = 16
 """Slots before a kept state that may record updates it lacks."""
@@ -64,12 +63,12 @@ class Session:
         self._ahead: Queue | None = None
         """The updates of the iteration after the next, where that one has begun already."""
         self._data = Revealed(node, self.name, self.task, self.plan, self._open)
-        self._unsent: dict[int, bytes] = {}
-        self._sent_ms: dict[Hash32, int] = {}
+        self.outgoing = Outgoing(node, task_id, self.history)
         self._stopped = self._waiting = False
         self._started_ms = 0
         self._platform = ZERO_HASH
-        self._recall()
+        if memory.message:
+            self.outgoing.recall(memory.message)
         self._data.begin()
 
     def _resume(self) -> None:
@@ -77,13 +76,6 @@ class Session:
         self.applied = dict(self.memory.applied)
         self._ahead, self._has_begun = None, False
         self.mining.forget()  # the weights to come do not follow from those announced
-
-    def _recall(self) -> None:
-        """Say our last message again: it may never have left, and peers apply ours without gaps."""
-        data = self.memory.message
-        if data:
-            self.history.add_message(it_res.decode(data), data)
-            self._sent_ms[it_res.message_id(data)] = 0
 
     def is_of(self, task: Task, ticket: Outpoint) -> bool:
         """Return whether this is still the work of `ticket` in `task`, whatever was reorganised."""
@@ -183,7 +175,7 @@ class Session:
         return 2 * done > miners
 
     def _stepped(self, turn: schedule.Turn, result: jobs.Result) -> None:
-        if not isinstance(result, jobs.Stepped):
+        if not isinstance(result, jobs.Stepped) or not self._is_sound(result):
             self.node.set_timer(f"open:{self.name}", RETRY_MS, self._reopen)
             return
         apart = self.plan.held_out(turn.number)
@@ -192,6 +184,14 @@ class Session:
             self._train(job, lambda validated: self._validated(turn, result, validated))
         else:
             self._tell(turn, result, ())
+
+    def _is_sound(self, result: jobs.Stepped) -> bool:
+        """Whether a trainer's message map may be signed: others would refuse a malformed one."""
+        try:
+            message_map.check(result.message_map, self.task.definition.weight_count)
+        except InvalidMessage:
+            return False
+        return True
 
     def _validated(self, turn: schedule.Turn, result: jobs.Stepped, validated: jobs.Result) -> None:
         if isinstance(validated, jobs.Validated):
@@ -214,8 +214,7 @@ class Session:
         if self._stopped:
             return
         data = message.encode()
-        self._unsent[self.iteration] = data
-        self.history.add_message(message, data)
+        self.outgoing.hold(message, data)
         self.miner.sent(self, self.iteration, data)
         self._mine(turn, message, applied)
         if (self.iteration + 1) % KEEP_EVERY == 0 and self.applied[self.ticket] >= self.resumed_at:
@@ -257,13 +256,6 @@ class Session:
         digest = it_res.signing_digest(self.task_id, message.encode_unsigned())
         return replace(message, signature=ecdsa.sign(self.node.identity.keys.spending, digest))
 
-    def publish_iteration(self, iteration: int) -> None:
-        """Send a message whose place in the journal is durable."""
-        data = self._unsent.pop(iteration, None)
-        if data is not None:
-            self._sent_ms[it_res.message_id(data)] = self.node.now_ms
-            self.node.publish("it_res", self.task_id, data)
-
     def _pace(self) -> None:
         rest = self.node.params.iteration_ms_min - (self.node.now_ms - self._started_ms)
         if rest > 0:
@@ -273,16 +265,8 @@ class Session:
 
     def _go_on(self) -> None:
         if not self._stopped:
-            self._republish()
+            self.outgoing.repeat()
             self._next()
-
-    def _republish(self) -> None:
-        for identifier, sent_ms in list(self._sent_ms.items()):
-            if identifier in self.history.recorded or identifier not in self.history.messages:
-                del self._sent_ms[identifier]
-            elif self.node.now_ms - sent_ms > REPUBLISH_AGE_MS:
-                self._sent_ms[identifier] = self.node.now_ms
-                self.node.publish("it_res", self.task_id, self.history.messages[identifier])
 
     # --- peers' updates
 
@@ -298,23 +282,8 @@ class Session:
 
     def _freeze(self) -> Queue:
         """Choose the updates of the next iteration and count them as applied."""
-        ids: list[Hash32] = []
-        size = 0
-        for ticket in self.task.miners:
-            following = self.applied.get(ticket, 0)
-            limit = self.resumed_at if ticket == self.ticket else None
-            while len(ids) < QUEUE_MAX and (limit is None or following < limit):
-                identifier = self.history.places.get((ticket, following))
-                if identifier is None:
-                    break
-                size += len(self.history.messages[identifier])
-                if size > QUEUE_BYTES_MAX:
-                    break
-                ids.append(identifier)
-                following += 1
-            self.applied[ticket] = following
-        ids.sort()
-        return Queue(tuple(ids), tuple(self.history.messages[i] for i in ids))
+        limits = {self.ticket: self.resumed_at}  # its own updates are in the state, but for those of before
+        return self.history.take(self.task.miners, self.applied, limits)
 
     # --- mining
 
@@ -399,7 +368,7 @@ class Session:
 
         Meanwhile the miner trains something else: somebody must mine the block that registers it.
         """
-        self._republish()
+        self.outgoing.repeat()
         self.publish_blocks()
         if self._stopped or self.miner.stage(self.task_id) is not self.task.stage:
             return

@@ -13,7 +13,8 @@ from p2pai.jaxtrain.worker import Worker
 from p2pai.primitives import record
 from p2pai.roles.history import QUEUE_BYTES_MAX, QUEUE_MAX, ModelAnnouncement, PeerMessages
 from p2pai.roles.memory import IterationSent, StateKept
-from p2pai.roles.session import KEEP_EVERY, REPUBLISH_AGE_MS, RETRY_MS
+from p2pai.roles.outgoing import REPUBLISH_AGE_MS
+from p2pai.roles.session import KEEP_EVERY, RETRY_MS
 from tests.chain.ledger import MINERS, Chain, public
 from tests.roles.lone import ids_of, iteration, miners_of
 from tests.roles.trained import Group, start_task

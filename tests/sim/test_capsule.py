@@ -123,15 +123,16 @@ def test_a_changed_batch_is_found_out(place):
 def test_an_optimiser_state_that_plain_sgd_has_not_is_found_out():
     parts = dict(subject()[2])
     found = verdict(replay(job_of(parts), {**parts, "optimiser": b"x"}))
-    assert "plain SGD has no optimiser state" in found["reason"]
+    assert "optimiser state: 1 bytes, expected 0" in found["reason"]
 
 
-@pytest.mark.parametrize("part", ["weights", "residual", "batch"])
-def test_a_part_cut_short_is_found_out_and_named(part):
+@pytest.mark.parametrize(
+    ("part", "name"), [("weights", "model"), ("residual", "residual"), ("batch", "mini-batch")]
+)
+def test_a_part_cut_short_is_found_out_and_named(part, name):
     parts = dict(subject()[2])
     found = verdict(replay(job_of(parts), {**parts, part: parts[part][:-4]}))
-    assert found["reason"].startswith("malformed capsule"), found
-    assert part in found["reason"] or part == "batch"
+    assert found["reason"].startswith(f"malformed capsule: {name}"), found
 
 
 def test_peers_messages_that_are_not_those_named_make_no_job():

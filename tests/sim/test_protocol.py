@@ -21,7 +21,10 @@ from p2pai.chain.spec import predefined_task_id
 from p2pai.chain.state import Stage
 from p2pai.chain.training import SCORE_MAX
 from p2pai.chain.transaction import ChargeForTask, Coinbase
+from p2pai.gossip.envelope import open_envelope
+from p2pai.gossip.topics import parse
 from p2pai.jaxtrain.worker import Worker
+from p2pai.primitives import ecdsa
 from p2pai.primitives.ids import BlobId, Hash32
 from testnet.simulator.scenario import FEE_ATOMS, HIDDEN, name_of, network, order, quick_spec
 
@@ -242,8 +245,9 @@ def test_a_miner_killed_near_the_end_still_delivers_its_model(stage):
     net = network(6)
     task = net.submit(order(epochs=2))
     assert net.run_to(task, Stage.TRAINING)
-    net.world.run(lambda: net.core(4).roles["miner"].session is not None, 10)
-    session = net.core(4).roles["miner"].session
+    miner = net.core(4).roles["miner"]
+    assert net.world.run(lambda: miner.session is not None and miner.session.task_id == task, 10)
+    session = miner.session
     last = session.plan.iterations(session.place.rank, 3) - 1
     if stage == "training":
         assert net.world.run(lambda: session.memory.sent == last - 1, 60)
@@ -303,6 +307,10 @@ class TestCuts:
         net = network(9)
         task = net.submit(order(epochs=2))
         assert net.run_to(task, Stage.JOINING)
+        # Without a quorum of supervisors nothing is mined until the other chain's blocks are of the past.
+        net.world.isolate(name_of(1), name_of(2))
+        assert net.world.run(lambda: net.world.now_ms > other.world.now_ms, 120)
+        net.world.isolate()
         assert net.core(7).state.weight < other.core(7).state.weight
         kept = other.world.hosts[name_of(7)].journal
         net.start(8, journal=kept)
@@ -464,15 +472,52 @@ def test_a_task_that_speaks_of_other_traits_finds_nobody_and_fails():
     end(net, task, Stage.FAILED, limit_s=60)
 
 
-def test_malformed_message_maps_are_refused_at_the_door():
-    """A miner must not be able to stop the others by a map that no trainer reads."""
+def is_iteration(effect):
+    return isinstance(effect, effects.Publish) and effect.topic.endswith("/it_res/1")
 
+
+def signed_again(core, effect, **changes):
+    """Return what a miner would publish in place of an IT_RES, with fields of its own choice."""
+    task, data = parse(effect.topic).scope, open_envelope(effect.data, effect.topic).body
+    message = replace(it_res.decode(data), **changes)
+    digest = it_res.signing_digest(task, message.encode_unsigned())
+    signature = ecdsa.sign(core.identity.keys.spending, digest)
+    core.publish("it_res", task, replace(message, signature=signature).encode())
+    return core.take_effects()
+
+
+def spoilt(core, effect):
+    return signed_again(core, effect, message_map=b"\x01\xff")
+
+
+def test_a_trainer_whose_maps_nobody_could_read_is_not_believed():
     class Malformed(Worker):
         def run(self, job):
             result = super().run(job)
             return replace(result, message_map=b"\x01\xff") if isinstance(result, jobs.Stepped) else result
 
     net = network(16, workers={6: Malformed})
+    assert net.world.run(lambda: net.core(7).state.height >= 4, 120)
+    ticket = net.core(6).roles["miner"].session.ticket
+    histories = [core.following[predefined_task_id(net.spec, 0)].history for core in net.cores.values()]
+    assert all(ticket not in history.latest for history in histories)
+    assert net.world.rejected == []
+
+
+def test_malformed_message_maps_are_refused_at_the_door():
+    """A miner must not be able to stop the others by a map that no trainer reads."""
+
+    net = network(16)
+    core = net.core(6)
+    honest = core.handle
+
+    def malformed(event, now_ms):
+        reaction = honest(event, now_ms)
+        spoiled = (spoilt(core, effect) if is_iteration(effect) else [effect] for effect in reaction)
+        return [effect for effects_instead in spoiled for effect in effects_instead]
+
+    core.handle = malformed
+    net.agreement.honest = [name for name in net.cores if name != name_of(6)]
     assert net.world.run(lambda: net.core(7).state.height >= 4, 120)
     assert {reason for _, reason in net.world.rejected} == {"message map: malformed number of elements"}
     assert net.settle()
@@ -481,7 +526,7 @@ def test_malformed_message_maps_are_refused_at_the_door():
 def test_a_miner_that_signs_two_messages_for_one_place_does_not_stop_the_record():
     net = network(17)
     assert net.world.run(lambda: net.core(7).state.height >= 1, 60)
-    core, miner = net.core(4), net.core(4).roles["miner"]
+    core = net.core(4)
     honest = core.handle
     twins = []
 
@@ -489,16 +534,9 @@ def test_a_miner_that_signs_two_messages_for_one_place_does_not_stop_the_record(
         """Tell one supervisor's neighbours one thing and, right after, everybody another."""
         reaction = honest(event, now_ms)
         for effect in list(reaction):
-            if isinstance(effect, effects.Publish) and effect.topic.endswith("/it_res/1"):
-                twins.append(miner.session.iteration)
-                first = core.following[miner.session.task_id].history
-                data = first.messages[first.places[miner.session.ticket, miner.session.iteration - 1]]
-                message = replace(it_res.decode(data), finished_s=1)
-                digest = it_res.signing_digest(miner.session.task_id, message.encode_unsigned())
-                signature = core.identity.keys.spending
-                other = replace(message, signature=it_res.ecdsa.sign(signature, digest)).encode()
-                core.publish("it_res", miner.session.task_id, other)
-                reaction += core.take_effects()
+            if is_iteration(effect):
+                twins.append(effect)
+                reaction += signed_again(core, effect, finished_s=1)
         return reaction
 
     core.handle = twice
