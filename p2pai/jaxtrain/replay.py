@@ -15,7 +15,7 @@ import numpy as np
 from p2pai import jobs
 from p2pai.chain.it_res import EndState
 from p2pai.chain.task import TaskDefinition
-from p2pai.chain.training import Numerics
+from p2pai.chain.training import TAU_BITS, Numerics
 from p2pai.jaxtrain import message_map, optimiser, weights
 from p2pai.jaxtrain.model import Architecture
 from p2pai.jaxtrain.platform import fingerprint
@@ -68,6 +68,7 @@ def _replay(task: TaskDefinition, capsule: Capsule, job: jobs.Replay) -> tuple[E
     if len(batch.y) != job.samples:
         raise InvalidMessage(f"the batch has {len(batch.y)} samples, the task wants {job.samples}")
     position = job.position
+    _check_position(position)
     keys = dropout_keys(trainer.architecture, job.seed, position, leaf_hash(capsule.batch))
     constants = optimiser.constants(task, position.epoch, position.iteration)
     computed = trainer.begin(values, batch, job.peers, position.tau_bits, keys, constants)
@@ -75,6 +76,13 @@ def _replay(task: TaskDefinition, capsule: Capsule, job: jobs.Replay) -> tuple[E
     difference = compare_maps(job.message_map, outcome.message_map, trainer.architecture)
     difference = difference or compare_metrics(job.metrics, outcome.score.bits(task.metrics), task.metrics)
     return after.end, difference
+
+
+def _check_position(position: jobs.Position) -> None:
+    if position.tau_bits not in TAU_BITS:
+        raise InvalidMessage("tau is out of range")
+    if not 1 <= position.epoch < 1 << 32 or not 0 <= position.iteration < 1 << 32:
+        raise InvalidMessage("there is no such epoch or iteration")
 
 
 def read_values(task: TaskDefinition, model: bytes, residual: bytes, state: bytes) -> Values:

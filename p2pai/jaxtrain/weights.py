@@ -52,7 +52,7 @@ def unpack_model(data: bytes, architecture: Architecture) -> tuple[HostLeaves, H
     _require_on_grid(flat)
     statistics = np.frombuffer(data, "<i8", offset=size).astype(np.int64, copy=False)
     parts = tuple(np.split(statistics, np.cumsum(counts)[:-1])) if counts else ()
-    in_range = bool(np.all(np.abs(statistics) <= STATISTIC_UNITS_MAX))
+    in_range = bool(np.all((statistics >= -STATISTIC_UNITS_MAX) & (statistics <= STATISTIC_UNITS_MAX)))
     if not in_range or any(np.any(variance < 0) for variance in parts[1::2]):
         raise InvalidMessage("model: a running statistic is out of range")
     return architecture.split(flat.astype(np.float32, copy=False)), parts
