@@ -1,49 +1,47 @@
 """A training task as people write it (YAML), turned into what `task.submit` takes.
 
 Inside the network a task holds integers only: a learning rate is in millionths, tau is a negative power of
-two. Here both are ordinary numbers; a learning rate must be exact in millionths, tau goes to the nearest
-power of two. What only the node can know (samples, features, classes) it reads from the data itself.
+two. Here they are ordinary numbers, exact or refused; tau goes to the nearest power of two. What only the
+data can tell (samples, features, classes) is left open.
+
+Files of the project that this protocol comes from are read too: see original.py.
 
 Source: PoUW §3.4; PROTOCOL section 5.
 """
 
-from dataclasses import dataclass
-from decimal import Decimal
-from importlib.resources import files
-from math import isqrt
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
 from p2pai.chain import task
+from p2pai.chain.task import Dataset, Group, Reward
+from p2pai.chain.training import Numerics
+from p2pai.cli import network, original, recipe, submission
 from p2pai.cli.money import parse_coins
 from p2pai.cli.section import Section
+from p2pai.cli.submission import Submission, Terms
 from p2pai.primitives.errors import InvalidInput
-from p2pai.primitives.ids import Amount
+from p2pai.vrf.selection import TRAIT_COUNT_MAX, TRAIT_VALUE_MAX
 
 FILE_SIZE_MAX: Final = 64 * 1024
 """Bytes of a task file: four times the largest definition on chain."""
 
-PACKAGED: Final = "package:"
-"""Prefix of `data` that means a file shipped with p2pai."""
-
-TAU_BITS: Final = range(6, 19)
-FORMATS: Final = ("npz",)
-METRICS: Final = ("loss", "accuracy")
+NAME_LENGTH_MAX: Final = 64
+EXPECTED_BLOCKS_MAX: Final = 100_000
+BATCH_SIZE: Final = 32
+"""Samples of a mini-batch where a file does not say."""
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """Everything `task.submit` needs."""
+class _Loader(yaml.SafeLoader):
+    """Plain values alone; Python's tuples, which other writers of YAML leave behind, become lists."""
 
-    definition: dict[str, Any]
-    data: Path
-    fee: Amount
 
-    def params(self) -> dict[str, Any]:
-        """Return the parameters of the RPC."""
-        return {"definition": self.definition, "data": str(self.data), "fee": self.fee}
+def _list(loader: _Loader, node: yaml.SequenceNode) -> list[object]:
+    return loader.construct_sequence(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _list)
 
 
 def load(path: Path, data: Path | None = None) -> Submission:
@@ -59,38 +57,51 @@ def load(path: Path, data: Path | None = None) -> Submission:
     if text is None:
         raise InvalidInput(f"{path} is larger than {FILE_SIZE_MAX // 1024} KiB: is it really a task file?")
     try:
-        return parse(text, folder=path.parent, data=data)
+        return parse(text, folder=path.parent, data=data, name=path.stem)
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from error
 
 
-def parse(text: str, *, folder: Path, data: Path | None = None) -> Submission:
-    """Read the text of a task file; a relative `data` is looked up in `folder`."""
-    root = Section(_read_yaml(text))
-    named = root.text("data") if data is None or root.has("data") else ""
-    definition = _definition(root)
-    fee = parse_coins(str(root.decimal("fee")))
-    root.close()
-    return Submission(definition, _data_file(named, folder) if data is None else _existing(data), fee)
+def parse(text: str, *, folder: Path, data: Path | None = None, name: str = "task") -> Submission:
+    """Read the text of a task file.
 
-
-def nearest_tau_bits(tau: Decimal) -> int:
-    """Return the b for which 2^-b is nearest to `tau` by ratio.
-
-    Raises:
-      InvalidInput: no allowed power of two is within a factor of the square root of two.
+    Args:
+      text: YAML.
+      folder: where a relative `data` is looked up.
+      data: takes the place of the file's own.
+      name: of the task, where the file can't say it.
     """
-    for bits in TAU_BITS:
-        # 2^-b is nearest when 2^-(b+1/2) <= tau < 2^-(b-1/2); squared, both bounds are exact.
-        if Decimal(2) ** -(2 * bits + 1) <= tau * tau < Decimal(2) ** -(2 * bits - 1) and tau > 0:
-            return bits
-    raise InvalidInput(f"tau must be between 2^-{TAU_BITS[-1]} and 2^-{TAU_BITS[0]} (0.0000038 to 0.0156)")
+    root = Section(_read_yaml(text))
+    if original.is_original(root):
+        return original.read(root, folder=folder, data=data, name=name[:NAME_LENGTH_MAX])
+    return _read(root, folder, data)
+
+
+def _read(root: Section, folder: Path, data: Path | None) -> Submission:
+    named = root.text("data") if root.has("data") else ""
+    if data is None and not named:
+        raise InvalidInput("data is missing; name the file here or with --data PATH")
+    form = root.section("dataset") if root.has("dataset") else Section({}, "dataset")
+    model = network.read(root.section("model"))
+    fee = parse_coins(str(root.decimal("fee")))
+    definition = submission.draft(
+        name=root.text("name", length_max=NAME_LENGTH_MAX),
+        network=model,
+        recipe=recipe.read(root, model.loss),
+        dataset=_dataset(form, Path(named) if data is None else data),
+        terms=_terms(root),
+        numerics=Numerics(root.text("numerics", tuple(n.value for n in Numerics), default="exact")),
+        mantissa_bits=_mantissa_bits(root),
+    )
+    root.close()
+    found = submission.find_data(named, folder) if data is None else submission.existing(data)
+    return Submission(definition, found, fee)
 
 
 def _read_yaml(text: str) -> object:
     try:
-        _refuse_twins(yaml.compose(text, Loader=yaml.SafeLoader))
-        return yaml.safe_load(text)
+        _refuse_twins(yaml.compose(text, Loader=_Loader))
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         place = f" at line {line + 1}" if line is not None else ""
@@ -116,109 +127,71 @@ def _refuse_twins(top: yaml.Node | None) -> None:
                     raise InvalidInput(f"{key} stands twice in one mapping")
 
 
-def _definition(root: Section) -> dict[str, Any]:
-    return {
-        "name": root.text("name", length_max=64),
-        **_model(root.section("model")),
-        "optimiser": _optimiser(root.section("optimiser")),
-        "tau_bits": nearest_tau_bits(root.decimal("tau")),
-        "epochs": root.integer("epochs", 1, task.EPOCHS_MAX),
-        "metrics": _metrics(root),
-        "dataset": _dataset(root.section("dataset")),
-        "group": _group(root.section("group")),
-        "reward": _reward(root.section("reward")),
-        "expected_blocks": root.integer("expected_blocks", 1, 100_000),
-    }
+def _mantissa_bits(root: Section) -> int:
+    if not root.has("mantissa_bits"):
+        return submission.MANTISSA_BITS
+    bits = root.integer("mantissa_bits", min(task.MANTISSA_BITS), max(task.MANTISSA_BITS))
+    if bits not in task.MANTISSA_BITS:
+        raise InvalidInput(f"mantissa_bits must be {' or '.join(map(str, task.MANTISSA_BITS))}")
+    return bits
 
 
-def _model(model: Section) -> dict[str, Any]:
-    layers = [
-        _layer(Section(value, model.name(f"layers[{i}]")))
-        for i, value in enumerate(model.items("layers", task.LAYER_COUNT_MAX))
-    ]
-    loss = model.text("loss", ("softmax_cross_entropy",))
-    model.close()
-    if any(layer["activation"] != "relu" for layer in layers[:-1]):
-        raise InvalidInput("model.layers: every layer but the last needs activation: relu")
-    if layers[-1]["activation"] != "none":
-        raise InvalidInput("model.layers: the last layer has activation: none (its loss brings the softmax)")
-    return {"layers": layers, "loss": loss}
-
-
-def _layer(layer: Section) -> dict[str, Any]:
-    units = layer.integer("units", 1, task.UNITS_MAX)
-    activation = layer.text("activation", ("relu", "none"))
-    layer.close()
-    return {"units": units, "activation": activation}
-
-
-def _optimiser(optimiser: Section) -> dict[str, int]:
-    optimiser.text("name", ("sgd",))
-    rate = optimiser.decimal("learning_rate")
-    optimiser.close()
-    ppm = rate * task.PPM
-    if not 1 <= ppm <= 100 * task.PPM or ppm != int(ppm):
-        raise InvalidInput("optimiser.learning_rate must be from 0.000001 to 100 in steps of 0.000001")
-    return {"learning_rate_ppm": int(ppm)}
-
-
-def _metrics(root: Section) -> list[str]:
-    if root.has("metrics") and root.items("metrics", len(METRICS)) != list(METRICS):
-        raise InvalidInput(f"metrics must be [{', '.join(METRICS)}]")
-    return list(METRICS)
-
-
-def _dataset(dataset: Section) -> dict[str, Any]:
-    data_format = dataset.text("format", FORMATS)
-    numbers = {
-        "batch_size": dataset.integer("batch_size", 1, 4096),
-        "fragment_count": dataset.integer("fragments", task.FRAGMENT_COUNT_MIN, task.FRAGMENT_COUNT_MAX),
-        "training_percent": dataset.integer("training_percent", 1, 99),
-        "validation_percent": dataset.integer("validation_percent", 0, 99),
-    }
+def _dataset(dataset: Section, data: Path) -> Dataset:
+    form = dataset.text("format", submission.FORMATS, default=submission.format_of(data))
+    batch_size = dataset.integer("batch_size", 1, task.BATCH_SIZE_MAX, default=BATCH_SIZE)
+    fragments = dataset.integer(
+        "fragments", task.FRAGMENT_COUNT_MIN, task.FRAGMENT_COUNT_MAX, default=submission.FRAGMENTS
+    )
+    percent = dataset.integer("training_percent", 1, 99, default=submission.TRAINING_PERCENT)
     dataset.close()
-    if numbers["fragment_count"] * numbers["training_percent"] < 100:
+    if fragments * percent < 100:
         raise InvalidInput("dataset.training_percent leaves no whole fragment to train on")
-    return {"format": data_format, **numbers}
+    return submission.unread_dataset(form, batch_size, percent, fragments)
 
 
-def _group(group: Section) -> dict[str, int]:
-    read = {
-        "miners": group.integer("miners", 2, 256),
-        "supervisors": group.integer("supervisors", 3, 256),
-        "evaluators": group.integer("evaluators", 3, 32),
-    }
+def _terms(root: Section) -> Terms:
+    return Terms(
+        group=_group(root.section("group")) if root.has("group") else submission.GROUP,
+        reward=_reward(root.section("reward")) if root.has("reward") else submission.REWARD,
+        preferences=_preferences(root),
+        expected_blocks=root.integer(
+            "expected_blocks", 1, EXPECTED_BLOCKS_MAX, default=submission.EXPECTED_BLOCKS
+        ),
+    )
+
+
+def _group(group: Section) -> Group:
+    default = submission.GROUP
+    read = Group(
+        miners=group.integer("miners", 2, 256, default=default.miners),
+        supervisors=group.integer("supervisors", 3, 256, default=default.supervisors),
+        evaluators=group.integer("evaluators", 3, 32, default=default.evaluators),
+    )
     group.close()
-    most = max(3, isqrt(read["miners"]))
-    if read["supervisors"] > most:
+    most = submission.supervisors_max(read.miners)
+    if read.supervisors > most:
         raise InvalidInput(
-            f"group.supervisors is at most {most} for {read['miners']} miners (square root, or 3)"
+            f"group.supervisors is at most {most} for {read.miners} miners (square root, or 3)"
         )
     return read
 
 
-def _reward(reward: Section) -> dict[str, int]:
-    read = {role: reward.integer(role, 0, 100) for role in ("miners", "supervisors", "evaluators")}
+def _reward(reward: Section) -> Reward:
+    read = Reward(*(reward.integer(role, 0, 100) for role in ("miners", "supervisors", "evaluators")))
     reward.close()
-    if sum(read.values()) != 100:
-        raise InvalidInput(f"reward: the shares must sum to 100 per cent, not {sum(read.values())}")
+    total = read.miners + read.supervisors + read.evaluators
+    if total != 100:
+        raise InvalidInput(f"reward: the shares must sum to 100 per cent, not {total}")
     return read
 
 
-def _data_file(named: str, folder: Path) -> Path:
-    if not named.startswith(PACKAGED):
-        return _existing(folder / named)
-    name = named.removeprefix(PACKAGED)
-    shipped = Path(str(files("p2pai") / "data"))
-    if name not in sorted(p.name for p in shipped.glob("*.npz")):
-        raise InvalidInput(f"data: p2pai ships no file called {name!r}")
-    return (shipped / name).resolve()
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise InvalidInput(f"data: there is no file {path}; give its path with --data PATH")
-    return path.resolve()
+def _preferences(root: Section) -> tuple[int, ...]:
+    if not root.has("preferences"):
+        return submission.PREFERENCES
+    preferences = root.integers("preferences", 0, TRAIT_VALUE_MAX, TRAIT_COUNT_MAX)
+    if not any(preferences):
+        raise InvalidInput("preferences must hold a number above 0")
+    return preferences
 
 
 def _reason(error: Exception) -> str:

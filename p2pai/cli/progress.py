@@ -184,16 +184,16 @@ def _miners(miners: list[Answer]) -> RenderableType:
             screen.short(m["address"]),
             _of(m["iteration"], m["iterations"]),
             _of(m["epoch"], m["epochs"]),
-            screen.fraction(m["loss"]),
-            screen.fraction(m["accuracy"]),
+            *(screen.fraction(value) for value in m["metrics"].values()),
         )
         for m in miners
     ]
-    return screen.table(("miner", "iteration>", "epoch>", "loss>", "accuracy>"), rows)
+    names = [f"{name}>" for name in miners[0]["metrics"]]
+    return screen.table(("miner", "iteration>", "epoch>", *names), rows)
 
 
 def _miner_line(m: Answer) -> str:
-    scores = f"loss {screen.fraction(m['loss'])}, accuracy {screen.fraction(m['accuracy'])}"
+    scores = ", ".join(f"{name} {screen.fraction(value)}" for name, value in m["metrics"].items())
     place = f"iteration {_of(m['iteration'], m['iterations'])}, epoch {_of(m['epoch'], m['epochs'])}"
     return f"miner {screen.short(m['address'])}: {place}, {scores}"
 

@@ -2,12 +2,14 @@
 
 Nothing is taken on trust: the trainer loads the capsule (weights, residual, batch, peers' updates) from the
 data directory by content id, runs the iteration, and the outcome is held against what the block's certified
-message recorded, bit for bit.
+message recorded, bit for bit. Two engines can do it, written independently of each other: that which trains
+(JAX), and one that only replays (NumPy).
 
 Source: PROTOCOL section 8.
 """
 
 import time
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -29,28 +31,38 @@ JOB_SIZE_MAX: Final = 16 << 20
 """Bytes of a replay job: the peers' message maps are most of it."""
 
 
+class Engine(StrEnum):
+    """What recomputes; the same names as shell/trainer.ENGINES."""
+
+    JAX = "jax"
+    NUMPY = "numpy"
+
+
 def replay(
     block: Annotated[
         str, typer.Argument(metavar="BLOCK", help="A height, or the beginning of a block's hash.")
     ],
     *,
+    engine: Annotated[
+        Engine, typer.Option(help="What recomputes: the code that trains, or the independent replayer.")
+    ] = Engine.JAX,
     data_dir: options.DataDir = options.DATA_DIR_DEFAULT,
     as_json: options.AsJson = False,
 ) -> None:
     """Recompute a block's lucky iteration from its capsule; exit status 0 only if it is identical."""
     directory = options.expand(data_dir)
-    answer = run(reader(directory), directory, block)
+    answer = run(reader(directory), directory, block, engine)
     if as_json:
         screen.show_json(answer)
     elif answer["identical"]:
-        screen.show_line(f"identical: {_place(answer)}, recomputed in {answer['seconds']} s")
+        screen.show_line(f"identical: {_place(answer)}, recomputed by {engine} in {answer['seconds']} s")
     else:
-        screen.show_line(f"different: {_place(answer)}: {answer['difference']}")
+        screen.show_line(f"different: {_place(answer)}, recomputed by {engine}: {answer['difference']}")
     if not answer["identical"]:
         raise typer.Exit(1)
 
 
-def run(source: Source, directory: Path, block: str) -> dict[str, Any]:
+def run(source: Source, directory: Path, block: str, engine: Engine = Engine.JAX) -> dict[str, Any]:
     """Replay a block and say what came of it.
 
     Raises:
@@ -61,7 +73,7 @@ def run(source: Source, directory: Path, block: str) -> dict[str, Any]:
     asked = source.call("replay.job", {"block": block, "applied": applied.hex()})
     job: jobs.Replay = record.decode_tagged(jobs.Job, bytes.fromhex(asked["job"]), size_max=JOB_SIZE_MAX)
     start_s = time.monotonic()
-    result = trio.run(partial(_recompute, directory, job))
+    result = trio.run(partial(_recompute, directory, job, engine))
     if isinstance(result, jobs.Failed):
         raise _no_capsule(directory, block, result.reason)
     assert isinstance(result, jobs.Replayed), result
@@ -69,6 +81,7 @@ def run(source: Source, directory: Path, block: str) -> dict[str, Any]:
     difference = str(verdict["reason"])
     return {
         **{key: asked[key] for key in ("block", "task", "iteration", "recorded_nonce")},
+        "engine": engine.value,
         "identical": not difference,
         "difference": difference,
         "seconds": round(time.monotonic() - start_s, 2),
@@ -89,8 +102,8 @@ def _no_capsule(directory: Path, block: str, reason: str) -> Unavailable:
     )
 
 
-async def _recompute(directory: Path, job: jobs.Replay) -> jobs.Result:
-    async with Trainer(directory, directory / BLOBS_NAME) as trainer:
+async def _recompute(directory: Path, job: jobs.Replay, engine: Engine) -> jobs.Result:
+    async with Trainer(directory, directory / BLOBS_NAME, engine=engine) as trainer:
         return await trainer.run(job)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
+from p2pai.cli import check as checking
 from p2pai.cli import definition, options, progress, screen
 from p2pai.cli.access import Source, reader, running
 from p2pai.cli.wallet import wait_until_posted
@@ -29,6 +30,9 @@ def submit(
 ) -> None:
     """Order a training and put its fee in escrow; needs the running node, which serves the data."""
     submission = definition.load(file, data)
+    if not as_json:
+        for note in submission.notes:
+            screen.show_line(f"Note: {note}.")
     node = running(options.expand(data_dir))
     posted = wait_until_posted(
         node, node.call("task.submit", {**submission.params(), "order": secrets.token_hex(8)})["id"]
@@ -38,7 +42,28 @@ def submit(
     if watch:
         _follow(node, posted["task"], options.expand(data_dir), is_ours=True, as_json=as_json)
     elif as_json:
-        screen.show_json(posted)
+        screen.show_json({**posted, "notes": list(submission.notes)} if submission.notes else posted)
+
+
+@app.command("check")
+def check_task(
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The task to check.")],
+    *,
+    data: Annotated[Path | None, typer.Option(help="Data file, in place of the one the task names.")] = None,
+    chain: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="The network whose rules of work count.")
+    ] = checking.DEVNET,
+    iterations: Annotated[
+        int, typer.Option(min=0, max=checking.ITERATIONS_MAX, help="Iterations to run and time; 0 for none.")
+    ] = checking.ITERATIONS_DEFAULT,
+    as_json: options.AsJson = False,
+) -> None:
+    """Check a task with its data, here and without a node, and show what its training costs."""
+    answer = checking.check(definition.load(file, data), chain, iterations)
+    if as_json:
+        screen.show_json(answer)
+    else:
+        screen.show(checking.render(answer))
 
 
 @app.command("list")
@@ -93,7 +118,7 @@ def _follow(node: Source, task: str, directory: Path, *, is_ours: bool, as_json:
 
 def render_list(tasks: list[dict[str, Any]]) -> RenderableType:
     """Show an answer of `task.list`."""
-    headings = ("task", "name", "state", "fee>", "miners>", "iterations>", "accuracy>")
+    headings = ("task", "name", "state", "fee>", "miners>", "iterations>", "metric", "score>")
     return screen.table(
         headings,
         [
@@ -104,7 +129,8 @@ def render_list(tasks: list[dict[str, Any]]) -> RenderableType:
                 screen.coins(t["fee"]),
                 t["miners"],
                 "-" if t["iterations"] is None else t["iterations"],
-                screen.fraction(t["accuracy"]),
+                t["metric"],
+                screen.fraction(t["score"]),
             )
             for t in tasks
         ],

@@ -1,8 +1,10 @@
 """The trainer's process: jobs in on stdin, results out on stdout, blobs through the node's blob directory.
 
-Run as `python -m p2pai.shell.trainer_process --blobs DIR --parent PID`. It limits itself before it loads
-anything heavy: address space, priority, no core dumps, and it dies with the node that started it. What
-libraries print goes to stderr, so that nothing can slip between two frames.
+Run as `python -m p2pai.shell.trainer_process --blobs DIR --parent PID [--engine ENGINE]`. It limits itself
+before it loads anything heavy: address space, priority, no core dumps, and it dies with the node that started
+it. What libraries print goes to stderr, so that nothing can slip between two frames.
+
+Of the two engines one trains (JAX), and the other recomputes what it did with other code (NumPy).
 
 The only module outside `jaxtrain` that loads it, and only here, in a process of its own.
 """
@@ -13,8 +15,9 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Final, Protocol
 
 from p2pai import jobs
@@ -39,20 +42,25 @@ class Worker(Protocol):
         """Return the result; `jobs.Failed` for a job that can't be done."""
 
 
+Maker = Callable[[BlobStore], Worker]
+"""Makes the worker for a blob store."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve jobs until stdin ends."""
-    run_process(_jax_worker, arguments)
+    run_process(_ENGINES, arguments)
 
 
-def run_process(make_worker: Callable[[BlobStore], Worker], arguments: Sequence[str] | None = None) -> None:
-    """Confine this process, then serve jobs with the worker made for the blob store."""
+def run_process(engines: Mapping[str, Maker], arguments: Sequence[str] | None = None) -> None:
+    """Confine this process, then serve jobs with the worker that the engine asked for makes."""
     parser = argparse.ArgumentParser(description="Runs one node's training jobs; started by the node.")
     parser.add_argument("--blobs", type=Path, required=True, help="the node's blob directory")
     parser.add_argument("--parent", type=int, required=True, help="process id of the node")
+    parser.add_argument("--engine", choices=tuple(engines), default=next(iter(engines)), help="what computes")
     options = parser.parse_args(arguments)
     _confine(options.parent)
     source, sink = _claim_pipes()
-    serve(make_worker(BlobStore(options.blobs)), source, sink)
+    serve(engines[options.engine](BlobStore(options.blobs)), source, sink)
 
 
 def serve(worker: Worker, source: BinaryIO, sink: BinaryIO) -> None:
@@ -68,6 +76,16 @@ def _jax_worker(blobs: BlobStore) -> Worker:
 
     worker: Any = JaxWorker(blobs)
     return worker  # type: ignore[no-any-return]
+
+
+def _numpy_worker(blobs: BlobStore) -> Worker:
+    from p2pai.numpyreplay.worker import Worker as NumpyWorker  # noqa: PLC0415
+
+    worker: Any = NumpyWorker(blobs)
+    return worker  # type: ignore[no-any-return]
+
+
+_ENGINES: Final[Mapping[str, Maker]] = MappingProxyType({"jax": _jax_worker, "numpy": _numpy_worker})
 
 
 def _confine(parent: int) -> None:

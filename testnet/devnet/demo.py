@@ -143,8 +143,8 @@ def submit(devnet: Devnet, client: Node, start_s: float, deadline_s: float) -> N
 
 def collect(devnet: Devnet, client: Node) -> criteria.Findings:
     """Wait until the task's blocks are judged and all nodes agree, then ask for everything."""
-    fee = definition.load(TASK_FILE).fee
-    name = definition.load(TASK_FILE).definition["name"]
+    ordered = definition.load(TASK_FILE)
+    fee, name = ordered.fee, ordered.definition.name
     ours = [t for t in client.call("task.list") if t["name"] == name and t["fee"] == fee]
     if len(ours) != 1:
         raise NodeFailure(f"the task never reached the chain; see {client.log}")

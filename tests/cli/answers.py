@@ -29,8 +29,7 @@ PROGRESS = {
             "iterations": 480,
             "epoch": 2,
             "epochs": 22,
-            "loss": 0.25,
-            "accuracy": 0.9375,
+            "metrics": {"loss": 0.25, "accuracy": 0.9375},
         },
     ],
     "slots": 12,
@@ -61,7 +60,7 @@ ANSWERS = {
     "task.list": [
         {
             "task": TASK, "name": "evil\x1b[2Jname", "state": "PAID", "fee": 10**10, "height": 3, "miners": 3,
-            "supervisors": 3, "evaluators": 3, "iterations": 900, "accuracy": 0.9722,
+            "supervisors": 3, "evaluators": 3, "iterations": 900, "metric": "accuracy", "score": 0.9722,
         },
     ],
     "task.show": {

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from p2pai.chain.task import TaskDefinition
 from p2pai.primitives.errors import InvalidInput
 from tests.cli.answers import ANSWERS, BLOCK, HASH, MINER, PAID, PROGRESS, TASK
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.yaml"
 
 COMMANDS = [
-    (), ("start",), ("status",), ("version",), ("replay",),
-    ("task",), ("task", "submit"), ("task", "list"), ("task", "show"), ("task", "watch"),
+    (), ("start",), ("status",), ("version",), ("replay",), ("train",),
+    ("task",), ("task", "submit"), ("task", "check"), ("task", "list"), ("task", "show"), ("task", "watch"),
     ("block",), ("block", "list"), ("block", "show"),
     ("wallet",), ("wallet", "balance"), ("wallet", "address"), ("wallet", "send"),
 ]  # fmt: skip
@@ -90,7 +91,7 @@ def test_submits_a_task(node, p2pai):
     assert method == "task.submit"
     assert params["fee"] == 10**10
     assert Path(params["data"]).is_file()
-    assert params["definition"]["name"] == "digits"
+    assert TaskDefinition.decode(bytes.fromhex(params["definition"])).name == "digits"
 
 
 def test_submits_and_watches_in_plain_lines(node, p2pai, tmp_path):

@@ -75,4 +75,4 @@ class Worker:
 
 
 if __name__ == "__main__":
-    trainer_process.run_process(Worker)
+    trainer_process.run_process({"jax": Worker})
