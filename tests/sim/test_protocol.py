@@ -498,8 +498,8 @@ def test_a_trainer_whose_maps_nobody_could_read_is_not_believed():
 
     net = network(16, workers={6: Malformed})
     assert net.world.run(lambda: net.core(7).state.height >= 4, 120)
-    ticket = net.core(6).roles["miner"].session.ticket
-    histories = [core.following[predefined_task_id(net.spec, 0)].history for core in net.cores.values()]
+    (ticket,) = [outpoint for outpoint, known in net.core(6).roles["miner"].tickets() if known.task]
+    histories = [net.core(n).following[predefined_task_id(net.spec, 0)].history for n in (1, 2, 3)]
     assert all(ticket not in history.latest for history in histories)
     assert net.world.rejected == []
 
