@@ -3,9 +3,9 @@
 The task definition block's hash permutes the fragments; the first share is revealed. Of their mini-batches,
 in that order, each epoch sets a run apart for validation: the last ones (holdout), or one fold after another
 (k-fold). The others, in order, are b_0..b_(m-1). With miners sorted by ticket, the miner of rank r processes
-in epoch xi (from 1) the positions r, r + |M|, r + 2|M|, ..., and position q stands for b_((q + xi - 1) mod m):
-the paper's interleaved parts, except that batches keep the permuted order instead of being sorted by hash, so
-that a node without the data can check a turn.
+in epoch xi (from 1) the positions r, r + |M|, r + 2|M|, ..., and position q stands for
+b_((q + xi - 1) mod m): the paper's interleaved parts, except that batches keep the permuted order instead of
+being sorted by hash, so that a node without the data can check a turn.
 
 Source: PoUW §3.4, §4.2.2; PROTOCOL section 5; docs/adr/0005-batch-order.md.
 """
