@@ -66,6 +66,7 @@ def draft(*, epochs: int = 3, preferences: tuple[int, ...] = (1, 1)) -> TaskDefi
     return replace(
         task,
         name="digits",
+        input_shape=(),
         epochs=epochs,
         dataset=data,
         reward=reward,
@@ -74,10 +75,14 @@ def draft(*, epochs: int = 3, preferences: tuple[int, ...] = (1, 1)) -> TaskDefi
     )
 
 
-def order(definition: TaskDefinition | None = None, **changes: Any) -> bytes:  # noqa: ANN401
+def order(
+    definition: TaskDefinition | None = None,
+    data: str = "package:digits.npz",
+    **changes: Any,  # noqa: ANN401
+) -> bytes:
     """Return the parameters of the client's `task.submit`."""
     wanted = (definition or draft(**changes)).encode().hex()
-    return cbor.encode({"definition": wanted, "data": "package:digits.npz", "fee": FEE_ATOMS})
+    return cbor.encode({"definition": wanted, "data": data, "fee": FEE_ATOMS})
 
 
 @dataclass
