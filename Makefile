@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
-.PHONY: help demo test lint types contracts unit slow format wheel clean setup
+.PHONY: help demo test lint types contracts unit slow identity bench learning format wheel clean setup
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -37,6 +37,15 @@ unit: setup ## pytest alone
 slow: setup ## the tests that take long
 	@$(BIN)/python -m pytest -m slow
 
+identity: setup ## the whole matrix of compilers, instructions and carriers: one digest
+	@$(BIN)/python -m pytest -m slow tests/jaxtrain/test_identity.py
+
+bench: $(VENV)/.bench ## time of an iteration and of a replay, against plain training (about 15 minutes)
+	@$(BIN)/python benchmarks/training.py
+
+learning: $(VENV)/.bench ## accuracy on MNIST against training on one machine: make learning DATA=mnist/ (hours)
+	@$(BIN)/python benchmarks/learning.py --data $(DATA)
+
 format: setup ## put the code in order
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -55,6 +64,10 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/.checked
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing p2pai and what it needs into $(VENV) (a few minutes the first time) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
 # fastecdsa, which libp2p needs, is compiled on installation: without these its error is three screens long.

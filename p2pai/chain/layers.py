@@ -20,7 +20,15 @@ Shape = tuple[int, ...]
 
 LAYER_COUNT_MAX: Final = 128
 UNITS_MAX: Final = 65_536
-KERNEL_SIDE_MAX: Final = 32
+KERNEL_SIDE_MAX: Final = 16
+"""Of a convolution's kernel."""
+
+POOL_SIDE_MAX: Final = 32
+STRIDE_MAX: Final = 32
+PLACES_MAX: Final = 512
+"""Places of all kernels, and lines and columns of all pooling windows: a compiler's work grows with them. (The
+13 convolutions of VGG-16 have 117.)"""
+
 WEIGHT_COUNT_MAX: Final = 1 << 24
 """Weights of a model."""
 
@@ -247,6 +255,8 @@ def check(shape: Shape, layers: Sequence[Layer]) -> None:
         rule = _RULES.get(type(layer))
         _require(rule is None or rule(layer), f"{title(index, layer)}: a number is out of range")
     _check_sources(layers)
+    places = sum(_places(layer) for layer in layers)
+    _require(places <= PLACES_MAX, f"kernels and windows of {places:,} places in all, at most {PLACES_MAX}")
     count = sum(prod(tensor.shape) for tensor in weights_of(place(shape, layers)))
     _require(count <= WEIGHT_COUNT_MAX, f"{count:,} weights, at most {WEIGHT_COUNT_MAX:,}")
 
@@ -292,14 +302,20 @@ _RULES: Final[dict[type, Callable[[Any], bool]]] = {
         1 <= x.filters <= UNITS_MAX
         and 1 <= x.height <= KERNEL_SIDE_MAX
         and 1 <= x.width <= KERNEL_SIDE_MAX
-        and 1 <= x.stride <= KERNEL_SIDE_MAX
+        and 1 <= x.stride <= STRIDE_MAX
     ),
-    MaxPool: lambda x: 1 <= x.size <= KERNEL_SIDE_MAX and 1 <= x.stride <= KERNEL_SIDE_MAX,
-    AveragePool: lambda x: 1 <= x.size <= KERNEL_SIDE_MAX and 1 <= x.stride <= KERNEL_SIDE_MAX,
+    MaxPool: lambda x: 1 <= x.size <= POOL_SIDE_MAX and 1 <= x.stride <= STRIDE_MAX,
+    AveragePool: lambda x: 1 <= x.size <= POOL_SIDE_MAX and 1 <= x.stride <= STRIDE_MAX,
     BatchNorm: lambda x: x.momentum_q16 < 1 << 16,
     Dropout: lambda x: x.rate_q16 <= DROPOUT_RATE_Q16_MAX,
     LeakyRelu: lambda x: x.slope_q16 < 1 << 16,
 }
+
+
+def _places(layer: Layer) -> int:
+    if isinstance(layer, Conv):
+        return layer.height * layer.width
+    return 2 * layer.size if isinstance(layer, MaxPool | AveragePool) else 0
 
 
 def _check_sources(layers: Sequence[Layer]) -> None:

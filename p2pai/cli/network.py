@@ -23,6 +23,8 @@ from p2pai.chain import layers as networks
 from p2pai.chain.layers import (
     KERNEL_SIDE_MAX,
     LAYER_COUNT_MAX,
+    POOL_SIDE_MAX,
+    STRIDE_MAX,
     UNITS_MAX,
     Activation,
     Add,
@@ -163,13 +165,13 @@ def _dense(entry: Section, kind: str, _: _Stack) -> Layer:
 def _conv(entry: Section, kind: str, _: _Stack) -> Layer:
     sides = entry.integers("size", 1, KERNEL_SIDE_MAX, 2)
     padding = entry.text("padding", ("valid", "same"), default="valid")
-    stride = entry.integer("stride", 1, KERNEL_SIDE_MAX, default=1)
+    stride = entry.integer("stride", 1, STRIDE_MAX, default=1)
     return Conv(entry.integer(kind, 1, UNITS_MAX), sides[0], sides[-1], stride, Padding(padding))
 
 
 def _pool(entry: Section, kind: str, _: _Stack) -> Layer:
-    size = entry.integer(kind, 1, KERNEL_SIDE_MAX)
-    stride = entry.integer("stride", 1, KERNEL_SIDE_MAX, default=size)
+    size = entry.integer(kind, 1, POOL_SIDE_MAX)
+    stride = entry.integer("stride", 1, STRIDE_MAX, default=size)
     return MaxPool(size, stride) if kind == "max_pool" else AveragePool(size, stride)
 
 

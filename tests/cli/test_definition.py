@@ -226,7 +226,7 @@ class TestLayers:
             ([{"size": 3}], "model.layers[0] must name one layer"),
             ([7], "model.layers[0] must be a mapping"),
             ([{"conv": 2}], "model.layers[0].size is missing"),
-            ([{"conv": 2, "size": 33}], "model.layers[0].size must be 1 to 2 whole numbers from 1 to 32"),
+            ([{"conv": 2, "size": 17}], "model.layers[0].size must be 1 to 2 whole numbers from 1 to 16"),
             ([{"conv": 2, "size": [1, 2, 3]}], "model.layers[0].size must be 1 to 2 whole numbers"),
             ([{"conv": 2, "size": 2, "padding": "full"}],
              "model.layers[0].padding must be valid or same, not 'full'"),

@@ -1,9 +1,13 @@
 """Pooling over square windows; what several windows share gets the sum of their gradients, in integers.
 
+A window is reduced along its lines, then across them: of the first largest values of its lines the first is
+the first largest value row by row, and integers may be added in any order. So a compiler meets 2 * size
+slices, not size * size. A value is in at most 2^10 windows: sums of 24-bit mantissas, with 14 bits more for
+means, stay below 2^49.
+
 Source: PROTOCOL section 7; docs/EXACT.md, "Max pooling" and "Average pooling".
 """
 
-from collections.abc import Iterable
 from functools import partial
 
 import jax
@@ -11,10 +15,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from p2pai.jaxtrain.exact.integer import mid
-from p2pai.jaxtrain.exact.quantise import SUM_BITS, quantise, to_float32
-from p2pai.jaxtrain.exact.window import put_back, see, window_count
+from p2pai.jaxtrain.exact.quantise import SUM_BITS, mantissas, quantise, to_float32
+from p2pai.jaxtrain.exact.window import put_back, see
 
 _GUARD_BITS = 14
+_HEIGHT, _WIDTH = 1, 2
+"""Axes of images (batch, height, width, channels)."""
+
+Saved = tuple[Array, Array, Array]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
@@ -23,24 +31,42 @@ def max_pool(x: Array, size: int, stride: int) -> Array:
     return _max_forward(x, size, stride)[0]
 
 
-def _max_forward(x: Array, size: int, stride: int) -> tuple[Array, tuple[Array, Array]]:
-    best, place = None, jnp.zeros((), jnp.int32)
-    for i, window in enumerate(_windows(x, size, stride)):
-        if best is None:
-            best, place = window, jnp.zeros(window.shape, jnp.int32)
-        else:
-            place = jnp.where(window > best, i, place)
-            best = jnp.maximum(best, window)
-    assert best is not None
-    return best, (place, jnp.zeros((0, *x.shape[1:]), jnp.int8))
+def _max_forward(x: Array, size: int, stride: int) -> tuple[Array, Saved]:
+    lines, column = _first_largest(see(x, _WIDTH, size, stride))
+    best, row = _first_largest(see(lines, _HEIGHT, size, stride))
+    return best, (row, column, jnp.zeros((0, *x.shape[1:]), jnp.int8))
 
 
-def _max_backward(size: int, stride: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array]:
-    place, like = saved
-    m, e = quantise(dy, SUM_BITS)
-    shape = (dy.shape[0], *like.shape[1:])
-    parts = (jnp.where(place == i, m, 0).astype(jnp.int64) for i in range(size * size))
-    return (to_float32(_add_up(parts, size, stride, shape), e),)
+def _first_largest(seen: list[Array]) -> tuple[Array, Array]:
+    """Return the largest value and the first place that has it (int8: sides are at most 32)."""
+    best, place = seen[0], jnp.zeros(seen[0].shape, jnp.int8)
+    for i, value in enumerate(seen[1:], start=1):
+        place = jnp.where(value > best, jnp.int8(i), place)
+        best = jnp.maximum(best, value)
+    return best, place
+
+
+def _max_backward(size: int, stride: int, saved: Saved, dy: Array) -> tuple[Array]:
+    row, column, like = saved
+    _, height, width, _ = like.shape
+    m, e = mantissas(dy, SUM_BITS)
+    if stride >= size:  # no value is in two windows
+        return (_to_places(to_float32(m, e), (row, column), size, stride, (height, width)),)
+    total = _to_places(m.astype(jnp.int64), (row, column), size, stride, (height, width))
+    return (to_float32(total.astype(jnp.float64), e),)
+
+
+def _to_places(
+    values: Array, places: tuple[Array, Array], size: int, stride: int, shape: tuple[int, int]
+) -> Array:
+    row, column = places
+    lines = put_back(_at(values, row, size), _HEIGHT, shape[0], stride)
+    return put_back(_at(lines, column, size), _WIDTH, shape[1], stride)
+
+
+def _at(values: Array, place: Array, size: int) -> list[Array]:
+    zero = jnp.zeros((), values.dtype)
+    return [jnp.where(place == i, values, zero) for i in range(size)]
 
 
 max_pool.defvjp(_max_forward, _max_backward)
@@ -54,31 +80,23 @@ def average_pool(x: Array, size: int, stride: int) -> Array:
 
 def _average_forward(x: Array, size: int, stride: int) -> tuple[Array, Array]:
     m, e = quantise(x, SUM_BITS)
-    windows = _windows(m.astype(jnp.int64), size, stride)
-    total = sum(windows[1:], start=windows[0])
+    lines = _add_up(see(m.astype(jnp.int64), _WIDTH, size, stride))
+    total = _add_up(see(lines, _HEIGHT, size, stride))
     mean = mid(total << _GUARD_BITS, size * size)
     return to_float32(mean.astype(jnp.float64), e - _GUARD_BITS), jnp.zeros((0, *x.shape[1:]), jnp.int8)
 
 
 def _average_backward(size: int, stride: int, like: Array, dy: Array) -> tuple[Array]:
+    _, height, width, _ = like.shape
     m, e = quantise(dy, SUM_BITS)
     share = mid(m.astype(jnp.int64) << _GUARD_BITS, size * size)
-    shape = (dy.shape[0], *like.shape[1:])
-    return (to_float32(_add_up([share] * size**2, size, stride, shape), e - _GUARD_BITS),)
+    lines = put_back([share] * size, _HEIGHT, height, stride)
+    total = put_back([lines] * size, _WIDTH, width, stride)
+    return (to_float32(total.astype(jnp.float64), e - _GUARD_BITS),)
 
 
 average_pool.defvjp(_average_forward, _average_backward)
 
 
-def _windows(x: Array, size: int, stride: int) -> list[Array]:
-    """Return, for each place in a window, row by row, the values that all windows have there."""
-    out = (window_count(x.shape[1], size, stride), window_count(x.shape[2], size, stride))
-    return [see(x, divmod(i, size), out, stride) for i in range(size * size)]
-
-
-def _add_up(parts: Iterable[Array], size: int, stride: int, shape: tuple[int, ...]) -> Array:
-    """Add up what goes back to each value of images of `shape`, place by place, as float64."""
-    total = jnp.zeros(shape, jnp.int64)
-    for i, part in enumerate(parts):
-        total = total + put_back(part, divmod(i, size), (shape[1], shape[2]), stride)
-    return total.astype(jnp.float64)
+def _add_up(seen: list[Array]) -> Array:
+    return sum(seen[1:], start=seen[0])

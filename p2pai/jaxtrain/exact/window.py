@@ -1,7 +1,9 @@
-"""Windows that slide over images: what all of them see at one place, and the way back.
+"""Windows that slide along an axis: what all of them see at one place, and the way back.
 
-Source: docs/EXACT.md, "Convolution".
+Source: docs/EXACT.md, "Convolution" and "Max pooling".
 """
+
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -12,27 +14,35 @@ def window_count(length: int, side: int, stride: int) -> int:
     return (length - side) // stride + 1
 
 
-def see(images: Array, place: tuple[int, int], out: tuple[int, int], stride: int) -> Array:
-    """Return the values that all windows see at one of their places.
+def see(x: Array, axis: int, side: int, stride: int) -> list[Array]:
+    """Return, for each place of a window, what all windows along an axis have there."""
+    reach = (window_count(x.shape[axis], side, stride) - 1) * stride + 1
+    return [lax.slice_in_dim(x, place, place + reach, stride, axis) for place in range(side)]
 
-    Args:
-      images: (batch, height, width, channels).
-      place: row and column in a window.
-      out: windows down and across.
-      stride: from one window to the next.
 
-    Returns:
-      (batch, *out, channels).
+def put_back(seen: Sequence[Array], axis: int, length: int, stride: int) -> Array:
+    """Put what `see` took from an axis of so many values back, and add up what meets there.
+
+    Nothing meets, and nothing is added, where the stride is at least a window's side.
     """
-    stops = [at + (count - 1) * stride + 1 for at, count in zip(place, out, strict=True)]
-    shape = images.shape
-    return lax.slice(images, (0, *place, 0), (shape[0], *stops, shape[3]), (1, stride, stride, 1))
+    if stride >= len(seen):
+        return _interleave(seen, axis, length, stride)
+    total = jnp.zeros((), seen[0].dtype)
+    for place, part in enumerate(seen):
+        reach = (part.shape[axis] - 1) * stride + 1
+        total = total + _pad(part, axis, (place, length - place - reach, stride - 1))
+    return total
 
 
-def put_back(values: Array, place: tuple[int, int], size: tuple[int, int], stride: int) -> Array:
-    """Put (batch, *out, channels) back to where `see` took them from, in images of `size`, among zeros."""
-    spaces = [
-        (at, length - at - (count - 1) * stride - 1, stride - 1)
-        for at, length, count in zip(place, size, values.shape[1:3], strict=True)
-    ]
-    return lax.pad(values, jnp.zeros((), values.dtype), ((0, 0, 0), *spaces, (0, 0, 0)))
+def _interleave(seen: Sequence[Array], axis: int, length: int, stride: int) -> Array:
+    windows = _pad(jnp.stack(seen, axis + 1), axis + 1, (0, stride - len(seen), 0))
+    shape = seen[0].shape
+    line = windows.reshape(*shape[:axis], shape[axis] * stride, *shape[axis + 1 :])
+    return _pad(line, axis, (0, length - line.shape[axis], 0))
+
+
+def _pad(x: Array, axis: int, zeros: tuple[int, int, int]) -> Array:
+    """Put zeros before, behind (or cut off), and between the values of an axis."""
+    spaces = [(0, 0, 0)] * x.ndim
+    spaces[axis] = zeros
+    return lax.pad(x, jnp.zeros((), x.dtype), spaces)
