@@ -1,21 +1,32 @@
 """Time of a training iteration: exact and native, against plain training on one machine, and replay.
 
-    python benchmarks/training.py [--models mlp,lenet,large] [--batches 64,256] [--iterations 30] [--json F]
+    python benchmarks/training.py [--models mlp,lenet,large] [--batches 256] [--turns 7] [--iterations 6]
+                                  [--json FILE]
 
-Every figure of a table comes from the same run, the contenders taking turns. E_f is the paper's efficiency
-(Appendix F): the time of a plain optax float32 step of the same model, divided by that of a whole iteration
-as a miner does it - load the mini-batch, apply four peers' maps, gradient, residual, message map, update,
-metrics, content ids, and a signed IT_RES - with the host's work of one iteration beside the device's of the
-next (the right pane of figure F.1). Needs the extra "bench": pip install -e '.[bench]'.
+Every figure of a table comes from the same run, the contenders taking turns; it is the median of the turns.
+E_f is the paper's efficiency (Appendix F): the time of a plain optax float32 step of the same model, divided
+by that of a whole iteration as a miner does it - load the mini-batch, apply four peers' maps, gradient,
+residual, message map, update, metrics, content ids, and a signed IT_RES - with the host's work of one
+iteration beside the device's of the next (the right pane of figure F.1). The second E_f compares processor
+time of all cores, not time on the clock; on a machine that others use too it is the more trustworthy one.
+
+The second table splits an iteration into its steps, each measured alone (figures F.2 and F.3); their sum is
+more than the whole, because the last three go on beside the next iteration.
+
+The process starts itself once more with the trainer's own settings of the memory allocator; plain training
+has them as well. Needs the extra "bench": pip install -e '.[bench]'. To measure one core: taskset -c 0.
 """
 
 import argparse
 import json
 import os
+import sys
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from dataclasses import replace as changed
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,18 +39,20 @@ import optax
 from p2pai import jobs
 from p2pai.chain import it_res, layers, training
 from p2pai.chain import task as tasks
+from p2pai.chain.task import MAP_ELEMENTS_MAX
 from p2pai.chain.training import Numerics
-from p2pai.jaxtrain import hashing, message_map, optimiser, replay
+from p2pai.jaxtrain import message_map, optimiser, replay
 from p2pai.jaxtrain.dataset import serialise
 from p2pai.jaxtrain.exact import grid
 from p2pai.jaxtrain.metrics import Score
 from p2pai.jaxtrain.model import Network, train_forward
 from p2pai.jaxtrain.operations import platform
 from p2pai.jaxtrain.session import Pending, Session, State
-from p2pai.jaxtrain.step import dropout_keys, read_batch
+from p2pai.jaxtrain.step import Outcome, dropout_keys, read_batch
 from p2pai.jaxtrain.worker import initial_values
 from p2pai.primitives import ecdsa
-from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, Outpoint, PeerId, TxId
+from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, Outpoint, PeerId
+from p2pai.shell.trainer import ALLOCATOR
 
 SEED = Hash32(bytes(32))
 KEY = bytes([1]) * 32
@@ -56,7 +69,11 @@ MODELS: dict[str, tuple[layers.Layer, ...]] = {
 }  # fmt: skip
 TITLES = {"mlp": "784-512-512-10", "lenet": "LeNet-5", "large": "784-3072-3968-10"}
 PEERS = 4
+TAU_BITS = 8
 DENSITY = 0.004
+STATES_KEPT = 4
+"""A miner keeps 16. A small machine has no room for three of those; four are more than its caches hold."""
+
 CHUNKS = 8
 
 
@@ -89,7 +106,7 @@ def make_task(model: str, batch: int, kind: Kind) -> tasks.TaskDefinition:
         loss=training.Loss.SOFTMAX_CROSS_ENTROPY,
         optimiser=training.Sgd(100_000),
         schedule=training.ConstantRate(),
-        tau=training.Tau(11, 0),
+        tau=training.Tau(TAU_BITS, 0),
         epochs=1,
         stopping=None,
         validation=training.Holdout(0),
@@ -119,24 +136,50 @@ def make_updates(weight_count: int) -> tuple[jobs.PeerUpdate, ...]:
     """Return the maps of some peers."""
     dice = np.random.Generator(np.random.Philox(2))
     signs = (dice.random((PEERS, weight_count)) < DENSITY) * dice.choice([-1, 1], (PEERS, weight_count))
-    return tuple(jobs.PeerUpdate(11, message_map.encode(row.astype(np.int8))) for row in signs)
+    return tuple(jobs.PeerUpdate(TAU_BITS, message_map.encode(row.astype(np.int8))) for row in signs)
 
 
 def make_message(task: tasks.TaskDefinition, pending: Pending, index: int) -> bytes:
-    """Finish a step as a miner does, up to the signed IT_RES."""
-    capsule, outcome, end = pending.finish()
-    before = capsule.before.ids
-    nonce = it_res.nonce(it_res.precursor(end, outcome.message_map))
+    """Bring a step to its end as a miner does, up to the signed IT_RES."""
+    return finish_message(task, pending, pending.outcome(), index)
+
+
+def finish_message(task: tasks.TaskDefinition, pending: Pending, outcome: Outcome, index: int) -> bytes:
+    """Write and sign the IT_RES of a step."""
+    before, end = pending.capsule.before.ids, pending.after.end
     message = it_res.IterationResult(
         task_prefix=bytes(16), epoch=1, message_map=outcome.message_map,
         metrics=outcome.score.bits(task.metrics), started_s=0, finished_s=0, batch=ZERO_HASH,
         applied=BlobId(ZERO_HASH), weights=before.weights, residual=before.residual,
-        zero_nonce_block=ZERO_HASH, queued=BlobId(ZERO_HASH), ticket=Outpoint(TxId(ZERO_HASH), 0),
-        iteration=index, optimiser=before.optimiser, peer_count=PEERS, peer_ids=ZERO_HASH, nonce=nonce,
-        tau_bits=11, validation=(),
+        zero_nonce_block=ZERO_HASH, queued=BlobId(ZERO_HASH), ticket=Outpoint(ZERO_HASH, 0),
+        iteration=index, optimiser=before.optimiser, peer_count=PEERS, peer_ids=ZERO_HASH,
+        nonce=it_res.nonce(it_res.precursor(end, outcome.message_map)),
+        tau_bits=TAU_BITS, moved=0, validation=(), platform=ZERO_HASH,
     )  # fmt: skip
     digest = it_res.signing_digest(SEED, message.encode_unsigned())
     return changed(message, signature=ecdsa.sign(KEY, digest)).encode()
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Milliseconds of one iteration."""
+
+    wall: float
+    cpu: float
+    """Of all cores."""
+
+
+class Clock:
+    """Runs from the moment it is made."""
+
+    def __init__(self) -> None:
+        """Start."""
+        self._wall_s, self._cpu_s = time.perf_counter(), time.process_time()
+
+    def spent(self, count: int) -> Spent:
+        """Divide what has passed by a number of iterations."""
+        wall_s, cpu_s = time.perf_counter() - self._wall_s, time.process_time() - self._cpu_s
+        return Spent(wall_s / count * 1e3, cpu_s / count * 1e3)
 
 
 class Miner:
@@ -146,20 +189,29 @@ class Miner:
         """Begin with the initial state."""
         self.task = task
         self.session = Session(task, SEED, State(initial_values(task, SEED)), chunks)
+        self.session._capsules = deque(maxlen=STATES_KEPT)  # noqa: SLF001
         self.updates = make_updates(task.weight_count)
         self.done = 0
-        self.pending: Pending | None = None
 
-    def run(self, count: int) -> float:
-        """Return milliseconds an iteration, over `count`."""
-        start_s = time.perf_counter()
+    def run(self, count: int) -> Spent:
+        """Run `count` iterations in the middle of others.
+
+        One is begun before the clock starts, and the last is brought to its end when it has stopped, so the
+        clock sees neither the filling nor the emptying of the pipeline.
+        """
+        pending, clock = self._begin(), Clock()
         for _ in range(count):
-            position = jobs.Position(1, self.done, 11)
-            following = self.session.begin(position, self.done % CHUNKS, self.updates)
-            if self.pending is not None:
-                make_message(self.task, self.pending, self.done)
-            self.pending, self.done = following, self.done + 1
-        return (time.perf_counter() - start_s) / count * 1e3
+            following = self._begin()
+            make_message(self.task, pending, self.done)
+            pending = following
+        spent = clock.spent(count)
+        make_message(self.task, pending, self.done)
+        return spent
+
+    def _begin(self) -> Pending:
+        position = jobs.Position(1, self.done, TAU_BITS)
+        self.done += 1
+        return self.session.begin(position, self.done % CHUNKS, self.updates)
 
 
 class Plain:
@@ -185,14 +237,14 @@ class Plain:
 
         self.step = jax.jit(step, donate_argnums=(0, 1))
 
-    def run(self, count: int) -> float:
-        """Return milliseconds a step, over `count`."""
-        start_s = time.perf_counter()
+    def run(self, count: int) -> Spent:
+        """Run `count` steps."""
+        clock = Clock()
         for i in range(count):
             batch = read_batch(self.task, self.chunks[i % CHUNKS])
             self.weights, self.state = self.step(self.weights, self.state, batch.x, batch.y)
         jax.block_until_ready(self.weights)
-        return (time.perf_counter() - start_s) / count * 1e3
+        return clock.spent(count)
 
 
 class Replayer:
@@ -201,7 +253,7 @@ class Replayer:
     def __init__(self, miner: Miner) -> None:
         """Record an iteration."""
         task = miner.task
-        position = jobs.Position(1, miner.done, 11)
+        position = jobs.Position(1, miner.done, TAU_BITS)
         capsule, outcome, end = miner.session.step(position, 0, miner.updates)
         model, residual, state = capsule.before.blobs
         self.task, self.end = task, end
@@ -213,45 +265,49 @@ class Replayer:
             platform=ZERO_HASH,
         )  # fmt: skip
 
-    def run(self, count: int) -> float:
-        """Return milliseconds a replay, over `count`; every one must agree with the record."""
-        start_s = time.perf_counter()
+    def run(self, count: int) -> Spent:
+        """Replay `count` times; every one must agree with the record."""
+        clock = Clock()
         for _ in range(count):
             end, difference = replay.replay(self.task, self.capsule, self.job)
             assert (end, difference) == (self.end, ""), difference
-        return (time.perf_counter() - start_s) / count * 1e3
+        return clock.spent(count)
 
 
-def compare(model: str, batch: int, iterations: int) -> dict[str, float]:
-    """Return milliseconds of each contender, the median of five turns each."""
+def compare(model: str, batch: int, turns: int, iterations: int) -> dict[str, Spent]:
+    """Return what each contender spends, the median of its turns; they do the same number of iterations."""
     chunks = make_chunks(batch)
     made = {kind.name: Miner(make_task(model, batch, kind), chunks) for kind in KINDS}
     contenders: dict[str, Any] = {"plain": Plain(make_task(model, batch, KINDS[1]), chunks), **made}
     for contender in contenders.values():
-        contender.run(2)
+        contender.run(STATES_KEPT + 2)  # from then on, no iteration needs more memory than the last
     for kind in KINDS[1:]:
         contenders[f"replay, {kind.mantissa_bits} bits"] = Replayer(made[kind.name])
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(5):
+    found: dict[str, list[Spent]] = {name: [] for name in contenders}
+    for _ in range(turns):
         for name, contender in contenders.items():
-            times[name].append(contender.run(max(1, iterations // 5)))
-    return {name: median(found) for name, found in times.items()}
+            found[name].append(contender.run(iterations))
+    return {
+        name: Spent(median(s.wall for s in spent), median(s.cpu for s in spent))
+        for name, spent in found.items()
+    }
 
 
 def split(model: str, batch: int, kind: Kind, rounds: int = 15) -> dict[str, float]:
-    """Return milliseconds of each part of an iteration, one after the other (figures F.2 and F.3)."""
+    """Return milliseconds of each step of an iteration, one after the other (figures F.2 and F.3)."""
     task, chunk = make_task(model, batch, kind), make_chunks(batch)[0]
     session = Session(task, SEED, State(initial_values(task, SEED)), [chunk])
-    trainer, values = session.trainer, session.begin(jobs.Position(1, 0, 11), 0, ()).after.values
-    jax.block_until_ready(values)
+    position = jobs.Position(1, 0, TAU_BITS)
+    pending = session.begin(position, 0, make_updates(task.weight_count))
+    outcome, values, trainer = pending.outcome(), pending.after.values, session.trainer
     updates, parsed = make_updates(task.weight_count), read_batch(task, chunk)
-    keys = dropout_keys(trainer.architecture, SEED, jobs.Position(1, 0, 11), ZERO_HASH)
-    constants, bits = optimiser.constants(task, 1, 0), np.int32(11)
-    shift = trainer._sum_updates(updates)  # noqa: SLF001
-    move = jax.jit(lambda theta, units: tuple(map(grid.move, theta, units)))
+    keys = dropout_keys(trainer.architecture, SEED, position, ZERO_HASH)
+    constants, bits = optimiser.constants(task, 1, 0), np.int32(TAU_BITS)
+    units = trainer._sum_updates(updates)  # noqa: SLF001
+    move = jax.jit(trainer._moved_by_peers)  # noqa: SLF001
     gradient_of = jax.jit(trainer._differentiate)  # noqa: SLF001
-    learn = jax.jit(lambda g, v, c: trainer._learn(g, v.weights, v, c)[0])  # noqa: SLF001
-    emit = jax.jit(lambda r, b: grid.emit(r, b, None))
+    learn = jax.jit(lambda g, v, c: trainer._contribute(g, v.weights, v, c)[0])  # noqa: SLF001
+    emit = jax.jit(lambda r, b: grid.emit(r, b, MAP_ELEMENTS_MAX))
     own = jax.jit(
         lambda theta, s, b: tuple(grid.move(w, grid.shift_of(x, b)) for w, x in zip(theta, s, strict=True))
     )
@@ -262,14 +318,15 @@ def split(model: str, batch: int, kind: Kind, rounds: int = 15) -> dict[str, flo
     parts: dict[str, Callable[[], Any]] = {
         "load mini-batch": lambda: read_batch(task, chunk),
         "sum peers' maps": lambda: trainer._sum_updates(updates),  # noqa: SLF001
-        "apply peers' updates": lambda: move(values.weights, shift),
+        "apply peers' updates": lambda: move(values.weights, units),
         "backpropagation": lambda: gradient_of(values.weights, values.statistics, parsed.x, parsed.y, keys),
         "update residual": lambda: (learn(gradient, values, constants), emit(moved, bits)),
-        "build message map": lambda: message_map.encode(*(np.asarray(s).reshape(-1) for s in signs)),
         "apply local update": lambda: own(values.weights, signs, bits),
+        "all on the device": lambda: trainer.begin(values, parsed, updates, TAU_BITS, keys, constants).values,
+        "build message map": lambda: message_map.encode(*(np.asarray(s).reshape(-1) for s in signs)),
         "metrics": lambda: Score.of(task.loss, on_host, parsed.y).bits(task.metrics),
-        "hash the state": lambda: [hashing.content_id(part) for part in (values.weights, values.residual)],
-        "whole, on the device": lambda: trainer.begin(values, parsed, updates, 11, keys, constants),
+        "hash the state": lambda: State(values).end,
+        "IT_RES, signed": lambda: finish_message(task, pending, outcome, 1),
     }
     return {name: time_of(part, rounds) for name, part in parts.items()}
 
@@ -291,46 +348,52 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--models", default="mlp,lenet,large")
-    parser.add_argument("--batches", default="64,256")
-    parser.add_argument("--iterations", type=int, default=30)
+    parser.add_argument("--batches", default="256")
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--iterations", type=int, default=6, help="of each contender in a turn")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     print(f"{cores} cores, {jax.devices()[0].device_kind}, jax {jax.__version__}\n")
-    results = []
-    for model in options.models.split(","):
-        for batch in map(int, options.batches.split(",")):
-            found = compare(model, batch, options.iterations)
-            results.append({"model": model, "batch": batch, "ms": found})
-            report(f"{TITLES[model]}, batch {batch}", found)
-    for model in options.models.split(","):
-        for kind in KINDS:
-            found = split(model, 256, kind)
-            results.append({"model": model, "batch": 256, "kind": kind.name, "parts_ms": found})
-            report_parts(f"{TITLES[model]}, batch 256, {kind.name}", found)
+    models, batches = options.models.split(","), [int(n) for n in options.batches.split(",")]
+    results: list[dict[str, Any]] = []
+    for model, batch in product(models, batches):
+        spent = compare(model, batch, options.turns, options.iterations)
+        results.append({"model": model, "batch": batch, "ms": {k: asdict(v) for k, v in spent.items()}})
+        report(f"{TITLES[model]}, batch {batch}", spent)
+    for model, batch in product(models, batches):
+        parts = {kind.name: split(model, batch, kind) for kind in KINDS}
+        results.append({"model": model, "batch": batch, "parts_ms": parts})
+        report_parts(f"{TITLES[model]}, batch {batch}: steps alone, ms", parts)
     if options.json:
         options.json.write_text(json.dumps({"cores": cores, "results": results}, indent=1), encoding="utf-8")
 
 
-def report(title: str, ms: dict[str, float]) -> None:
+def report(title: str, spent: dict[str, Spent]) -> None:
     """Print a table of whole iterations."""
-    print(f"{title}\n{'':18}{'ms':>10}{'E_f':>8}{'/ native':>10}{'replay / it.':>14}")
+    heads = ("ms", "E_f", "/ native", "replay / it.", "cpu ms", "E_f (cpu)")
+    print(f"{title}\n{'':18}" + "".join(f"{head:>13}" for head in heads))
+    plain, native = spent["plain"], spent["native"]
     for name in ("plain", *(kind.name for kind in KINDS)):
-        line = f"{name:18}{ms[name]:10.2f}{ms['plain'] / ms[name]:8.2f}"
-        if name != "plain":
-            line += f"{ms[name] / ms['native']:10.2f}"
-        again = ms.get(f"replay, {name.removeprefix('exact, ')}")
-        print(line + (f"{again / ms[name]:14.2f}" if again else ""))
-    print()
+        mine, again = spent[name], spent.get(f"replay, {name.removeprefix('exact, ')}")
+        cells = [f"{mine.wall:.2f}", f"{plain.wall / mine.wall:.2f}"]
+        cells.append(f"{mine.wall / native.wall:.2f}" if name != "plain" else "")
+        cells.append(f"{again.wall / mine.wall:.2f}" if again else "")
+        cells += [f"{mine.cpu:.2f}", f"{plain.cpu / mine.cpu:.2f}"]
+        print(f"{name:18}" + "".join(f"{cell:>13}" for cell in cells))
+    print(flush=True)
 
 
-def report_parts(title: str, ms: dict[str, float]) -> None:
-    """Print a table of the parts of an iteration."""
-    print(title)
-    for name, found in ms.items():
-        print(f"  {name:24}{found:8.2f} ms")
-    print()
+def report_parts(title: str, parts: dict[str, dict[str, float]]) -> None:
+    """Print a table of the steps of an iteration."""
+    print(f"{title}\n{'':24}" + "".join(f"{kind:>16}" for kind in parts))
+    for name in next(iter(parts.values())):
+        print(f"{name:24}" + "".join(f"{found[name]:16.2f}" for found in parts.values()))
+    print(flush=True)
 
 
 if __name__ == "__main__":
+    if os.environ.get("GLIBC_TUNABLES") != ALLOCATOR:
+        os.environ["GLIBC_TUNABLES"] = ALLOCATOR  # read when a process starts
+        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606
     main()

@@ -109,7 +109,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Start on a step whose `Step` follows: the device computes while an earlier step is brought to its end."""
+    """Start on a step whose `Step` follows: the device computes while another is brought to its end."""
 
     step: Step
 
@@ -256,5 +256,15 @@ class Failed:
 
 Job = Prepare | Open | Begin | Step | Keep | KeepCapsule | Validate | Replay | Evaluate | Export
 Result = (
-    Prepared | Opened | Begun | Stepped | Kept | CapsuleKept | Validated | Replayed | Evaluated | Exported | Failed
+    Prepared
+    | Opened
+    | Begun
+    | Stepped
+    | Kept
+    | CapsuleKept
+    | Validated
+    | Replayed
+    | Evaluated
+    | Exported
+    | Failed
 )

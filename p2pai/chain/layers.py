@@ -26,8 +26,9 @@ KERNEL_SIDE_MAX: Final = 16
 POOL_SIDE_MAX: Final = 32
 STRIDE_MAX: Final = 32
 PLACES_MAX: Final = 512
-"""Places of all kernels, and lines and columns of all pooling windows: a compiler's work grows with them. (The
-13 convolutions of VGG-16 have 117.)"""
+"""Places of all kernels, and lines and columns of all pooling windows: a compiler's work grows with them.
+
+The 13 convolutions of VGG-16 have 117."""
 
 WEIGHT_COUNT_MAX: Final = 1 << 24
 """Weights of a model."""

@@ -1,14 +1,13 @@
 """A client's data file, read with suspicion: NPZ, CSV or IDX, bounded, nothing unpickled.
 
-NPZ holds `x` (samples first) and `y`; CSV has the label in its last column and may begin with a line of
-names; IDX is a file of images whose labels lie beside it under the customary name. Whatever is wrong with
-a file is told in one sentence.
+Labels are classes, whole numbers from 0 without gaps; or, for a regression, one number or several a sample.
+Features become uint8 where all are whole numbers from 0 to 255, else float32. Whatever is wrong with a file
+is told in one sentence.
+
+Source: PoUW §4.2.2; PROTOCOL section 5.
 """
 
-import re
-import zipfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,16 +15,24 @@ from typing import Any, Final
 import numpy as np
 
 import p2pai
+from p2pai.chain.task import CLASS_COUNT_MAX, TARGET_COUNT_MAX
+from p2pai.jaxtrain import csv_file, idx_file, npz_file
 from p2pai.jaxtrain.dataset import FEATURE_MAX
+from p2pai.jaxtrain.reading import check_file
 from p2pai.primitives.errors import InvalidInput
 
-DATA_BYTES_MAX: Final = 1 << 30
-"""Bytes of a data file, also after decompression: it is held in memory while it is cut."""
+TARGET_MAX: Final = 16384.0
+"""Largest number of a regression's label, either sign: losses clip there (exact/loss.OUTPUT_MAX)."""
 
-CLASS_COUNT_MAX: Final = 1000
-"""Source: chain/task.py."""
+BLOCK_VALUES: Final = 1 << 20
+"""Values that are looked at together, so that checking takes little memory."""
 
-_IDX_UBYTE: Final = 0x08
+PATH_SHOWN_MAX: Final = 200
+REASON_SHOWN_MAX: Final = 200
+"""Characters of a message."""
+
+PACKAGED: Final = "package:"
+"""Before the name of a data file that ships with p2pai."""
 
 Array = np.ndarray[Any, Any]
 
@@ -37,12 +44,11 @@ class Samples:
     x: Array
     """uint8 or float32 (samples, features)."""
     y: Array
-    """int64 (samples,)."""
+    """int64 classes (samples,), or float32 (samples, targets)."""
     classes: int
-
-
-PACKAGED: Final = "package:"
-"""Before the name of a data file that ships with p2pai."""
+    """0 where labels are numbers."""
+    targets: int
+    """0 where labels are classes."""
 
 
 def locate(path: str) -> Path:
@@ -60,103 +66,141 @@ def locate(path: str) -> Path:
     return file
 
 
-def read(path: str, form: str) -> Samples:
+def read(path: str, form: str, *, regression: bool) -> Samples:
     """Read a data file of format "npz", "csv" or "idx".
+
+    Args:
+      path: of the file; for "idx" of the images, or of a directory with train-images-idx3-ubyte in it.
+      form: its format.
+      regression: whether labels are numbers, not classes.
 
     Raises:
       InvalidInput: one sentence that says what is wrong with the file.
     """
-    reader = _READERS.get(form)
-    if reader is None:
-        raise InvalidInput(f"unknown data format {form!r}; use one of {', '.join(_READERS)}")
+    if form not in _READERS:
+        raise InvalidInput(f"unknown data format {form[:20]!r}; use one of {', '.join(_READERS)}")
+    try:
+        x, y = _READERS[form](_existing(path), regression)
+        return _samples(x, y, regression=regression)
+    except InvalidInput as error:
+        raise _refusal(path, str(error)) from error
+    except OSError as error:
+        raise _refusal(path, f"it cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise _refusal(path, "it holds more data than fits in memory") from error
+
+
+def _existing(path: str) -> Path:
     file = locate(path)
     try:
-        _check_size(file.stat().st_size, file)
-        x, y = reader(file)
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-        raise InvalidInput(f"{path} is not a valid {form} file: {_one_line(error)}") from error
-    except MemoryError as error:
-        raise InvalidInput(f"{path} declares more data than fits in memory") from error
-    return _tidy(x, y, path)
+        file.stat()
+    except ValueError as error:
+        raise InvalidInput("no file can have this name") from error
+    return file
 
 
-def _read_npz(file: Path) -> tuple[Array, Array]:
-    with zipfile.ZipFile(file) as archive:
-        _check_size(sum(info.file_size for info in archive.infolist()), file)
-    with np.load(file, allow_pickle=False) as arrays:
-        return arrays["x"], arrays["y"]
+def _read_npz(file: Path, regression: bool) -> tuple[Array, Array]:  # noqa: ARG001, FBT001
+    check_file(file)
+    return npz_file.read(file)
 
 
-def _read_csv(file: Path) -> tuple[Array, Array]:
-    with file.open(encoding="utf-8") as lines:
-        first = lines.readline()
-        if not first.strip() or (_is_header(first) and not lines.readline().strip()):
-            raise ValueError("it holds no samples")
-    table = np.loadtxt(file, delimiter=",", skiprows=int(_is_header(first)), ndmin=2, encoding="utf-8")
-    return table[:, :-1], table[:, -1]
+def _read_csv(file: Path, regression: bool) -> tuple[Array, Array]:  # noqa: FBT001
+    check_file(file)
+    return csv_file.read(file, regression=regression)
 
 
-def _is_header(line: str) -> bool:
-    try:
-        [float(cell) for cell in line.split(",")]
-    except ValueError:
-        return True
-    return False
+def _read_idx(file: Path, regression: bool) -> tuple[Array, Array]:  # noqa: ARG001, FBT001
+    return idx_file.read(file)
 
 
-def _read_idx(file: Path) -> tuple[Array, Array]:
-    labels = file.with_name(re.sub(r"images([-.])idx3", r"labels\1idx1", file.name))
-    if labels == file:
-        raise ValueError("its name does not contain images-idx3, so its labels cannot be found")
-    _check_size(labels.stat().st_size, labels)
-    return _idx_array(file.read_bytes()), _idx_array(labels.read_bytes())
-
-
-def _idx_array(data: bytes) -> Array:
-    if len(data) < 4 or data[:3] != bytes([0, 0, _IDX_UBYTE]) or len(data) < 4 + 4 * data[3]:  # noqa: PLR2004
-        raise ValueError("it is not an IDX file of unsigned bytes")
-    shape = np.frombuffer(data, ">u4", data[3], 4).astype(np.int64)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
-
-
-_READERS: Final[dict[str, Callable[[Path], tuple[Array, Array]]]] = {
+_READERS: Final[dict[str, Callable[[Path, bool], tuple[Array, Array]]]] = {
     "npz": _read_npz,
     "csv": _read_csv,
     "idx": _read_idx,
 }
 
 
-def _tidy(x: Array, y: Array, path: str) -> Samples:
-    if x.ndim < 2 or x.size == 0 or y.shape != (len(x),):  # noqa: PLR2004
-        raise InvalidInput(f"{path}: x needs one row per sample and y one label per row")
-    if x.dtype.kind not in "buif" or y.dtype.kind not in "buif":
-        raise InvalidInput(f"{path}: features and labels must be numbers")
-    if not np.all((y >= 0) & (y < CLASS_COUNT_MAX)) or not np.all(y == np.floor(y)):
-        raise InvalidInput(f"{path}: labels must be whole numbers from 0 to {CLASS_COUNT_MAX - 1}")
+def _samples(x: Array, y: Array, *, regression: bool) -> Samples:
+    if x.ndim < 2 or x.size == 0:  # noqa: PLR2004
+        raise InvalidInput("features need one row for each sample, and there is no number in them")
+    if y.ndim == 0 or len(y) != len(x):
+        raise InvalidInput(f"there are {len(x):,} samples and {len(y) if y.ndim else 0:,} labels")
+    if regression:
+        targets = _targets(y)
+        return Samples(_features(x.reshape(len(x), -1)), targets, 0, targets.shape[1])
+    labels = _classes(y)
+    return Samples(_features(x.reshape(len(x), -1)), labels, int(labels.max()) + 1, 0)
+
+
+def _classes(y: Array) -> Array:
+    """Return labels as int64, every class from 0 to the highest among them."""
+    if y.ndim == 2 and y.shape[1] == 1:  # noqa: PLR2004
+        y = y[:, 0]
+    if y.ndim > 1:
+        raise InvalidInput("a label is one class; several numbers a sample are for a regression")
+    _require(y, (y >= 0) & (y < CLASS_COUNT_MAX), f"a whole number from 0 to {CLASS_COUNT_MAX - 1}")
+    _require(y, y == np.floor(y), "a whole number")
     labels = y.astype(np.int64)
-    classes = int(labels.max()) + 1
-    if classes < 2:  # noqa: PLR2004
-        raise InvalidInput(f"{path}: at least two classes are needed")
-    return Samples(_features(x.reshape(len(x), -1), path), labels, classes)
+    missing = np.flatnonzero(np.bincount(labels) == 0)
+    if len(missing):
+        raise InvalidInput(
+            f"no sample has label {missing[0]}, and the highest is {labels.max()}: "
+            "number the classes from 0 without gaps"
+        )
+    if labels.max() == 0:
+        raise InvalidInput("all labels are 0; there need to be two classes or more")
+    return labels
 
 
-def _features(x: Array, path: str) -> Array:
+def _require(labels: Array, holds: Array, wanted: str) -> None:
+    if not np.all(holds):
+        first = int(np.argmin(holds))
+        raise InvalidInput(f"label {labels[first]} of sample {first + 1} is not {wanted}")
+
+
+def _targets(y: Array) -> Array:
+    """Return labels as float32 (samples, targets)."""
+    wide = y.reshape(len(y), -1)
+    if wide.shape[1] > TARGET_COUNT_MAX or y.size == 0:
+        raise InvalidInput(f"a label has {wide.shape[1]:,} numbers; 1 to {TARGET_COUNT_MAX} are possible")
+    _check_range(wide, TARGET_MAX, "label")
+    return wide.astype(np.float32)
+
+
+def _features(x: Array) -> Array:
     """Take small whole numbers as uint8, anything else as float32."""
-    if x.dtype.kind in "bui" and x.min() >= 0 and x.max() <= 255:  # noqa: PLR2004
-        return x.astype(np.uint8)
-    if not np.all(np.abs(x.astype(np.float64)) <= FEATURE_MAX):
-        raise InvalidInput(f"{path}: a feature is not a number or beyond {FEATURE_MAX:.0f}")
-    if x.min() >= 0 and x.max() <= 255 and np.all(x == np.floor(x)):  # noqa: PLR2004
-        return x.astype(np.uint8)
-    return x.astype(np.float32)
+    if _is_bytes(x):
+        return x.astype(np.uint8, copy=False)
+    _check_range(x, FEATURE_MAX, "feature")
+    return x.astype(np.float32, copy=False)
 
 
-def _check_size(size: int, file: Path) -> None:
-    if size > DATA_BYTES_MAX:
-        raise InvalidInput(f"{file} holds more than {DATA_BYTES_MAX >> 30} GiB of data")
+def _is_bytes(x: Array) -> bool:
+    if not (x.min() >= 0 and x.max() <= 255):  # noqa: PLR2004
+        return False
+    return x.dtype.kind in "bui" or all(bool(np.all(rows == np.floor(rows))) for _, rows in _blocks(x))
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _check_range(numbers: Array, limit: float, what: str) -> None:
+    if numbers.min() >= -limit and numbers.max() <= limit:  # NaN compares false
+        return
+    for start, rows in _blocks(numbers):
+        outside = ~((rows >= -limit) & (rows <= limit))
+        if np.any(outside):
+            row, column = (int(i[0]) for i in np.nonzero(outside))
+            place = f"{what} {column + 1} of sample {start + row + 1}"
+            found = rows[row, column]
+            reason = f"beyond {limit:,.0f}; scale the numbers down" if np.isfinite(found) else "not a number"
+            raise InvalidInput(f"{place} is {found}, {reason}")
+
+
+def _blocks(x: Array) -> Iterator[tuple[int, Array]]:
+    """Yield rows a few at a time, and the index of the first."""
+    step = max(1, BLOCK_VALUES // x.shape[1])
+    for start in range(0, len(x), step):
+        yield start, x[start : start + step]
+
+
+def _refusal(path: str, reason: str) -> InvalidInput:
+    shown, said = " ".join(path.split()), " ".join(reason.split())
+    return InvalidInput(f"{shown[-PATH_SHOWN_MAX:]}: {said[:REASON_SHOWN_MAX]}")

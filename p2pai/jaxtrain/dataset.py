@@ -4,8 +4,9 @@
     || features, row by row || labels                                                   all little-endian
 
 A uint8 feature v stands for v * 2^-shift, at most 1; the shift is the same over a dataset. A float32
-feature stands for itself: zero, or from 2^-100 to 2^16 either way, never minus zero. Labels are u16 classes where targets is 0, else that
-many float32 numbers a sample, of the same range. A fragment is a blob whose chunks are its batches.
+feature stands for itself: zero, or from 2^-100 to 2^16 either way, never minus zero. Labels are u16 classes
+where targets is 0, else that many float32 numbers a sample, of the same range. A fragment is a blob whose
+chunks are its batches.
 
 Source: PoUW section 4.2.2; PROTOCOL section 5.
 """

@@ -76,4 +76,4 @@ def view(array: Any) -> memoryview:  # noqa: ANN401
     """Return an array's bytes in C order, little-endian."""
     host = np.ascontiguousarray(array)
     little = host.astype(host.dtype.newbyteorder("<"), copy=False)
-    return memoryview(little.reshape(-1).view(np.uint8))
+    return little.reshape(-1).view(np.uint8).data

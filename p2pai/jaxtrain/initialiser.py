@@ -66,4 +66,5 @@ def _units(tensor: Weights, initialiser: Initialiser, seed: Hash32) -> Units:
         return (words * np.uint64(2 * spread + 1) >> np.uint64(32)).astype(np.int64) - spread
     words = np.frombuffer(stream.digest(2 * NORMAL_WORDS * count), "<u2").reshape(count, NORMAL_WORDS)
     z = words.sum(axis=1, dtype=np.int64) - _NORMAL_MEAN
-    return np.clip((z * spread + (1 << 15)) >> 16, -WEIGHT_UNITS_MAX, WEIGHT_UNITS_MAX)
+    units: Units = np.clip((z * spread + (1 << 15)) >> 16, -WEIGHT_UNITS_MAX, WEIGHT_UNITS_MAX)
+    return units

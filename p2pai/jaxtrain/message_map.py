@@ -26,7 +26,8 @@ _POSITIVE: Final = 1 << 31
 _VARINT_SIZE_MAX: Final = 5
 
 Signs = np.ndarray[Any, np.dtype[np.int8]]
-Units = np.ndarray[Any, np.dtype[np.int32]]
+Units = np.ndarray[Any, Any]
+"""Whole numbers of any width, one for each weight."""
 
 
 def encode(*parts: Signs) -> bytes:
@@ -81,10 +82,11 @@ def element_count(data: bytes) -> int:
 def _nonzero(signs: Signs) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Find non-zero bytes, eight at a time: maps are sparse, so most words are skipped."""
     whole = len(signs) // 8 * 8
-    octets = np.ascontiguousarray(signs[:whole])
-    words = np.flatnonzero(octets.view(np.uint64))
-    rows, columns = np.nonzero(octets.reshape(-1, 8)[words])
-    return np.concatenate([words[rows] * 8 + columns, whole + np.flatnonzero(signs[whole:])])
+    octets = np.ascontiguousarray(signs[:whole]).view(np.uint64)
+    words = np.flatnonzero(octets != 0)
+    places = np.flatnonzero(octets[words].view(np.uint8) != 0)
+    found = words[places >> 3] * 8 + (places & 7)
+    return np.concatenate([found, whole + np.flatnonzero(signs[whole:])])
 
 
 def _header(data: bytes) -> tuple[int, int, memoryview]:

@@ -14,11 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from p2pai.chain.training import SMALLER_IS_BETTER, TOP_MAX, Loss, top_k
+from p2pai.chain.training import SCORE_MAX, SMALLER_IS_BETTER, TOP_MAX, Loss, top_k
 from p2pai.jaxtrain.exact.loss import Classified, Measured
-
-SCORE_MAX: Final = (1 << 32) - 1
-"""The best score of a model."""
 
 _LOSS_BITS: Final = 30
 _ERROR_BITS: Final = 16
@@ -65,10 +62,10 @@ class Score:
         return Score(
             self.samples + other.samples,
             self.loss + other.loss,
-            *(
-                _add(getattr(self, name), getattr(other, name))
-                for name in ("ranks", "hits", "answers", "labels")
-            ),
+            _add(self.ranks, other.ranks),
+            _add(self.hits, other.hits),
+            _add(self.answers, other.answers),
+            _add(self.labels, other.labels),
             self.numbers + other.numbers,
             self.absolute + other.absolute,
             self.squared + other.squared,

@@ -10,6 +10,7 @@ Source: PROTOCOL section 7; docs/EXACT.md.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from math import prod
 from typing import Any, Final
 
@@ -42,6 +43,9 @@ Leaves = tuple[Array, ...]
 
 HostLeaves = tuple[np.ndarray[Any, Any], ...]
 """The same in the host's memory."""
+
+AnyLeaves = tuple[Any, ...]
+"""The same in either."""
 
 STATISTICS: Final = "statistics"
 """Flax's collection of running statistics."""
@@ -108,12 +112,12 @@ class Architecture:
         """Indices of the dropout layers."""
         return tuple(p.index for p in self.placed if isinstance(p.layer, Dropout))
 
-    def split(self, flat: np.ndarray[Any, Any]) -> HostLeaves:
-        """Cut a flat array of all weights into leaves (views)."""
+    def split(self, flat: Any) -> Any:  # noqa: ANN401
+        """Cut a flat array of all weights, of the host (views) or the device, into leaves."""
         assert flat.shape == (self.weight_count,)
-        cuts = np.cumsum(self.sizes)[:-1]
-        parts = zip(np.split(flat, cuts), self.shapes, strict=True)
-        return tuple(part.reshape(shape) for part, shape in parts)
+        stops = list(accumulate(self.sizes))
+        cuts = zip(stops, self.sizes, self.shapes, strict=True)
+        return tuple(flat[stop - size : stop].reshape(shape) for stop, size, shape in cuts)
 
     def locate(self, index: int) -> str:
         """Say where a flat index lies, such as "layer0/kernel[3, 5]"."""

@@ -40,13 +40,16 @@ def conv(x: Array, w: Array, stride: int, padding: Padding) -> Array:
 def max_pool(x: Array, size: int, stride: int) -> Array:
     """Return the largest value of each window."""
     window, strides = (1, size, size, 1), (1, stride, stride, 1)
-    return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, "VALID")
+    largest: Array = lax.reduce_window(x, -jnp.inf, lax.max, window, strides, "VALID")
+    return largest
 
 
 def average_pool(x: Array, size: int, stride: int) -> Array:
     """Return the mean of each window."""
     window, strides = (1, size, size, 1), (1, stride, stride, 1)
-    return lax.reduce_window(x, 0.0, lax.add, window, strides, "VALID") / jnp.float32(size * size)
+    total: Array = lax.reduce_window(x, 0.0, lax.add, window, strides, "VALID")
+    mean: Array = total / jnp.float32(size * size)
+    return mean
 
 
 def add(x: Array, y: Array) -> Array:
@@ -63,15 +66,19 @@ def normalise(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array, Array]:
     """Return x with mean 0 and variance 1 over `axes`, and both as int64 in Q24."""
     mean, variance = jnp.mean(x, axes, keepdims=True), jnp.var(x, axes, keepdims=True)
     y = (x - mean) * lax.rsqrt(variance + jnp.float32(_EPSILON))
-    found = (fixed(jnp.squeeze(lax.stop_gradient(a), axes), 24, _STATISTIC_MAX) for a in (mean, variance))
-    return y, *found
+    return y, _statistic(mean, axes), _statistic(variance, axes)
+
+
+def _statistic(value: Array, axes: tuple[int, ...]) -> Array:
+    return fixed(jnp.squeeze(lax.stop_gradient(value), axes), 24, _STATISTIC_MAX)
 
 
 def normalise_with(x: Array, mean: Array, variance: Array) -> Array:
     """Return x less a mean, divided by the root of a variance (both int64 in Q24)."""
     scale = jnp.float32(2.0**-24)
     deviation = jnp.sqrt(variance.astype(jnp.float32) * scale + jnp.float32(_EPSILON))
-    return (x - mean.astype(jnp.float32) * scale) / deviation
+    distance: Array = x - mean.astype(jnp.float32) * scale
+    return distance / deviation
 
 
 def scale(x: Array, gamma: Array) -> Array:

@@ -9,7 +9,7 @@ Source: PROTOCOL section 7; docs/adr/0015-native-numerics.md.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, Final
 
 from jax import Array
 
@@ -47,7 +47,7 @@ class Operations:
     judge: Callable[[Loss], Judge]
 
 
-_EXACT_FUNCTIONS = {
+_EXACT_FUNCTIONS: Final[dict[Function, Callable[[Array], Array]]] = {
     Function.RELU: activation.relu,
     Function.SIGMOID: activation.sigmoid,
     Function.TANH: activation.tanh,

@@ -17,10 +17,13 @@ from p2pai.chain.task import TaskDefinition
 from p2pai.chain.training import PPM, Adam, Momentum, Optimiser, RmsProp, Sgd, learning_rate
 from p2pai.jaxtrain.exact.grid import RESIDUAL_UNITS_MAX, WEIGHT_BITS
 from p2pai.jaxtrain.exact.integer import divide, isqrt
-from p2pai.jaxtrain.exact.quantise import power_of_two_double
 
 GRADIENT_MAX: Final = 8192.0
 """Gradients are clipped here, either sign, by SGD and momentum."""
+
+_GRADIENT_MAX_BITS: Final = int(np.float32(GRADIENT_MAX).view(np.int32))
+_MAGNITUDE: Final = np.int32(0x7FFFFFFF)
+"""All bits of a float32 but its sign."""
 
 MOMENT_BITS: Final = 28
 MOMENT_GRADIENT_MAX: Final = 4.0
@@ -103,19 +106,23 @@ def contribute(
 
 
 def _scaled(gradient: Array, rate: Array, shift: int) -> Array:
-    """Return gradient * rate * 2^shift to the nearest integer, int32, clipped."""
-    clipped = jnp.clip(gradient, -GRADIENT_MAX, GRADIENT_MAX)
-    mantissa, exponent = _take_apart(clipped)
-    exact = (mantissa * rate.astype(jnp.float64)) * power_of_two_double(exponent + shift)
+    """Return gradient * rate * 2^shift to the nearest integer, int32, clipped.
+
+    A gradient has 24 bits and is zero or at least 2^-100, the rate has 28: their product is exact in float64.
+    """
+    exact = _widened(gradient) * (rate.astype(jnp.float64) * 2.0**shift)
     return jnp.clip(jnp.rint(exact), -RESIDUAL_UNITS_MAX, RESIDUAL_UNITS_MAX).astype(jnp.int32)
 
 
-def _take_apart(x: Array) -> tuple[Array, Array]:
-    """Return mantissa (float64, 24 bits, signed) and exponent (int32) with x = mantissa * 2^exponent."""
-    bits = lax.bitcast_convert_type(x, jnp.int32)
-    field = (bits >> 23) & 0xFF
-    size = jnp.where(field > 0, (bits & 0x7FFFFF) | 0x800000, 0)
-    return jnp.where(bits < 0, -size, size).astype(jnp.float64), field - 150
+def _widened(gradient: Array) -> Array:
+    """Return float32 gradients, clipped to +-GRADIENT_MAX, as float64.
+
+    They are clipped by their bit patterns, which order positive floats as the floats do. So what is converted
+    comes from an integer, and no compiler can leave out the rounding that made the gradient a float32.
+    """
+    bits = lax.bitcast_convert_type(gradient, jnp.int32)
+    size = jnp.minimum(bits & _MAGNITUDE, _GRADIENT_MAX_BITS)
+    return lax.bitcast_convert_type(size | (bits & ~_MAGNITUDE), jnp.float32).astype(jnp.float64)
 
 
 def _momentum(optimiser: Momentum, scaled: Array, velocity: Array) -> tuple[Array, State]:
@@ -152,7 +159,8 @@ def _decayed(optimiser: Adam, weights: Array, decay: Array) -> Array:
     if optimiser.weight_decay_ppm == 0:
         return jnp.zeros((), jnp.int64)
     units = (weights * jnp.float32(2.0**WEIGHT_BITS)).astype(jnp.int64)
-    return (units * decay + (1 << 29)) >> 30
+    step: Array = (units * decay + (1 << 29)) >> 30
+    return step
 
 
 def _clip(n: Array) -> Array:

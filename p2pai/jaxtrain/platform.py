@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import jax
-import jaxlib
+from jaxlib import version as jaxlib_version
 
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import Hash32
@@ -29,7 +29,7 @@ def describe() -> tuple[str, ...]:
     device = jax.devices()[0]
     return (
         f"jax {jax.__version__}",
-        f"jaxlib {jaxlib.__version__}",
+        f"jaxlib {jaxlib_version.__version__}",
         f"device {device.platform} {device.device_kind}",
         f"processor {platform.machine()} {_processor()}",
         f"cores {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}",
@@ -46,3 +46,9 @@ def _processor() -> str:
     wanted = ("model name", "flags", "CPU part", "Features")
     found = [line for line in lines if line.split(":")[0].strip() in wanted]
     return " ".join(dict.fromkeys(found))
+
+
+@cache
+def instructions() -> frozenset[str]:
+    """Return the names of the processor's instructions and of all else that /proc/cpuinfo says of it."""
+    return frozenset(_processor().split())

@@ -35,7 +35,11 @@ class State:
     def __init__(self, values: Values, *, is_recorded: bool = True) -> None:
         """Begin to hash; what nobody records is hashed when it is asked for."""
         self.values = values
-        self._ids: Future[ModelState] | None = hashing.submit(_ids_of, values) if is_recorded else None
+        self._ids: Future[ModelState] | None = None
+        self._witness: Future[Hash32] | None = None
+        if is_recorded:
+            self._ids = hashing.submit(_ids_of, values)
+            self._witness = hashing.submit(witness_of, values)
 
     @property
     def ids(self) -> ModelState:
@@ -46,7 +50,8 @@ class State:
     def end(self) -> EndState:
         """What an iteration that ended here has to show."""
         ids = self.ids
-        return EndState(ids.weights, ids.residual, ids.optimiser, witness_of(self.values))
+        shown = witness_of(self.values) if self._witness is None else self._witness.result()
+        return EndState(ids.weights, ids.residual, ids.optimiser, shown)
 
     @property
     def blobs(self) -> tuple[bytes, bytes, bytes]:

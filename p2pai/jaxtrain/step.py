@@ -32,8 +32,8 @@ from p2pai.jaxtrain.dataset import Batch
 from p2pai.jaxtrain.exact import grid
 from p2pai.jaxtrain.metrics import Score
 from p2pai.jaxtrain.model import (
+    AnyLeaves,
     Architecture,
-    HostLeaves,
     Leaves,
     Network,
     evaluate_forward,
@@ -51,13 +51,13 @@ GRADIENT_MAX = 2.0**50
 class Values(NamedTuple):
     """All arrays that an iteration starts from and leaves."""
 
-    weights: Leaves | HostLeaves
+    weights: AnyLeaves
     """float32 leaves on the grid (theta)."""
-    statistics: Leaves | HostLeaves
+    statistics: AnyLeaves
     """int64 running statistics."""
-    residual: Leaves | HostLeaves
+    residual: AnyLeaves
     """int32 leaves."""
-    optimiser: tuple[Leaves | HostLeaves, ...]
+    optimiser: tuple[AnyLeaves, ...]
     """For each slot of the optimiser's state, its leaves."""
 
 
@@ -134,9 +134,10 @@ class Trainer:
         Raises:
           InvalidMessage: a peer's map is malformed, or there are too many.
         """
-        shift, bits = self._sum_updates(peers), np.int32(tau_bits)
-        computed: Computed = self._iterate(values, shift, batch.x, batch.y, keys, constants, bits)
-        return computed
+        units = self._sum_updates(peers)
+        moved, statistics, state, observation = self._learn(values, units, batch.x, batch.y, keys, constants)
+        weights, residual, signs = self._emit(values.weights, units, moved, np.int32(tau_bits))
+        return Computed(Values(weights, statistics, residual, state), signs, observation)
 
     def finish(self, computed: Computed, batch: Batch) -> Outcome:
         """Bring what an iteration gave to the host: its message map and score."""
@@ -149,58 +150,68 @@ class Trainer:
         observation = self._evaluate(tuple(weights), tuple(statistics), batch.x, batch.y)
         return Score.of(self.loss, jax.tree.map(np.asarray, observation), batch.y)
 
-    def _sum_updates(self, peers: Sequence[jobs.PeerUpdate]) -> Leaves | HostLeaves:
-        """Add up message maps: int32 leaves of weight units to subtract."""
+    def _sum_updates(self, peers: Sequence[jobs.PeerUpdate]) -> Any:  # noqa: ANN401
+        """Add up message maps: the units to subtract from each weight, flat, int16 where that is enough."""
         if not peers:
             return self._no_updates
         if len(peers) > grid.MAP_COUNT_MAX:
             raise InvalidMessage(f"more than {grid.MAP_COUNT_MAX} message maps in one iteration")
         if any(update.tau_bits not in TAU_BITS for update in peers):
             raise InvalidMessage("a peer's tau is out of range")
-        units = np.zeros(self.architecture.weight_count, np.int32)
-        for update in peers:
-            message_map.add_to(units, update.message_map, 1 << (grid.WEIGHT_BITS - update.tau_bits))
-        return self.architecture.split(units)
+        steps = [1 << (grid.WEIGHT_BITS - update.tau_bits) for update in peers]
+        units = np.zeros(self.architecture.weight_count, np.int16 if sum(steps) < 1 << 15 else np.int32)
+        for update, step in zip(peers, steps, strict=True):
+            message_map.add_to(units, update.message_map, step)
+        return units
 
     @cached_property
-    def _no_updates(self) -> Leaves:
-        return tuple(jnp.zeros(shape, jnp.int32) for shape in self.architecture.shapes)
+    def _no_updates(self) -> Array:
+        return jnp.zeros(self.architecture.weight_count, jnp.int16)
 
     @cached_property
     def _network(self) -> Network:
         return Network(self.architecture, self.ops)
 
     @cached_property
-    def _iterate(self) -> Any:  # noqa: ANN401
-        return jax.jit(self._trace_iteration)
+    def _learn(self) -> Any:  # noqa: ANN401
+        return jax.jit(self._trace_learning)
+
+    @cached_property
+    def _emit(self) -> Any:  # noqa: ANN401
+        return jax.jit(self._trace_emission, donate_argnums=2)
 
     @cached_property
     def _evaluate(self) -> Any:  # noqa: ANN401
         return jax.jit(self._trace_evaluation)
 
-    def _trace_iteration(
-        self,
-        values: Values,
-        shift: Leaves,
-        x: Array,
-        y: Array,
-        keys: Array,
-        constants: Array,
-        tau_bits: Array,
-    ) -> Computed:
-        theta = tuple(grid.move(w, n) for w, n in zip(values.weights, shift, strict=True))
+    def _trace_learning(
+        self, values: Values, units: Array, x: Array, y: Array, keys: Array, constants: Array
+    ) -> tuple[Leaves, Leaves, tuple[Leaves, ...], Any]:
+        """Compute r', and what else the gradient at theta' leaves."""
+        theta = self._moved_by_peers(values.weights, units)
         gradient, statistics, observation = self._differentiate(theta, values.statistics, x, y, keys)
-        moved, state = self._learn(gradient, theta, values, constants)
+        moved, state = self._contribute(gradient, theta, values, constants)
+        return moved, statistics, state, observation
+
+    def _trace_emission(
+        self, weights: Leaves, units: Array, moved: Leaves, tau_bits: Array
+    ) -> tuple[Leaves, Leaves, Leaves]:
+        """Compute theta'', r'' and delta."""
         is_large = self.architecture.weight_count > MAP_DENSE_WEIGHTS_MAX
         residual, signs = grid.emit(moved, tau_bits, MAP_ELEMENTS_MAX if is_large else None)
+        theta = self._moved_by_peers(weights, units)
         shifts = (grid.shift_of(s, tau_bits) for s in signs)
         final = tuple(grid.move(w, n) for w, n in zip(theta, shifts, strict=True))
-        return Computed(Values(final, statistics, residual, state), signs, observation)
+        return final, residual, signs
+
+    def _moved_by_peers(self, weights: AnyLeaves, units: Array) -> Leaves:
+        shifts = self.architecture.split(units)
+        return tuple(grid.move(w, n.astype(jnp.int32)) for w, n in zip(weights, shifts, strict=True))
 
     def _differentiate(
         self,
         theta: Leaves,
-        statistics: Leaves | HostLeaves,
+        statistics: AnyLeaves,
         x: Array,
         y: Array,
         keys: Array,
@@ -215,7 +226,7 @@ class Trainer:
             gradient = tuple(jnp.clip(jnp.nan_to_num(g), -GRADIENT_MAX, GRADIENT_MAX) for g in gradient)
         return gradient, updated, observation
 
-    def _learn(
+    def _contribute(
         self, gradient: Leaves, theta: Leaves, values: Values, constants: Array
     ) -> tuple[Leaves, tuple[Leaves, ...]]:
         """Let the optimiser's contributions enter the residual; return it and the optimiser's new state."""

@@ -25,6 +25,9 @@ STATISTIC_UNITS_MAX: Final = 1 << 45
 
 Flat = np.ndarray[Any, Any]
 
+_BLOCK: Final = 1 << 16
+"""Weights that are checked at a time: as many as a processor's cache holds several times over."""
+
 _INT32_MAX: Final = (1 << 31) - 1
 _LIMITS: Final[dict[type, tuple[tuple[int, int], ...]]] = {
     Momentum: ((-_INT32_MAX, _INT32_MAX),),
@@ -48,14 +51,14 @@ def unpack_model(data: bytes, architecture: Architecture) -> tuple[HostLeaves, H
     size = 4 * architecture.weight_count
     counts = [prod(shape) for shape in architecture.statistics]
     _require_size(data, size + 8 * sum(counts), "model")
-    flat = np.frombuffer(data, "<f4", architecture.weight_count)
+    flat = np.frombuffer(data, "<f4", architecture.weight_count).astype(np.float32, copy=False)
     _require_on_grid(flat)
     statistics = np.frombuffer(data, "<i8", offset=size).astype(np.int64, copy=False)
     parts = tuple(np.split(statistics, np.cumsum(counts)[:-1])) if counts else ()
     in_range = bool(np.all((statistics >= -STATISTIC_UNITS_MAX) & (statistics <= STATISTIC_UNITS_MAX)))
     if not in_range or any(np.any(variance < 0) for variance in parts[1::2]):
         raise InvalidMessage("model: a running statistic is out of range")
-    return architecture.split(flat.astype(np.float32, copy=False)), parts
+    return architecture.split(flat), parts
 
 
 def unpack_residual(data: bytes, architecture: Architecture) -> HostLeaves:
@@ -66,9 +69,10 @@ def unpack_residual(data: bytes, architecture: Architecture) -> HostLeaves:
     """
     _require_size(data, 4 * architecture.weight_count, "residual")
     flat = np.frombuffer(data, "<i4")
-    if np.any(flat < -RESIDUAL_UNITS_MAX):
+    if flat.min(initial=0) < -RESIDUAL_UNITS_MAX:
         raise InvalidMessage("residual: a value is beyond the grid")
-    return architecture.split(flat.astype(np.int32, copy=False))
+    leaves: HostLeaves = architecture.split(flat.astype(np.int32, copy=False))
+    return leaves
 
 
 def unpack_optimiser(data: bytes, architecture: Architecture, optimiser: Optimiser) -> tuple[HostLeaves, ...]:
@@ -83,7 +87,7 @@ def unpack_optimiser(data: bytes, architecture: Architecture, optimiser: Optimis
     slots, offset = [], 0
     for dtype, (least, greatest) in zip(dtypes, _LIMITS.get(type(optimiser), ()), strict=True):
         flat = np.frombuffer(data, dtype, count, offset).astype(dtype.newbyteorder("="), copy=False)
-        if np.any(flat < least) or np.any(flat > greatest):
+        if flat.min(initial=least) < least or flat.max(initial=greatest) > greatest:
             raise InvalidMessage("optimiser state: a value is out of range")
         slots.append(architecture.split(flat))
         offset += count * dtype.itemsize
@@ -104,12 +108,18 @@ def export_safetensors(weights: HostLeaves, statistics: HostLeaves, architecture
 
 
 def _require_on_grid(flat: Flat) -> None:
-    with np.errstate(invalid="ignore", over="ignore"):
-        units = np.ldexp(flat, WEIGHT_BITS)
-        on_grid = (np.abs(units) <= WEIGHT_UNITS_MAX) & (units == np.rint(units))
-    negative_zero = (flat == 0) & np.signbit(flat)
-    if not np.all(on_grid) or np.any(negative_zero):
+    if not all(_is_on_grid(flat[i : i + _BLOCK]) for i in range(0, len(flat), _BLOCK)):
         raise InvalidMessage("model: a weight is not on the grid")
+
+
+def _is_on_grid(flat: Flat) -> bool:
+    """Whether all weights of a block come back from whole units bit by bit; minus zero and NaN do not."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        units = flat * np.float32(1 << WEIGHT_BITS)
+    if not (units.min() >= -WEIGHT_UNITS_MAX and units.max() <= WEIGHT_UNITS_MAX):  # not so with a NaN
+        return False
+    back = units.astype(np.int32).astype(np.float32) * np.float32(2.0**-WEIGHT_BITS)
+    return bool(np.array_equal(back.view(np.int32), flat.view(np.int32)))
 
 
 def _require_size(data: bytes, size: int, what: str) -> None:

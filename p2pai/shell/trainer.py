@@ -5,7 +5,8 @@ overruns a job's deadline, it is killed with all its process group and that job 
 the next job finds a fresh child. The sessions of the lost child are gone: their jobs fail until a new
 `jobs.Open` of the same name.
 
-What the child inherits is a short list of environment variables: no proxies, no secrets, one thread.
+What the child inherits is a short list of environment variables: no proxies, no secrets, one thread. Its
+allocator keeps the memory that it has had.
 """
 
 import os
@@ -55,6 +56,13 @@ _INHERITED: Final = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTHONHOME", "LD_LIBRARY_PATH",
     "JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR",
 )  # fmt: skip
+
+ALLOCATOR: Final = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:"
+    "glibc.malloc.trim_threshold=8589934592:glibc.malloc.arena_max=1"
+)
+"""GLIBC_TUNABLES that keep freed memory, in large pages: an iteration gets arrays of the size it had before,
+and needs no new pages. Where there is no glibc it means nothing. docs/BENCHMARKS.md says what it brings."""
 
 ONE_THREAD: Final = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
@@ -245,4 +253,5 @@ def _environment(own: Mapping[str, str]) -> dict[str, str]:
     inherited = {name: own[name] for name in _INHERITED if name in own}
     # The child imports this very package, wherever the node runs from.
     package_root = str(Path(p2pai.__file__).parent.parent)
-    return {"JAX_PLATFORMS": "cpu", **inherited, **ONE_THREAD, "PYTHONPATH": package_root}
+    own_settings = {"GLIBC_TUNABLES": ALLOCATOR, "PYTHONPATH": package_root}
+    return {"JAX_PLATFORMS": "cpu", **inherited, **ONE_THREAD, **own_settings}

@@ -160,7 +160,12 @@ class TestRules:
     def test_what_a_compiler_has_to_unroll_is_limited(self):
         conv, pool = Conv(1, 16, 15, 1, SAME), MaxPool(8, 1)
         check((40, 40, 1), [conv, conv, pool, pool])  # 2 * 240 + 2 * 16
-        refused(check, (40, 40, 1), [conv, conv, pool, pool, MaxPool(1, 1)], match="514 places in all, at most 512")
+        refused(
+            check,
+            (40, 40, 1),
+            [conv, conv, pool, pool, MaxPool(1, 1)],
+            match="514 places in all, at most 512",
+        )
 
     @pytest.mark.parametrize("kind", [MaxPool, AveragePool])
     def test_of_a_pool_too(self, kind):
@@ -168,7 +173,9 @@ class TestRules:
         for wrong in (kind(0, 1), kind(1, 0), kind(33, 1), kind(1, 33)):
             refused(check, (40, 40, 1), [wrong], match="out of range")
 
-    @pytest.mark.parametrize("layer", [Dense(65_536), Dropout(63_488), BatchNorm(65_535), LeakyRelu(65_535)], ids=str)
+    @pytest.mark.parametrize(
+        "layer", [Dense(65_536), Dropout(63_488), BatchNorm(65_535), LeakyRelu(65_535)], ids=str
+    )
     def test_numbers_at_their_edge_pass(self, layer):
         check((4,), [layer])
 
@@ -202,7 +209,9 @@ class TestExactBounds:
     def test_products_in_one_sum(self, monkeypatch):
         monkeypatch.setattr(layers, "PRODUCT_LENGTH_MAX", 64)
         check_exact((64,), [Dense(1)], 1)
-        refused(check_exact, (65,), [Dense(1)], 1, match=r"layer 0 \(Dense\) sums products: 65, .* carries 64")
+        refused(
+            check_exact, (65,), [Dense(1)], 1, match=r"layer 0 \(Dense\) sums products: 65, .* carries 64"
+        )
         check_exact((4, 4, 4), [Conv(1, 4, 4, 1, VALID)], 1)
         refused(check_exact, (4, 5, 4), [Conv(1, 4, 5, 1, VALID)], 1, match="sums products: 80")
 
@@ -213,18 +222,28 @@ class TestExactBounds:
     def test_rows_of_a_weights_gradient(self):
         conv = Conv(1, 1, 1, 1, SAME)
         check_exact((256, 256, 1), [conv], 1 << 10)  # 2^26 rows
-        refused(check_exact, (256, 257, 1), [conv], 1 << 10, match="a weight's gradient: 67,371,008, .* 67,108,864")
+        refused(
+            check_exact,
+            (256, 257, 1),
+            [conv],
+            1 << 10,
+            match="a weight's gradient: 67,371,008, .* 67,108,864",
+        )
 
     def test_rows_of_a_biass_gradient(self, monkeypatch):
         monkeypatch.setattr(layers, "SUM_LENGTH_MAX", 100)
         check_exact((10, 10, 1), [Conv(1, 1, 1, 1, SAME)], 1)
-        refused(check_exact, (10, 10, 1), [Conv(1, 1, 1, 1, SAME)], 2, match="a bias's gradients: 200, .* 100")
+        refused(
+            check_exact, (10, 10, 1), [Conv(1, 1, 1, 1, SAME)], 2, match="a bias's gradients: 200, .* 100"
+        )
         assert 1 << 26 <= 1 << 28  # rows of a product are bounded more tightly already
 
     @pytest.mark.parametrize("norm", [BatchNorm(0), LayerNorm()], ids=str)
     def test_rows_of_a_normalisation(self, norm):
         check_exact((8, 8, 2), [norm], 4096)  # 2^18 rows
-        refused(check_exact, (8, 9, 2), [norm], 4096, match="a scale's gradients: 294,912, .* carries 262,144")
+        refused(
+            check_exact, (8, 9, 2), [norm], 4096, match="a scale's gradients: 294,912, .* carries 262,144"
+        )
         check_exact((65_536,), [norm], 1024)
         check_exact((16_384,), [norm], 4096)
 
@@ -233,7 +252,9 @@ class TestExactBounds:
 
     def test_values_of_a_batch(self):
         check_exact((16_384,), [RELU], 4096)  # 2^26
-        refused(check_exact, (16_385,), [RELU], 4096, match="67,112,960 values in a batch, at most 67,108,864")
+        refused(
+            check_exact, (16_385,), [RELU], 4096, match="67,112,960 values in a batch, at most 67,108,864"
+        )
         check_exact((16_384,), [RELU, RELU], 2048)
         refused(check_exact, (16_384,), [RELU] * 3, 2048, match="values in a batch")
 

@@ -1,4 +1,4 @@
-"""Targets: rates, tau, stopping and initial spread, in integers; and each rule refuses what breaks it alone."""
+"""Targets: rates, tau, stopping and initial spread, in integers; each rule refuses what breaks it alone."""
 
 import struct
 from dataclasses import replace
@@ -50,8 +50,9 @@ class TestMetrics:
     @pytest.mark.parametrize(
         ("metric", "k"),
         [
-            ("accuracy", 1), ("top_1", 1), ("top_5", 5), ("top_100", 100), ("top_999", 999), ("top_1000", 0), ("top_", 0),
-            ("top_05", 0), ("top_-1", 0), ("top_²", 0), ("top_٣", 0), ("5", 0), ("loss", 0), ("", 0), ("top_top_5", 0),
+            ("accuracy", 1), ("top_1", 1), ("top_5", 5), ("top_100", 100), ("top_999", 999), ("top_1000", 0),
+            ("top_", 0), ("top_05", 0), ("top_-1", 0), ("top_²", 0), ("top_٣", 0),
+            ("5", 0), ("loss", 0), ("", 0), ("top_top_5", 0),
         ],
     )  # fmt: skip
     def test_top_k_is_read_from_its_name(self, metric, k):
@@ -124,7 +125,9 @@ class TestOptimisers:
         with pytest.raises(InvalidTransaction, match=said):
             check_optimiser(optimiser, CONSTANT)
 
-    @pytest.mark.parametrize("schedule", [StepRate(0, 1), StepRate(65_537, 1), StepRate(1, 0), StepRate(1, PPM + 1)])
+    @pytest.mark.parametrize(
+        "schedule", [StepRate(0, 1), StepRate(65_537, 1), StepRate(1, 0), StepRate(1, PPM + 1)]
+    )
     def test_schedules_have_a_range(self, schedule):
         with pytest.raises(InvalidTransaction, match="schedule's"):
             check_optimiser(GOOD[0], schedule)
@@ -198,7 +201,9 @@ class TestTau:
         assert next_tau_bits(Tau(10, 1000), TAU_BITS[0], 10**6, 10**6) == TAU_BITS[0]
         assert next_tau_bits(Tau(10, 1000), TAU_BITS[-1], 0, 10**6) == TAU_BITS[-1]
 
-    @given(st.sampled_from(TAU_BITS), st.integers(0, 10**12), st.integers(0, 10**12), st.integers(1, PPM // 4))
+    @given(
+        st.sampled_from(TAU_BITS), st.integers(0, 10**12), st.integers(0, 10**12), st.integers(1, PPM // 4)
+    )
     def test_moves_by_one_step_at_most(self, bits, elements, weights, density):
         found = next_tau_bits(Tau(bits, density), bits, elements, weights)
         assert found in TAU_BITS
@@ -214,7 +219,8 @@ class TestStopping:
     @pytest.mark.parametrize(
         ("values", "is_stopped"),
         [
-            ([3, 2, 1], False), ([1, 2], False), ([1, 2, 3], True), ([1, 2, 1], True), ([3, 1, 2, 0.5], False),
+            ([3, 2, 1], False), ([1, 2], False), ([1, 2, 3], True), ([1, 2, 1], True),
+            ([3, 1, 2, 0.5], False),
             ([3, 1, 2, 2], True), ([-1, -2, -3], False), ([-3, -2, -1], True), ([0.0, -0.0, 0.0], True),
         ],
     )  # fmt: skip
@@ -265,7 +271,9 @@ class TestSpread:
     @pytest.mark.parametrize(
         ("fan", "twice"), [(Fan.IN, 2 * 30), (Fan.OUT, 2 * 50), (Fan.AVERAGE, 80), (Fan.ONE, 2)]
     )
-    @pytest.mark.parametrize(("distribution", "factor"), [(Distribution.UNIFORM, 6), (Distribution.NORMAL, 2)])
+    @pytest.mark.parametrize(
+        ("distribution", "factor"), [(Distribution.UNIFORM, 6), (Distribution.NORMAL, 2)]
+    )
     def test_is_a_root_rounded_down(self, fan, twice, distribution, factor):
         found = spread_units(Initialiser(distribution, fan, 1_500_000), 30, 50, 20)
         assert found == isqrt((factor * 1_500_000 << 40) // (PPM * twice))

@@ -1,16 +1,19 @@
 """A blob store in memory, and tasks on the digits, for the tests of the trainer."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kinds import DENSE
 
 import p2pai
 from p2pai import jobs
-from p2pai.chain.task import Dataset, Dense, Group, Reward, Sgd, TaskDefinition, check
+from p2pai.chain.layers import Activation, Dense, Function
+from p2pai.chain.task import TaskDefinition, check
+from p2pai.chain.training import Holdout, Sgd, Tau
 from p2pai.jaxtrain.worker import Worker
 from p2pai.primitives.blob import blob_id
 from p2pai.primitives.errors import Unavailable
-from p2pai.primitives.ids import PeerId
 
 DIGITS = str(Path(p2pai.__file__).parent / "data" / "digits.npz")
 
@@ -48,29 +51,24 @@ def worker(shelf):
 @pytest.fixture
 def task(worker):
     """A small network on the digits, whose fragments are on the shelf."""
-    prepared = worker.run(jobs.Prepare(DIGITS, "npz", 30, 10))
+    prepared = worker.run(jobs.Prepare(DIGITS, "npz", False, 30, 10))
     assert isinstance(prepared, jobs.Prepared)
     return digits_task(prepared)
 
 
 def digits_task(prepared: jobs.Prepared, *, hidden: int = 64, batch_size: int = 30) -> TaskDefinition:
-    data = Dataset(
-        "npz", prepared.samples, prepared.features, prepared.classes, batch_size, 80, 10, prepared.fragments
-    )
-    task = TaskDefinition(
+    draft = replace(
+        DENSE,
         name="digits",
-        layers=(Dense(hidden, "relu"), Dense(prepared.classes, "none")),
-        loss="softmax_cross_entropy",
+        layers=(Dense(hidden), Activation(Function.RELU), Dense(prepared.classes)),
         optimiser=Sgd(250_000),
-        tau_bits=6,
+        tau=Tau(6, 0),
         epochs=20,
-        metrics=("loss", "accuracy"),
-        dataset=data,
-        group=Group(3, 3, 3),
-        reward=Reward(80, 10, 10),
-        preferences=(1, 1, 1),
-        client=PeerId("client"),
-        expected_blocks=1000,
+        validation=Holdout(10),
+        dataset=replace(DENSE.dataset, batch_size=batch_size),
+    )
+    task = draft.with_data(
+        prepared.samples, prepared.features, prepared.classes, prepared.targets, prepared.fragments
     )
     check(task)
     return task

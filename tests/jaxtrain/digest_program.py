@@ -1,57 +1,57 @@
 """Train every kind of task a little and print a digest of each: of all states, message maps and metrics.
 
-CARRIER=int8|float32|float64|auto  JIT=0  ONE_CORE=1  INEXACT=1 (a matrix product of the platform instead)
+KINDS=name;name  CARRIER=int8|bfloat16|float32|float64|auto  JIT=0 (op by op)  ONE_CORE=1
+INEXACT=1 (an inexact matrix product instead, and the platform's own numerics)
 """
 
 import contextlib
 import hashlib
 import json
 import os
+from dataclasses import replace
 
 if os.environ.get("ONE_CORE") == "1":
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import jax
-from kinds import KINDS, chunk_of, signs_of
+import jax.numpy as jnp
+import numpy as np
+from kinds import KINDS, SEED, STEPS, chunks_of, peers_of, position_of
 
 from p2pai import jobs
 from p2pai.chain.training import Numerics
-from p2pai.jaxtrain import message_map
+from p2pai.jaxtrain import message_map, operations
 from p2pai.jaxtrain.exact import carrier
 from p2pai.jaxtrain.session import Session, State
 from p2pai.jaxtrain.worker import initial_values
-from p2pai.primitives.ids import Hash32
-
-SEED = Hash32(bytes(range(32)))
-STEPS = int(os.environ.get("STEPS", "4"))
 
 
-def train(task, steps=STEPS):
-    """Return the digest of a few iterations, with peers' maps of other taus."""
-    chunks = [chunk_of(task, i, samples=12 - i % 2) for i in range(3)]
-    session, digest = Session(task, SEED, State(initial_values(task, SEED)), chunks), hashlib.sha256()
-    for i in range(steps):
-        peers = [jobs.PeerUpdate(9 + n, message_map.encode(signs_of(task, 10 * i + n))) for n in range(2)]
-        _, outcome, end = session.step(jobs.Position(1 + i // 2, i, 8 + i % 2), i % 3, peers)
-        metrics = outcome.score.bits(task.metrics)
-        for part in (*session.state.blobs, outcome.message_map, repr((metrics, end)).encode()):
+def train(name, **changes):
+    """Return the digest of a few iterations of a kind, with peers' maps of other taus."""
+    task = replace(KINDS[name], **changes)
+    session = Session(task, SEED, State(initial_values(task, SEED)), chunks_of(name))
+    digest = hashlib.sha256()
+    for i in range(STEPS):
+        peers = [jobs.PeerUpdate(bits, message_map.encode(signs)) for bits, signs in peers_of(task, i)]
+        _, outcome, _ = session.step(jobs.Position(*position_of(i)), i, peers)
+        bits = outcome.score.bits(task.metrics)
+        for part in (*session.state.blobs, outcome.message_map, np.array(bits, "<u4").tobytes()):
             digest.update(part)
-    digest.update(repr(session.validate((0, 1)).bits(task.metrics)).encode())
+    validated = session.validate(range(STEPS)).bits(task.metrics)
+    digest.update(np.array(validated, "<u4").tobytes())
     return digest.hexdigest()
 
 
+def inexact_dot(x, w):
+    """Return x @ w in float32, rounded at each step as the compiler likes."""
+    return jnp.sum(x[:, :, None] * w[None], axis=1)
+
+
 def train_inexactly():
-    """Return the digests of training whose matrix products are the platform's own."""
-    from dataclasses import replace
-
-    from p2pai.jaxtrain import native, operations
-
+    """Return the digests of training with one inexact operation, and with none that is exact."""
     exact = operations.exact
-    operations.exact = lambda bits: replace(exact(bits), dot=native.dot)
-    return {
-        "dense": train(KINDS["dense"]),
-        "native": train(replace(KINDS["dense"], numerics=Numerics.NATIVE)),
-    }
+    operations.exact = lambda bits: replace(exact(bits), dot=inexact_dot)
+    return {"dense": train("dense"), "native": train("dense", numerics=Numerics.NATIVE)}
 
 
 def main():
@@ -59,12 +59,11 @@ def main():
     using = contextlib.nullcontext() if forced == "auto" else carrier.using(forced)
     jitted = jax.disable_jit() if os.environ.get("JIT") == "0" else contextlib.nullcontext()
     wanted = os.environ.get("KINDS", "")
-    kinds = {name: task for name, task in KINDS.items() if wanted in ("", name)}
+    names = wanted.split(";") if wanted else list(KINDS)
     with using, jitted:
         inexact = os.environ.get("INEXACT") == "1"
-        print(
-            json.dumps(train_inexactly() if inexact else {name: train(task) for name, task in kinds.items()})
-        )
+        found = train_inexactly() if inexact else {name: train(name) for name in names}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,10 @@ GELU, SOFTMAX = Activation(Function.GELU), Activation(Function.SOFTMAX)
 GLOROT = Initialiser(Distribution.UNIFORM, Fan.AVERAGE, 1_000_000)
 HE_NORMAL = Initialiser(Distribution.NORMAL, Fan.IN, 2_000_000)
 SAMPLES = 12
+STEPS = 3
+SEED = Hash32(bytes(range(32)))
+SHORT = "dense"
+"""The kind whose last mini-batch is one sample short; each size of a batch is compiled anew."""
 
 DENSE = TaskDefinition(
     name="dense",
@@ -149,3 +153,19 @@ def signs_of(task, i):
     dice = np.random.Generator(np.random.Philox(1000 + i))
     draws = dice.integers(-20, 21, task.weight_count)
     return np.where(np.abs(draws) == 1, draws, 0).astype(np.int8)
+
+
+def chunks_of(name):
+    """Return the mini-batches that a kind is trained on in STEPS iterations."""
+    sizes = [SAMPLES] * (STEPS - 1) + [SAMPLES - (name == SHORT)]
+    return [chunk_of(KINDS[name], i, size) for i, size in enumerate(sizes)]
+
+
+def position_of(i):
+    """Return epoch, iteration and tau's bits of iteration i."""
+    return 1 + i // 2, i, 8 + i % 2
+
+
+def peers_of(task, i):
+    """Return what peers sent before iteration i: bits of their tau, and signs."""
+    return [(9 + n, signs_of(task, 10 * i + n)) for n in range(2)]

@@ -94,7 +94,31 @@ def test_other_encodings_are_refused(data, weight_count):
 
 
 def test_a_refused_map_adds_nothing():
-    counts = np.zeros(40, np.int32)
+    units = np.zeros(40, np.int32)
     with pytest.raises(InvalidMessage):
-        message_map.add_to(counts, bytes.fromhex("00 02 80000003 80000003"))
-    assert not counts.any()
+        message_map.add_to(units, bytes.fromhex("00 02 80000003 80000003"), 5)
+    assert not units.any()
+
+
+@given(st.lists(MAPS, min_size=1, max_size=4), st.integers(1, 2**14))
+def test_maps_add_up_in_any_order(drawn, unit):
+    maps = [draw(200, density, seed) for _, density, seed in drawn]
+    forth, back = np.zeros(200, np.int32), np.zeros(200, np.int32)
+    for signs in maps:
+        message_map.add_to(forth, message_map.encode(signs), unit)
+    for signs in reversed(maps):
+        message_map.add_to(back, message_map.encode(signs), unit)
+    assert np.array_equal(forth, back)
+    assert np.array_equal(forth, sum(signs.astype(np.int32) * unit for signs in maps))
+
+
+@given(MAPS, st.lists(st.integers(0, 200), max_size=4))
+def test_a_map_may_come_in_parts(drawn, cuts):
+    signs = draw(*drawn)
+    parts = np.split(signs, sorted(min(cut, len(signs)) for cut in cuts))
+    assert message_map.encode(*parts) == message_map.encode(signs)
+
+
+def test_an_empty_map_is_two_bytes():
+    assert message_map.encode(np.zeros(1000, np.int8)) == b"\0\0"
+    assert not message_map.decode(b"\0\0", 1000).any()

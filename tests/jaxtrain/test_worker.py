@@ -1,4 +1,4 @@
-"""Every job of the trainer, replay and its refusals, and that a group of miners learns."""
+"""Every job of the trainer and its refusals, and that a group of miners learns."""
 
 import os
 import subprocess
@@ -13,16 +13,18 @@ from safetensors.numpy import load
 
 import p2pai
 from p2pai import jobs
-from p2pai.chain.task import Dense
+from p2pai.chain.layers import Dense
+from p2pai.chain.training import Numerics
 from p2pai.jaxtrain import message_map, weights
 from p2pai.jaxtrain import worker as worker_module
 from p2pai.jaxtrain.model import Architecture
+from p2pai.jaxtrain.platform import fingerprint
 from p2pai.jaxtrain.session import CAPSULES_KEPT
 from p2pai.jaxtrain.worker import Worker
-from p2pai.primitives import blob
-from p2pai.primitives.ids import BlobId, Hash32
+from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32
 
 SEED = Hash32(bytes(range(32)))
+TAU_BITS = 6
 
 
 def opened(worker, task, name="a", state=None):
@@ -31,8 +33,13 @@ def opened(worker, task, name="a", state=None):
     return result
 
 
-def stepped(worker, batch=0, peers=(), name="a"):
-    result = worker.run(jobs.Step(name, batch, tuple(peers)))
+def step_of(i, batch=0, peers=(), name="a"):
+    updates = tuple(jobs.PeerUpdate(TAU_BITS, data) for data in peers)
+    return jobs.Step(name, jobs.Position(1, i, TAU_BITS), batch, updates)
+
+
+def stepped(worker, i, batch=0, peers=(), name="a"):
+    result = worker.run(step_of(i, batch, peers, name))
     assert isinstance(result, jobs.Stepped), result
     return result
 
@@ -44,29 +51,55 @@ def failed(worker, job):
     return result.reason
 
 
+def prepare(path=DIGITS, form="npz", *, regression=False, batch_size=30, fragment_count=10):
+    return jobs.Prepare(path, form, regression, batch_size, fragment_count)
+
+
+# Data
+
+
 def test_prepare_describes_the_dataset_and_shares_nothing(worker, shelf):
-    prepared = worker.run(jobs.Prepare(DIGITS, "npz", 30, 10))
-    assert (prepared.samples, prepared.features, prepared.classes) == (1797, 64, 10)
+    prepared = worker.run(prepare())
+    assert (prepared.samples, prepared.features, prepared.classes, prepared.targets) == (1797, 64, 10, 0)
     assert len(set(prepared.fragments)) == 10
     assert all(len(shelf.get(fragment)) == 6 for fragment in prepared.fragments)
     assert not shelf.shared
-    assert "cannot be read" in failed(worker, jobs.Prepare("/nowhere", "npz", 30, 10))
-    assert "at least 1" in failed(worker, jobs.Prepare(DIGITS, "npz", 0, 10))
 
 
-def test_open_stores_the_initial_state_and_sets_batches_apart(worker, shelf, task):
+def test_prepare_takes_numbers_for_a_regression(worker):
+    prepared = worker.run(prepare(regression=True))
+    assert (prepared.samples, prepared.features, prepared.classes, prepared.targets) == (1797, 64, 0, 1)
+
+
+def test_a_file_that_cannot_be_prepared_is_said(worker):
+    assert "cannot be read" in failed(worker, prepare("/nowhere"))
+    assert "at least 1" in failed(worker, prepare(batch_size=0))
+    assert "at least 1" in failed(worker, prepare(fragment_count=0))
+    assert "unknown data format" in failed(worker, prepare(form="parquet"))
+    assert "cannot be cut" in failed(worker, prepare(fragment_count=1500))
+
+
+# Sessions
+
+
+def test_open_stores_the_initial_state(worker, shelf, task):
     result = opened(worker, task)
     assert result.weight_count == task.weight_count == 4810
-    assert result.batch_count == 44
-    for part, size in zip((result.state.weights, result.state.residual), (4 * 4810,) * 2, strict=True):
+    assert result.batch_count == 48
+    assert result.platform == ZERO_HASH
+    for part in (result.state.weights, result.state.residual):
         assert part in shelf.shared
-        assert len(b"".join(shelf.get(part))) == size
+        assert len(b"".join(shelf.get(part))) == 4 * 4810
     assert shelf.get(result.state.optimiser) == (b"",)
+
+
+def test_a_task_in_native_numerics_names_the_platform(worker, task):
+    assert opened(worker, replace(task, numerics=Numerics.NATIVE)).platform == fingerprint()
 
 
 def test_states_chain_from_step_to_step(worker, task):
     state = opened(worker, task).state
-    first, second = stepped(worker, 0), stepped(worker, 1)
+    first, second = stepped(worker, 0), stepped(worker, 1, 1)
     assert first.before == state
     end = first.after
     assert second.before == jobs.ModelState(end.weights, end.residual, end.optimiser)
@@ -81,39 +114,71 @@ def test_a_session_resumes_where_its_state_was_kept(worker, task):
     opened(worker, task)
     stepped(worker, 0)
     kept = worker.run(jobs.Keep("a"))
-    direct = stepped(worker, 1)
+    direct = stepped(worker, 1, 1)
     assert kept.state == direct.before
     assert kept.end.witness != direct.after.witness
     assert opened(worker, task, "b", kept.state).state == kept.state
-    assert stepped(worker, 1, name="b") == direct
+    assert stepped(worker, 1, 1, name="b") == direct
+
+
+def test_a_step_that_was_begun_is_answered_later(worker, task):
+    opened(worker, task)
+    opened(worker, task, "b")
+    wanted = [stepped(worker, i, i) for i in range(3)]
+    for i in range(3):
+        assert worker.run(jobs.Begin(step_of(i, i, name="b"))) == jobs.Begun()
+    assert [stepped(worker, i, i, name="b") for i in range(3)] == wanted
 
 
 def test_a_refused_step_changes_nothing(worker, task):
     opened(worker, task)
     before = stepped(worker, 0)
-    assert "does not exist" in failed(worker, jobs.Step("a", 44, ()))
-    assert "message map" in failed(worker, jobs.Step("a", 0, (b"\0\1",)))
-    assert stepped(worker, 1).before.weights == before.after.weights
+    assert "does not exist" in failed(worker, step_of(1, 48))
+    assert "message map" in failed(worker, step_of(1, 0, [b"\0\1"]))
+    assert stepped(worker, 1, 1).before.weights == before.after.weights
 
 
-def test_validation_scores_the_batches_set_apart(worker, task):
+def test_validation_scores_the_batches_asked_for(worker, task):
     opened(worker, task)
-    loss, accuracy = (np.array(m, np.uint32).view(np.float32) for m in worker.run(jobs.Validate("a")).metrics)
+    result = worker.run(jobs.Validate("a", tuple(range(44, 48))))
+    loss, accuracy = (np.array(m, np.uint32).view(np.float32) for m in result.metrics)
     assert 1 < loss < 4
     assert 0 < accuracy < 0.5
-    opened(worker, replace(task, dataset=replace(task.dataset, validation_percent=0)), "b")
-    assert worker.run(jobs.Validate("b")) == jobs.Validated(())
+    assert worker.run(jobs.Validate("a", ())) == jobs.Validated(())
+    assert "does not exist" in failed(worker, jobs.Validate("a", (48,)))
+
+
+def test_the_longest_unused_session_makes_room(worker, task, monkeypatch):
+    monkeypatch.setattr(worker_module, "SESSION_COUNT_MAX", 2)
+    opened(worker, task, "a")
+    opened(worker, task, "b")
+    worker.run(jobs.Keep("a"))
+    opened(worker, task, "c")
+    assert isinstance(worker.run(jobs.Keep("a")), jobs.Kept)
+    assert "'b'" in failed(worker, jobs.Keep("b"))
+
+
+# Capsules and replays
 
 
 def recorded(worker, task):
     """A step with two peers' maps, and the replay that checks it."""
     opened(worker, task)
-    peers = (stepped(worker, 0).message_map, stepped(worker, 1).message_map)
-    step = stepped(worker, 2, peers)
+    peers = (stepped(worker, 0).message_map, stepped(worker, 1, 1).message_map)
+    step = stepped(worker, 2, 2, peers)
     kept = worker.run(jobs.KeepCapsule("a", step.before.weights))
     assert kept == jobs.CapsuleKept(step.before, step.batch)
     return step, jobs.Replay(
-        task.encode(), kept.before, kept.batch, peers, step.message_map, step.metrics, 30
+        task=task.encode(),
+        seed=SEED,
+        position=jobs.Position(1, 2, TAU_BITS),
+        before=kept.before,
+        batch=kept.batch,
+        peers=step_of(2, 2, peers).peers,
+        message_map=step.message_map,
+        metrics=step.metrics,
+        samples=30,
+        platform=ZERO_HASH,
     )
 
 
@@ -130,116 +195,51 @@ def test_a_replay_in_a_strangers_worker_is_identical(worker, shelf, task):
 
 def test_the_witness_chains_from_end_to_start(worker, task):
     opened(worker, task)
-    first, second = stepped(worker, 0), stepped(worker, 1)
+    first, second = stepped(worker, 0), stepped(worker, 1, 1)
+    _, job = recorded(worker, task)
     kept = worker.run(jobs.KeepCapsule("a", second.before.weights))
-    job = jobs.Replay(task.encode(), kept.before, kept.batch, (), second.message_map, second.metrics, 30)
-    assert worker.run(job).start_witness == first.after.witness
+    assert kept.before == second.before
+    asked = replace(job, before=kept.before, batch=kept.batch, peers=(), message_map=second.message_map)
+    assert worker.run(asked).start_witness == first.after.witness
+
+
+def test_a_replay_waits_for_what_has_not_arrived(worker, task):
+    _, job = recorded(worker, task)
+    lost = BlobId(Hash32(bytes(32)))
+    for part in ("weights", "residual", "optimiser"):
+        assert "not arrived" in failed(worker, replace(job, before=replace(job.before, **{part: lost})))
+    assert "not arrived" in failed(worker, replace(job, batch=Hash32(bytes(32))))
 
 
 def test_capsules_of_recent_steps_can_be_kept_and_old_ones_are_gone(worker, task):
     opened(worker, task)
-    steps = [stepped(worker, n) for n in range(CAPSULES_KEPT + 1)]
+    steps = [stepped(worker, n, n) for n in range(CAPSULES_KEPT + 1)]
     assert worker.run(jobs.KeepCapsule("a", steps[1].before.weights)).before == steps[1].before
     assert "no recent step" in failed(worker, jobs.KeepCapsule("a", steps[0].before.weights))
 
 
-def tampered_map(job, index, sign):
-    signs = message_map.decode(job.message_map, 4810).copy()
-    assert signs[index] != sign
-    signs[index] = sign
-    return replace(job, message_map=message_map.encode(signs))
-
-
-def with_part(shelf, job, part, change):
-    """Change one part of the state before and point the capsule at it."""
-    data = bytearray(b"".join(shelf.get(getattr(job.before, part))))
-    change(data)
-    return replace(job, before=replace(job.before, **{part: shelf.put(blob.cut(bytes(data)), shared=True)}))
-
-
-def set_float(data, index, value):
-    data[4 * index : 4 * index + 4] = np.array(value, "<f4").tobytes()
-
-
-def set_int(data, index, value):
-    data[4 * index : 4 * index + 4] = np.array(value, "<i4").tobytes()
-
-
-def changed_batch(shelf, job):
-    chunk = bytearray(shelf.get(BlobId(job.batch))[0])
-    chunk[-2] = (chunk[-2] + 1) % 10
-    return replace(job, batch=Hash32(shelf.put((bytes(chunk),), shared=True)))
-
-
-def test_every_tampering_is_found_and_located(worker, shelf, task):
-    _, job = recorded(worker, task)
-    signs = message_map.decode(job.message_map, 4810)
-    quiet, loud = int(np.flatnonzero(signs == 0)[100]), int(np.flatnonzero(signs)[0])
-    where = Architecture.of(task).locate
-    cases = {
-        f"message map at {where(quiet)}: recorded +1, replayed nothing": tampered_map(job, quiet, 1),
-        f"message map at {where(loud)}: recorded nothing, replayed {signs[loud]:+d}": tampered_map(
-            job, loud, 0
-        ),
-        f"message map at {where(loud)}: recorded {-signs[loud]:+d}": tampered_map(job, loud, -signs[loud]),
-        "recorded message map: ": replace(job, message_map=job.message_map + b"\0"),
-        "metric loss: recorded 0x": replace(job, metrics=(job.metrics[0] ^ 1, job.metrics[1])),
-        "metric accuracy: recorded 0x": replace(job, metrics=(job.metrics[0], job.metrics[1] ^ 1)),
-        "1 metrics recorded": replace(job, metrics=job.metrics[:1]),
-        "message map at layer1/bias[3]: recorded ": with_part(
-            shelf, job, "residual", lambda data: set_int(data, 4803, 2**30)
-        ),
-        "message map at layer0/kernel[": with_part(
-            shelf, job, "weights", lambda data: set_float(data, 4805, 8)
-        ),
-        "message map at layer": changed_batch(shelf, job),
-        "malformed capsule: weights: a value": with_part(
-            shelf, job, "weights", lambda data: set_float(data, 7, 2**-21)
-        ),
-        "malformed capsule: weights: 19244 bytes": with_part(
-            shelf, job, "weights", lambda data: data.extend(bytes(4))
-        ),
-        "malformed capsule: residual": with_part(
-            shelf, job, "residual", lambda data: set_int(data, 7, -(2**31))
-        ),
-        "malformed capsule: plain SGD": replace(
-            job, before=replace(job.before, optimiser=shelf.put((b"x",), shared=True))
-        ),
-        "malformed capsule: message map": replace(job, peers=(*job.peers, b"\7")),
-        "malformed capsule: mini-batch": replace(job, batch=Hash32(shelf.put((b"P2MB",), shared=True))),
-    }
-    for said, tampered in cases.items():
-        assert worker.run(tampered).difference.startswith(said), (said, worker.run(tampered).difference)
-
-
-def test_the_smallest_change_of_the_start_shows_in_the_end(worker, shelf, task):
-    """A change too small for map and metrics still gives other weights: the nonce is bound to them."""
-    step, job = recorded(worker, task)
-    nudged = with_part(shelf, job, "weights", lambda data: set_float(data, 0, 2**-20))
-    dropped = replace(job, peers=job.peers[:1])
-    doubled = replace(job, peers=(*job.peers, job.peers[0]))
-    for tampered in (nudged, dropped, doubled):
-        assert worker.run(tampered).after != step.after
+# Models
 
 
 def test_models_are_scored_and_malformed_ones_get_nothing(worker, shelf, task):
     state = opened(worker, task).state
     junk = shelf.put((b"junk",), shared=True)
-    result = worker.run(jobs.Evaluate(task.encode(), (state.weights, junk), task.dataset.fragments[8:]))
+    by_accuracy = replace(task, metrics=("accuracy", "loss"))
+    result = worker.run(
+        jobs.Evaluate(by_accuracy.encode(), (state.weights, junk), task.dataset.fragments[8:])
+    )
     assert result.samples == 357
-    assert 0 < result.correct[0] < 120
-    assert result.correct[1] == 0
-
-
-def test_the_same_weights_are_exported_to_the_same_bytes(worker, task):
-    state = opened(worker, task).state
-    files = {worker.run(jobs.Export(task.encode(), state.weights)).file for _ in range(20)}
-    assert len(files) == 1
+    assert 0 < result.scores[0] < 2**31
+    assert result.scores[1] == 0
+    by_loss = worker.run(jobs.Evaluate(task.encode(), (state.weights, junk), task.dataset.fragments[8:]))
+    assert 2**32 // 5 < by_loss.scores[0] < 2**32 // 2
+    assert by_loss.scores[1] == 0
 
 
 def test_the_exported_file_holds_the_named_tensors(worker, shelf, task):
     state = opened(worker, task).state
     file = worker.run(jobs.Export(task.encode(), state.weights)).file
+    assert file == worker.run(jobs.Export(task.encode(), state.weights)).file
     assert file in shelf.shared
     tensors = load(b"".join(shelf.get(file)))
     architecture = Architecture.of(task)
@@ -247,30 +247,43 @@ def test_the_exported_file_holds_the_named_tensors(worker, shelf, task):
     assert weights.pack([tensors[n] for n in architecture.names]) == b"".join(shelf.get(state.weights))
 
 
+# Refusals
+
+
 def test_bad_jobs_fail_with_a_sentence(worker, task):
     fragments, encoded = task.dataset.fragments, task.encode()
     lost = BlobId(Hash32(bytes(32)))
-    shallow = replace(task, layers=(Dense(9, "none"),))
+    shallow = replace(task, layers=(Dense(9),))
     assert failed(worker, jobs.Open("a", b"junk", SEED, fragments, None))
-    assert "one unit per class" in failed(worker, jobs.Open("a", shallow.encode(), SEED, fragments, None))
+    assert "one output for each class" in failed(
+        worker, jobs.Open("a", shallow.encode(), SEED, fragments, None)
+    )
     assert "not one of the task's" in failed(worker, jobs.Open("a", encoded, SEED, (lost,), None))
     absent = replace(task, dataset=replace(task.dataset, fragments=(*fragments[:9], lost)))
     assert "not arrived" in failed(worker, jobs.Open("a", absent.encode(), SEED, (lost,), None))
     assert "no mini-batch" in failed(worker, jobs.Open("a", encoded, SEED, (), None))
-    narrow = replace(task, dataset=replace(task.dataset, features=63))
+    narrow = replace(task, input_shape=(63,), dataset=replace(task.dataset, features=63))
     assert "expected 63" in failed(worker, jobs.Open("a", narrow.encode(), SEED, fragments, None))
-    for job in (jobs.Step("x", 0, ()), jobs.Keep("x"), jobs.KeepCapsule("x", lost), jobs.Validate("x")):
+    nowhere = (step_of(0, name="x"), jobs.Begin(step_of(0, name="x")), jobs.Keep("x"), jobs.Validate("x", ()))
+    for job in (*nowhere, jobs.KeepCapsule("x", lost)):
         assert "no training session 'x'" in failed(worker, job)
     state = opened(worker, task).state
     assert "no recent step" in failed(worker, jobs.KeepCapsule("a", state.weights))
-    assert "weights" in failed(
-        worker, jobs.Open("b", encoded, SEED, fragments[:8], replace(state, weights=state.optimiser))
-    )
-    assert "optimiser" in failed(
-        worker, jobs.Open("b", encoded, SEED, fragments[:8], replace(state, optimiser=state.weights))
-    )
-    assert "weights" in failed(worker, jobs.Export(encoded, state.optimiser))
+    for part, other, said in (
+        ("weights", state.optimiser, "model"),
+        ("optimiser", state.weights, "optimiser"),
+    ):
+        wrong = replace(state, **{part: other})
+        assert said in failed(worker, jobs.Open("b", encoded, SEED, fragments[:8], wrong))
+    assert "model" in failed(worker, jobs.Export(encoded, state.optimiser))
     assert "not arrived" in failed(worker, jobs.Evaluate(encoded, (lost,), fragments[8:]))
+
+
+def test_a_store_that_lies_is_found_out(worker, shelf, task):
+    state = opened(worker, task).state
+    shelf.blobs[state.weights] = (bytes(4 * task.weight_count),)
+    said = failed(worker, jobs.Open("b", task.encode(), SEED, task.dataset.fragments[:8], state))
+    assert said == "a stored state is not what its content ids say"
 
 
 def test_fragments_cut_otherwise_than_defined_are_refused(worker, shelf, task):
@@ -285,40 +298,39 @@ def test_fragments_cut_otherwise_than_defined_are_refused(worker, shelf, task):
         assert "as the task defines" in said
 
 
-def test_a_replay_refuses_a_batch_of_another_size(worker, task):
-    _, job = recorded(worker, task)
-    assert "30 samples, the task wants 29" in worker.run(replace(job, samples=29)).difference
+def test_memory_that_runs_out_fails_the_job_alone(worker, task, monkeypatch):
+    def grow(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(worker_module, "initial_values", grow)
+    job = jobs.Open("a", task.encode(), SEED, task.dataset.fragments[:8], None)
+    assert "more memory" in failed(worker, job)
 
 
-def test_the_longest_unused_session_makes_room(worker, task, monkeypatch):
-    monkeypatch.setattr(worker_module, "SESSION_COUNT_MAX", 2)
-    opened(worker, task, "a")
-    opened(worker, task, "b")
-    worker.run(jobs.Keep("a"))
-    opened(worker, task, "c")
-    assert isinstance(worker.run(jobs.Keep("a")), jobs.Kept)
-    assert "'b'" in failed(worker, jobs.Keep("b"))
+# Learning
 
 
 @pytest.mark.parametrize("delay", [1, 3])
 def test_three_miners_learn_the_digits(worker, task, delay):
     """Interleaved mini-batches, maps applied `delay` iterations late, fragments 0 to 7 to train on."""
-    task = replace(task, layers=(Dense(128, "relu"), Dense(10, "none")))
     names = ("a", "b", "c")
     batch_count = min(opened(worker, task, name).batch_count for name in names)
     history = []
-    for i in range(300):
+    for i in range(250):
         late = history[i - delay] if i >= delay else {}
         steps = {
-            name: stepped(worker, (3 * i + k) % batch_count, [m for n, m in late.items() if n != name], name)
+            name: stepped(
+                worker, i, (3 * i + k) % batch_count, [m for n, m in late.items() if n != name], name
+            )
             for k, name in enumerate(names)
         }
         history.append({name: step.message_map for name, step in steps.items()})
     models = tuple(worker.run(jobs.Keep(name)).state.weights for name in names)
-    result = worker.run(jobs.Evaluate(task.encode(), models, task.dataset.fragments[8:]))
-    assert min(result.correct) / result.samples >= 0.95
+    by_accuracy = replace(task, metrics=("accuracy",))
+    result = worker.run(jobs.Evaluate(by_accuracy.encode(), models, task.dataset.fragments[8:]))
+    assert min(result.scores) / 2**32 >= 0.94
     sent = sum(message_map.element_count(m) for maps in history for m in maps.values())
-    assert sent / (900 * task.weight_count) < 0.02
+    assert sent / (750 * task.weight_count) < 0.03
 
 
 def test_the_package_itself_does_not_import_jax():

@@ -15,16 +15,17 @@ from p2pai.jaxtrain.exact.quantise import (
     exponent_of,
     mantissas,
     power_of_two,
-    quantise,
     to_float32,
 )
 
 
 def sum_channels(x: Array) -> Array:
     """Sum float32 (..., channels) over all axes but the last."""
-    integers, exponent = quantise(x, SUM_BITS)
-    total = jnp.sum(integers.astype(jnp.int64), axis=tuple(range(x.ndim - 1)))
-    return to_float32(total.astype(jnp.float64), exponent)
+    integers, exponent = mantissas(x, SUM_BITS)
+    wide = integers.astype(jnp.float64).reshape(x.shape[0], -1)
+    # Long rows first: a processor adds them side by side, few channels one by one.
+    rows = jnp.sum(wide, axis=0).reshape(-1, x.shape[-1])
+    return to_float32(jnp.sum(rows, axis=0), exponent)
 
 
 def mul(x: Array, y: Array) -> Array:

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Final
 
 import jax
-import jax.numpy as jnp
 from jax import Array, lax
 
 from p2pai.jaxtrain.exact.carrier import Dimensions, choose, multiply
@@ -36,7 +35,7 @@ def _forward(x: Array, w: Array, bits: int) -> tuple[Array, Residuals]:
     x_int, x_exponent = mantissas(x, bits)
     w_int, w_exponent = mantissas(w, bits)
     y = round_product(x_int, w_int, _PLAIN, x_exponent + w_exponent, bits)
-    return y, (narrow(x_int, bits), x_exponent, narrow(w_int, bits), w_exponent)
+    return y, (keep(x_int, bits), x_exponent, keep(w_int, bits), w_exponent)
 
 
 def _backward(bits: int, saved: Residuals, dy: Array) -> tuple[Array, Array]:
@@ -49,16 +48,21 @@ def _backward(bits: int, saved: Residuals, dy: Array) -> tuple[Array, Array]:
 dot.defvjp(_forward, _backward)
 
 
-def narrow(mantissa: Array, bits: int) -> Array:
-    """Return mantissas in the smallest type that holds them, to keep for the backward pass."""
-    return mantissa.astype(jnp.int8 if bits == BYTE_BITS else jnp.int16)
+def keep(mantissa: Array, bits: int) -> Array:
+    """Return mantissas as the backward pass wants them: in the type that the carrier takes."""
+    if bits == BYTE_BITS:
+        return mantissa.astype(choose(0, jax.default_backend(), bits))
+    return mantissa
 
 
 def weight_gradient(x: Array, d: Array, exponent: Array, bits: int) -> Array:
-    """Return x^T @ d of mantissas (rows, inputs) and (rows, units), in blocks of inputs when it is large."""
+    """Return x^T @ d of mantissas (rows, inputs) and (rows, units).
+
+    In blocks of inputs when it is large, and its integers are wider than the result's float32.
+    """
     inputs, units = x.shape[1], d.shape[1]
     blocks = _block_count(inputs, inputs * units)
-    if blocks == 1:
+    if blocks == 1 or bits == BYTE_BITS:
         return round_product(x, d, _LEFT_TRANSPOSED, exponent, bits)
     rows = x.T.reshape(blocks, inputs // blocks, -1)
     done: Array = lax.map(lambda part: round_product(part, d, _PLAIN, exponent, bits), rows)

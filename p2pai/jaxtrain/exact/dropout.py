@@ -5,6 +5,7 @@ Source: PROTOCOL section 7; docs/EXACT.md, "Dropout".
 
 from functools import partial
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,8 @@ def kept(shape: tuple[int, ...], key: Array, rate_q16: int) -> Array:
     """Return which values of a tensor are kept, bool."""
     index = jnp.arange(prod(shape), dtype=jnp.uint32)
     word, _ = threefry2x32((key[0], key[1]), (index, jnp.zeros_like(index)))
-    return ((word >> 16) >= jnp.uint32(rate_q16)).reshape(shape)
+    drawn: Array = (word >> 16) >= jnp.uint32(rate_q16)
+    return drawn.reshape(shape)
 
 
 def _thin(x: Array, keep: Array, rate_q16: int) -> Array:
@@ -45,7 +47,7 @@ def _forward(x: Array, key: Array, rate_q16: int) -> tuple[Array, Array]:
     return _thin(x, keep, rate_q16), keep
 
 
-def _backward(rate_q16: int, keep: Array, dy: Array) -> tuple[Array, np.ndarray]:  # type: ignore[type-arg]
+def _backward(rate_q16: int, keep: Array, dy: Array) -> tuple[Array, Any]:
     return _thin(dy, keep, rate_q16), np.zeros((2,), jax.dtypes.float0)
 
 

@@ -75,21 +75,38 @@ def emit(
     Returns:
       The residuals that are left, int32, and the signs that were emitted, int8 in {-1, 0, 1}.
     """
-    tau = jnp.int32(1) << (RESIDUAL_BITS - jnp.asarray(tau_bits, jnp.int32))
-    threshold = tau if elements_max is None else _threshold(residuals, tau, elements_max)
-    signs = tuple((r > threshold).astype(jnp.int8) - (r < -threshold).astype(jnp.int8) for r in residuals)
-    left = tuple(r - s.astype(jnp.int32) * tau for r, s in zip(residuals, signs, strict=True))
+    shift = RESIDUAL_BITS - jnp.asarray(tau_bits, jnp.int32)
+    levels = tuple(_level(r, shift) for r in residuals)
+    i = jnp.int8(0) if elements_max is None else _doublings(levels, elements_max)
+    signs = tuple((level > i).astype(jnp.int8) - (level < -i).astype(jnp.int8) for level in levels)
+    left = tuple(r - (s.astype(jnp.int32) << shift) for r, s in zip(residuals, signs, strict=True))
     return left, signs
 
 
-def _threshold(residuals: Sequence[Array], tau: Array, elements_max: int) -> Array:
-    def beyond(threshold: Array) -> Array:
-        counts = [jnp.sum((jnp.abs(r) > threshold).astype(jnp.int32)) for r in residuals]
+def _level(residual: Array, shift: Array) -> Array:
+    """Return how many of 2^shift, 2^(shift + 1), ... a residual is beyond, with the residual's sign, int8.
+
+    |r| > 2^(shift + i) where (|r| - 1) >> shift is at least 2^i, so has more than i bits: at most 31.
+    """
+    whole = jnp.maximum(jnp.abs(residual) - 1, 0) >> shift
+    bits = 32 - lax.clz(whole)
+    return jnp.where(residual < 0, -bits, bits).astype(jnp.int8)
+
+
+def _doublings(levels: Sequence[Array], elements_max: int) -> Array:
+    """Return the smallest i for which few enough levels are beyond +-i, int8; none is beyond +-31."""
+
+    def emitted(i: Array) -> Array:
+        counts = [_count((jnp.abs(level) > i).astype(jnp.int8)) for level in levels]
         return sum(counts[1:], start=counts[0])
 
-    def double(threshold: Array) -> Array:
-        # 2^31 is not an int32; no residual is beyond the edge.
-        return jnp.where(threshold > RESIDUAL_UNITS_MAX // 2, RESIDUAL_UNITS_MAX, threshold * 2)
-
-    result: Array = lax.while_loop(lambda t: beyond(t) > elements_max, double, tau)
+    result: Array = lax.while_loop(
+        lambda i: emitted(i) > elements_max, lambda i: i + jnp.int8(1), jnp.int8(0)
+    )
     return result
+
+
+def _count(flags: Array) -> Array:
+    """Add up int8 zeros and ones, as int32: first 64 at a time, side by side, in bytes."""
+    columns = jnp.pad(flags.reshape(-1), (0, -flags.size % 64)).reshape(64, -1)
+    return jnp.sum(jnp.sum(columns, axis=0, dtype=jnp.int8), dtype=jnp.int32)

@@ -60,12 +60,27 @@ def to_float32(integer: Array, exponent: Array | int) -> Array:
     """Round integer * 2^exponent to float32, to nearest, ties to even; never minus zero.
 
     Args:
-      integer: float64 that carries integers, |integer| <= 2^53.
+      integer: integers carried by float64, at most 2^53 either way, or by float32, at most 2^24.
       exponent: from -400 to 400, so the scaled value is exact in float64; a scalar or one for each.
     """
+    if integer.dtype == jnp.float32:
+        return _scale(integer, exponent)
     scaled = integer * power_of_two_double(exponent)
     tiny = jnp.abs(scaled) < _SMALLEST
     return jnp.where(tiny, 0.0, jnp.clip(scaled, -_LARGEST, _LARGEST)).astype(jnp.float32)
+
+
+def _scale(integer: Array, exponent: Array | int) -> Array:
+    """Do what `to_float32` does to integers of at most 24 bits: the product is exact, nothing is rounded.
+
+    The exponent is brought to [-126, 60], where the power of two and the product are normal float32 numbers.
+    That changes no result: below -126 the product is less than 2^-102 in either case, and becomes zero; above
+    60 it is at least 2^60 or zero, and stops at 2^50.
+    """
+    bounded = jnp.clip(jnp.asarray(exponent, jnp.int32), -126, EXPONENT_MAX)
+    scaled = integer * power_of_two(bounded)
+    tiny = jnp.abs(scaled) < jnp.float32(_SMALLEST)
+    return jnp.where(tiny, jnp.float32(0), jnp.clip(scaled, -_LARGEST, _LARGEST))
 
 
 def fixed(x: Array, bits: int, limit: float) -> Array:
