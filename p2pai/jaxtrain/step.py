@@ -134,7 +134,7 @@ class Trainer:
         Raises:
           InvalidMessage: a peer's map is malformed, or there are too many.
         """
-        units = self._sum_updates(peers)
+        values, units = jax.device_put((values, self._sum_updates(peers)))  # once, for both functions
         moved, statistics, state, observation = self._learn(values, units, batch.x, batch.y, keys, constants)
         weights, residual, signs = self._emit(values.weights, units, moved, np.int32(tau_bits))
         return Computed(Values(weights, statistics, residual, state), signs, observation)
