@@ -12,6 +12,9 @@ from p2pai import jobs
 from p2pai.chain import it_res
 from p2pai.primitives.ids import Outpoint, TaskId
 
+RECENT_MAX = 64
+"""Messages said again after a restart: a dozen seconds of training, far more than a slot waits for."""
+
 Clock = tuple[tuple[Outpoint, int], ...]
 """Next iteration expected of each miner: all before it are in the model."""
 
@@ -46,6 +49,8 @@ class Memory:
     """Last iteration whose IT_RES was signed."""
     message: bytes = b""
     """That IT_RES."""
+    recent: tuple[bytes, ...] = ()
+    """The last ones, this one included: those in no slot may have reached a single node, or none."""
     validations: tuple[tuple[int, ...], ...] = ()
     """What the model scored on validation data at the end of each epoch, as metrics."""
     state: jobs.ModelState | None = None
@@ -58,6 +63,7 @@ class Memory:
         """Note what a record says."""
         if isinstance(record, IterationSent):
             self.sent, self.message = record.iteration, record.message
+            self.recent = (*self.recent, record.message)[-RECENT_MAX:]
             validation = it_res.decode(record.message).validation
             self.validations += (validation,) if validation else ()
         else:

@@ -67,8 +67,8 @@ class Session:
         self._stopped = self._waiting = False
         self._started_ms = 0
         self._platform = ZERO_HASH
-        if memory.message:
-            self.outgoing.recall(memory.message)
+        for data in memory.recent:
+            self.outgoing.recall(data)
         self._data.begin()
 
     def _resume(self) -> None:

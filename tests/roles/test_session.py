@@ -184,16 +184,19 @@ class TestRestart:
         assert numbers == sorted(dict.fromkeys(numbers))
         assert len(numbers) >= 5
 
-    def test_the_last_message_is_said_again(self, alone):
-        alone.step()
+    def test_its_last_messages_are_said_again(self, alone):
+        """One that is in no slot may have reached a single node, which may be gone by now."""
+        for _ in range(3):
+            alone.step(certify=False)
         node = alone.nodes[A]
         node.hold_disk = False
         last = it_res.decode(alone.messages[A][-1])
         again = alone.restart(A)
         again.wait(alone.chain.params.iteration_ms_min)
         said = [it_res.decode(data) for data in again.take("it_res")]
-        assert last in said
-        assert min(m.iteration for m in said) == last.iteration
+        said.sort(key=lambda m: m.iteration)
+        assert said[: last.iteration + 1] == alone.decoded(A)
+        assert last.iteration >= 2
 
     def test_what_was_not_noted_was_not_said_and_is_done_again(self, alone):
         alone.step()
@@ -309,7 +312,7 @@ class TestTheEnd:
         said = [
             it_res.decode(body) for name, scope, body in again.said if (name, scope) == ("it_res", group.task)
         ]
-        assert said == [group.decoded(A)[-1]]
+        assert said == group.decoded(A)
 
     def test_it_is_announced_until_the_training_is_over(self):
         group = finished()
