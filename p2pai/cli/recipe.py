@@ -41,7 +41,7 @@ SMALLEST_EPSILON: Final = "0.000000001"
 BELOW_ONE: Final = "0.99998"
 TARGET_MAX: Final = "1000000"
 
-CLASSIFICATION: Final = ("loss", "accuracy")
+CLASSIFICATION: Final = ("accuracy", "loss")
 REGRESSION: Final = ("loss", "rmse")
 """Metrics where a file names none."""
 

@@ -60,7 +60,7 @@ def judge(found: Findings) -> tuple[Criterion, ...]:
 
 
 def _accuracy(found: Findings) -> Criterion:
-    accuracy = found.task.get("score")
+    accuracy = found.task.get("score") if found.task.get("metric") == "accuracy" else None
     holds = accuracy is not None and accuracy >= ACCURACY_MIN
     figure = "not scored" if accuracy is None else f"{accuracy:.4f}"
     return Criterion(f"accuracy on held-out test data is at least {ACCURACY_MIN}", holds, figure)

@@ -112,7 +112,7 @@ def test_the_example_is_what_the_node_is_asked():
     assert submission.notes == ()
     assert task.layers == (Dense(128), RELU, Dense(10))
     assert (task.loss, task.optimiser, task.tau) == (Loss.SOFTMAX_CROSS_ENTROPY, Sgd(250_000), Tau(6, 0))
-    assert (task.epochs, task.validation, task.metrics) == (20, Holdout(10), ("loss", "accuracy"))
+    assert (task.epochs, task.validation, task.metrics) == (20, Holdout(10), ("accuracy", "loss"))
     assert (task.group, task.reward, task.expected_blocks) == (Group(3, 3, 3), Reward(70, 15, 15), 120)
     assert (task.dataset.format, task.dataset.batch_size, task.dataset.training_percent) == ("npz", 30, 80)
 
@@ -136,7 +136,7 @@ def test_what_a_short_file_leaves_out_has_a_sensible_value():
     assert (task.numerics, task.mantissa_bits) == (Numerics.EXACT, 13)
     assert task.initialiser == Initialiser(Distribution.UNIFORM, Fan.AVERAGE, 1_000_000)
     assert (task.schedule, task.stopping, task.validation) == (ConstantRate(), None, Holdout(0))
-    assert task.metrics == ("loss", "accuracy")
+    assert task.metrics == ("accuracy", "loss")
     assert (task.group, task.reward, task.preferences) == (Group(3, 3, 3), Reward(70, 15, 15), (1, 1))
     assert task.expected_blocks == 1000
     data = task.dataset
@@ -371,8 +371,8 @@ class TestRecipe:
     @pytest.mark.parametrize(
         ("loss", "metrics"),
         [
-            ("softmax_cross_entropy", ("loss", "accuracy")),
-            ("binary_cross_entropy", ("loss", "accuracy")),
+            ("softmax_cross_entropy", ("accuracy", "loss")),
+            ("binary_cross_entropy", ("accuracy", "loss")),
             ("mse", ("loss", "rmse")),
             ("mae", ("loss", "rmse")),
         ],
@@ -467,7 +467,7 @@ FAULTS = [
     ("epochs", 0, "epochs must be a whole number from 1 to 65,535"),
     ("stopping", "soon", "stopping must be none or {early: ...} or {target: ...}"),
     ("stopping", {"early": {"metric": "loss", "patience": 0}}, "stopping.early.patience must be a whole"),
-    ("stopping", {"early": {"metric": "f1", "patience": 1}}, "'f1' is not one of metrics (loss, accuracy)"),
+    ("stopping", {"early": {"metric": "f1", "patience": 1}}, "'f1' is not one of metrics (accuracy, loss)"),
     ("stopping", {"target": {"metric": "loss", "value": -1}}, "stopping.target.value must be from 0 to"),
     ("validation", 10, "validation must be none or {holdout: ...} or {folds: ...}"),
     ("validation", {"holdout": 100}, "validation.holdout must be a whole number from 0 to 99"),

@@ -24,7 +24,7 @@ def block(n, **changes):
 
 
 GOOD = Findings(
-    task={"task": "aa", "state": "PAID", "score": 0.97},
+    task={"task": "aa", "state": "PAID", "metric": "accuracy", "score": 0.97},
     fee=100,
     payouts=(
         {"address": "m", "role": "miner", "atoms": 70},
@@ -51,6 +51,7 @@ def test_all_hold():
     [
         ({"task": {**GOOD.task, "score": 0.9499}}, [0]),
         ({"task": {**GOOD.task, "score": None}}, [0]),
+        ({"task": {**GOOD.task, "metric": "loss"}}, [0]),
         ({"blocks": GOOD.blocks[:4]}, [1]),
         ({"blocks": ()}, [1, 2, 3]),
         ({"blocks": tuple(block(n, task="bb") for n in range(5))}, [1]),
