@@ -103,6 +103,12 @@ def settings(part: str, seeds: int) -> Iterator[Setting]:
         yield from PARTS[part](seed)
 
 
+def _rates(seed: int) -> Iterator[Setting]:
+    yield from (
+        plain(Setting("rates", optimiser=name, seed=seed)) for name in ("sgd 0.1", "sgd 0.2", "sgd 0.4")
+    )
+
+
 def _headline(seed: int) -> Iterator[Setting]:
     base = Setting("headline", seed=seed)
     yield from (plain(base), base)
@@ -153,6 +159,7 @@ def _figure7(seed: int) -> Iterator[Setting]:
 
 
 PARTS = {
+    "rates": _rates,
     "headline": _headline,
     "late": _late,
     "bits": _bits,

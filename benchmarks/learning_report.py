@@ -103,6 +103,11 @@ def _comparison(results: Results, names: dict[str, dict[str, Any]]) -> str:
     return _table(headings, rows) if rows else ""
 
 
+def _rates_table(results: Results) -> str:
+    rows = [[r["optimiser"], spread([r])] for r in of(results, "rates")]
+    return _table(("one machine", "test accuracy"), rows) if rows else ""
+
+
 def _headline_table(results: Results) -> str:
     names = {
         "one machine, float32": {"part": "headline", "numerics": "plain"},
@@ -190,8 +195,8 @@ def _ends(found: Results) -> list[int]:
 
 
 TABLES: tuple[Callable[[Results], str], ...] = (
-    _headline_table, _cnn_table, _optimisers_table, _tau_table, _groups_table, _small_batches_table,
-    _figure7_table,
+    _rates_table, _headline_table, _cnn_table, _optimisers_table, _tau_table, _groups_table,
+    _small_batches_table, _figure7_table,
 )  # fmt: skip
 
 

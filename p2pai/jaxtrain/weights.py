@@ -11,6 +11,7 @@ from math import prod
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from safetensors.numpy import save
 
 from p2pai.chain.training import Adam, Momentum, Optimiser, RmsProp
@@ -24,6 +25,8 @@ STATISTIC_BITS: Final = 24
 STATISTIC_UNITS_MAX: Final = 1 << 45
 
 Flat = np.ndarray[Any, Any]
+
+_ALIGNMENT: Final = 64
 
 _BLOCK: Final = 1 << 16
 """Weights that are checked at a time: as many as a processor's cache holds several times over."""
@@ -51,7 +54,7 @@ def unpack_model(data: bytes, architecture: Architecture) -> tuple[HostLeaves, H
     size = 4 * architecture.weight_count
     counts = [prod(shape) for shape in architecture.statistics]
     _require_size(data, size + 8 * sum(counts), "model")
-    flat = np.frombuffer(data, "<f4", architecture.weight_count).astype(np.float32, copy=False)
+    flat = _take(data, np.float32, architecture.weight_count)
     _require_on_grid(flat)
     statistics = np.frombuffer(data, "<i8", offset=size).astype(np.int64, copy=False)
     parts = tuple(np.split(statistics, np.cumsum(counts)[:-1])) if counts else ()
@@ -68,10 +71,10 @@ def unpack_residual(data: bytes, architecture: Architecture) -> HostLeaves:
       InvalidMessage: wrong size, or the one value that no residual takes.
     """
     _require_size(data, 4 * architecture.weight_count, "residual")
-    flat = np.frombuffer(data, "<i4")
+    flat = _take(data, np.int32, architecture.weight_count)
     if flat.min(initial=0) < -RESIDUAL_UNITS_MAX:
         raise InvalidMessage("residual: a value is beyond the grid")
-    leaves: HostLeaves = architecture.split(flat.astype(np.int32, copy=False))
+    leaves: HostLeaves = architecture.split(flat)
     return leaves
 
 
@@ -81,12 +84,12 @@ def unpack_optimiser(data: bytes, architecture: Architecture, optimiser: Optimis
     Raises:
       InvalidMessage: wrong size, or a value that no state takes.
     """
-    dtypes = [np.dtype(dtype).newbyteorder("<") for dtype in optimisers.slots(optimiser)]
+    dtypes = [np.dtype(dtype) for dtype in optimisers.slots(optimiser)]
     count = architecture.weight_count
     _require_size(data, count * sum(dtype.itemsize for dtype in dtypes), "optimiser state")
     slots, offset = [], 0
     for dtype, (least, greatest) in zip(dtypes, _LIMITS.get(type(optimiser), ()), strict=True):
-        flat = np.frombuffer(data, dtype, count, offset).astype(dtype.newbyteorder("="), copy=False)
+        flat = _take(data, dtype, count, offset)
         if flat.min(initial=least) < least or flat.max(initial=greatest) > greatest:
             raise InvalidMessage("optimiser state: a value is out of range")
         slots.append(architecture.split(flat))
@@ -105,6 +108,16 @@ def export_safetensors(weights: HostLeaves, statistics: HostLeaves, architecture
         tensors[name] = np.ldexp(statistic.astype(np.float64), -STATISTIC_BITS).astype(np.float32)
     file: bytes = save(tensors, metadata={"format": "np"})
     return file
+
+
+def _take(data: bytes, dtype: npt.DTypeLike, count: int, offset: int = 0) -> Flat:
+    """Copy little-endian numbers to where the device can use them in place: memory aligned to 64 bytes."""
+    size = count * np.dtype(dtype).itemsize
+    room = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    flat: Flat = room[start : start + size].view(dtype)
+    flat[:] = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"), count, offset)
+    return flat
 
 
 def _require_on_grid(flat: Flat) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import DIGITS
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pai.jaxtrain import data_file, dataset
@@ -28,6 +28,7 @@ def test_a_batch_is_read_as_written_and_scaled_exactly():
     assert np.array_equal(parse(floats).x, (X / 3).astype(np.float32))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_other_bytes_are_refused(data):
     with pytest.raises(InvalidMessage):
@@ -168,6 +169,7 @@ def test_too_few_samples_and_too_large_batches_are_refused():
     assert dataset.cut(np.zeros((20, 4), np.uint8), np.zeros((20, 255), np.float32), 10, 1000)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 12), st.integers(1, 9))
 def test_every_sample_is_in_one_batch(samples, fragment_count, batch_size):
     x = np.arange(4 * samples, dtype=np.float32).reshape(samples, 4)

@@ -17,6 +17,7 @@ def draw(weight_count, density, seed):
     return np.where(dice.random(weight_count) < density, signs, 0).astype(np.int8)
 
 
+@settings(deadline=None)
 @given(MAPS)
 def test_what_is_written_is_read(drawn):
     signs = draw(*drawn)
@@ -26,6 +27,7 @@ def test_what_is_written_is_read(drawn):
     assert len(data) <= 3 + min(4 * np.count_nonzero(signs), -(-len(signs) // 4))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.integers(1, 100))
 def test_any_bytes_are_refused_or_canonical(data, weight_count):
     try:
@@ -35,7 +37,7 @@ def test_any_bytes_are_refused_or_canonical(data, weight_count):
     assert message_map.encode(signs) == data
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(MAPS, st.data())
 def test_a_changed_byte_is_another_map_or_refused(drawn, data):
     signs = draw(*drawn)
@@ -100,6 +102,7 @@ def test_a_refused_map_adds_nothing():
     assert not units.any()
 
 
+@settings(deadline=None)
 @given(st.lists(MAPS, min_size=1, max_size=4), st.integers(1, 2**14))
 def test_maps_add_up_in_any_order(drawn, unit):
     maps = [draw(200, density, seed) for _, density, seed in drawn]
@@ -112,6 +115,7 @@ def test_maps_add_up_in_any_order(drawn, unit):
     assert np.array_equal(forth, sum(signs.astype(np.int32) * unit for signs in maps))
 
 
+@settings(deadline=None)
 @given(MAPS, st.lists(st.integers(0, 200), max_size=4))
 def test_a_map_may_come_in_parts(drawn, cuts):
     signs = draw(*drawn)

@@ -3,10 +3,11 @@
 from fractions import Fraction
 
 import exact_oracle as oracle
+import jax
 import numpy as np
 import oracle_training
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pai.chain.training import SCORE_MAX, Loss
@@ -15,12 +16,14 @@ from p2pai.jaxtrain.metrics import NOTHING, Score, float32_bits, ratio_bits
 
 CLASSIFICATION = ("loss", "accuracy", "top_2", "top_3", "precision", "recall", "f1")
 REGRESSION = ("loss", "mae", "rmse", "r2")
+JUDGES = {kind: jax.jit(judge(kind)) for kind in Loss}
 
 
 def value_of(bits):
     return Fraction(float(np.array(bits, np.uint32).view(np.float32)))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**60), st.integers(1, 2**45))
 def test_quotients_are_rounded_to_nearest_even(numerator, denominator):
     assert value_of(ratio_bits(numerator, denominator)) == oracle.nearest_float32(
@@ -28,6 +31,7 @@ def test_quotients_are_rounded_to_nearest_even(numerator, denominator):
     )
 
 
+@settings(deadline=None)
 @given(st.fractions(min_value=-1000, max_value=1000, max_denominator=2**40))
 def test_negative_numbers_have_their_sign(value):
     assert value_of(float32_bits(value)) == oracle.nearest_float32(value)
@@ -55,7 +59,7 @@ def classified(seed, samples=40, classes=5):
 
 def test_classification_is_counted_as_the_oracle_counts():
     z, y = classified(1)
-    found = Score.of(Loss.SOFTMAX_CROSS_ENTROPY, judge(Loss.SOFTMAX_CROSS_ENTROPY)(z, y)[1], y)
+    found = Score.of(Loss.SOFTMAX_CROSS_ENTROPY, JUDGES[Loss.SOFTMAX_CROSS_ENTROPY](z, y)[1], y)
     _, loss = oracle.softmax_cross_entropy(oracle.exact(z), y.tolist())
     for name in CLASSIFICATION:
         wanted = oracle_training.metric(name, Loss.SOFTMAX_CROSS_ENTROPY, oracle.exact(z), y.tolist(), loss)
@@ -65,7 +69,7 @@ def test_classification_is_counted_as_the_oracle_counts():
 def test_two_classes_are_counted_as_the_oracle_counts():
     dice = np.random.default_rng(2)
     z, y = dice.normal(size=(30, 1)).astype(np.float32), dice.integers(0, 2, 30).astype(np.int32)
-    found = Score.of(Loss.BINARY_CROSS_ENTROPY, judge(Loss.BINARY_CROSS_ENTROPY)(z, y)[1], y)
+    found = Score.of(Loss.BINARY_CROSS_ENTROPY, JUDGES[Loss.BINARY_CROSS_ENTROPY](z, y)[1], y)
     _, loss = oracle.binary_cross_entropy(oracle.exact(z), y.tolist())
     for name in CLASSIFICATION:
         wanted = oracle_training.metric(name, Loss.BINARY_CROSS_ENTROPY, oracle.exact(z), y.tolist(), loss)
@@ -76,7 +80,7 @@ def test_two_classes_are_counted_as_the_oracle_counts():
 def test_numbers_are_measured_as_the_oracle_measures(kind):
     dice = np.random.default_rng(3)
     z, y = (dice.normal(size=(20, 3)).astype(np.float32) for _ in range(2))
-    found = Score.of(kind, judge(kind)(z, y)[1], y)
+    found = Score.of(kind, JUDGES[kind](z, y)[1], y)
     _, loss = getattr(oracle, kind.value)(oracle.exact(z), oracle.exact(y))
     for name in REGRESSION:
         wanted = oracle_training.metric(name, kind, oracle.exact(z), oracle.exact(y), loss)
@@ -113,7 +117,7 @@ def test_a_class_that_never_occurs_does_not_count():
 def test_scores_of_parts_add_up(cut):
     z, y = classified(4)
     kind = Loss.SOFTMAX_CROSS_ENTROPY
-    seen = judge(kind)(z, y)[1]
+    seen = JUDGES[kind](z, y)[1]
     whole = Score.of(kind, seen, y)
     losses = [
         oracle.softmax_cross_entropy(oracle.exact(z[s]), y[s].tolist())[1]
