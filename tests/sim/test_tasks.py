@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from p2pai.chain import course, schedule
 from p2pai.chain.layers import (
@@ -93,6 +94,7 @@ def test_images_with_state_beside_the_weights_until_a_target_is_reached():
     assert {m.tau_bits for m in latest.values()} != {10}, "tau has moved"
 
 
+@pytest.mark.slow
 def test_numbers_instead_of_classes(tmp_path):
     dice = np.random.default_rng(5)
     x = dice.uniform(-1, 1, (400, 4)).astype(np.float32)
@@ -105,6 +107,7 @@ def test_numbers_instead_of_classes(tmp_path):
     assert all(b["approvals"] == b["verifiers"] == 3 for b in blocks_of(net, task_id))
 
 
+@pytest.mark.slow
 def test_native_numerics_are_paid_but_mine_nothing():
     net = network(33)
     task_id = net.submit(order(replace(draft(epochs=3), numerics=Numerics.NATIVE)))
