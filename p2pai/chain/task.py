@@ -259,7 +259,7 @@ def _check_dataset(data: Dataset) -> None:
 def _check_validation(task: TaskDefinition) -> None:
     validation, stopping = task.validation, task.stopping
     if isinstance(validation, Holdout):
-        _require(validation.percent < 100, "validation share is 0 to 99 %")
+        _require(0 <= validation.percent < 100, "validation share is 0 to 99 %")
     if isinstance(validation, KFold):
         _require(validation.folds in training.FOLDS, "2 to 20 folds")
     if stopping is None:

@@ -116,6 +116,7 @@ BROKEN = [
     (with_data(training_percent=100), "training share"),
     (with_data(training_percent=9), "no fragment is left for training"),
     (replace(TASK, validation=Holdout(100)), "validation share"),
+    (replace(TASK, validation=Holdout(-1)), "validation share"),
     (replace(TASK, validation=KFold(1)), "2 to 20 folds"),
     (replace(TASK, validation=KFold(21)), "2 to 20 folds"),
     (replace(TASK, stopping=EarlyStopping("f1", 3)), "one of the task's metrics"),
