@@ -40,7 +40,7 @@ slow: setup ## the tests that take long
 identity: setup ## the whole matrix of compilers, instructions and carriers: one digest
 	@$(BIN)/python -m pytest -m slow tests/jaxtrain/test_identity.py
 
-bench: $(VENV)/.bench ## time of an iteration and of a replay, against plain training (about 15 minutes)
+bench: $(VENV)/.bench ## time of an iteration and of a replay, against plain training
 	@$(BIN)/python benchmarks/training.py
 
 learning: $(VENV)/.bench ## accuracy on MNIST against training on one machine: make learning DATA=mnist/ (hours)
