@@ -12,11 +12,17 @@ An aggregate over one message proves nothing about a key whose owner may have
 computed it from the others' keys; a proof of possession, checked once when the
 key is registered, excludes that.
 
+Threshold signatures need sums of multiples of points, and the library has no
+scalar multiplication.  Here it is doubling and adding over `+`, whose time
+tells the scalar: for public numbers alone.  A secret becomes a point only by
+`PrivateKey.get_g1()` and by signing.
+
 Scheme: BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_, keys in G1.
 Source: draft-irtf-cfrg-bls-signature, sections 2 and 3.3.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from blspy import G1Element, G2Element, PopSchemeMPL, PrivateKey
 
@@ -24,6 +30,18 @@ from p2pai.primitives.errors import InvalidProof
 from p2pai.primitives.ids import BlsPublicKey, BlsSignature
 
 _INFINITY_PUBLIC_KEY = bytes([0xC0]) + bytes(47)
+_INFINITY_SIGNATURE = bytes([0xC0]) + bytes(95)
+
+Point = TypeVar("Point", G1Element, G2Element)
+
+
+def check_key(key: BlsPublicKey) -> None:
+    """Check that `key` is a point that signatures can be verified against.
+
+    Raises:
+      InvalidProof: malformed, outside the prime-order subgroup, or infinity.
+    """
+    _g1(key)
 
 
 def sign(secret_key: bytes, message: bytes) -> BlsSignature:
@@ -85,6 +103,77 @@ def verify_each_message(
     points = [_g1(k) for k in keys]
     if not PopSchemeMPL.aggregate_verify(points, list(messages), _g2(signature)):
         raise InvalidProof("aggregate signature does not match")
+
+
+def evaluate(
+    polynomials: Sequence[Sequence[BlsPublicKey]],
+    weights: Sequence[int],
+    places: Sequence[int],
+    *,
+    scale: int = 1,
+) -> tuple[BlsPublicKey, ...]:
+    """Evaluate a weighted sum of polynomials in the exponent: scale * sum of weight * f(place), times G.
+
+    Args:
+      polynomials: commitments to the coefficients of each f, the constant first; all of one length.
+      weights: one public integer for each polynomial, of either sign; small ones are fast.
+      places: public integers from 0; small ones are fast.
+      scale: a public factor of the whole, not negative.
+
+    Returns:
+      One point for each place. A value of zero gives infinity, under which no signature verifies.
+
+    Raises:
+      InvalidProof: a commitment is malformed or infinity.
+    """
+    parsed = [[_g1(key) for key in polynomial] for polynomial in polynomials]
+    columns = zip(*parsed, strict=True)
+    coefficients = [_combine(column, weights, scale, G1Element()) for column in columns]
+    return tuple(BlsPublicKey(bytes(_horner(coefficients, place))) for place in places)
+
+
+def combine(signatures: Sequence[BlsSignature], weights: Sequence[int], *, scale: int = 1) -> BlsSignature:
+    """Return scale * sum of weight * signature.
+
+    Args:
+      signatures: at least one.
+      weights: one public integer for each signature, of either sign; small ones are fast.
+      scale: a public factor of the whole, not negative.
+
+    Raises:
+      InvalidProof: a signature is malformed or infinity, or the sum is.
+    """
+    if any(signature == _INFINITY_SIGNATURE for signature in signatures):
+        raise InvalidProof("signature is the point at infinity")
+    total = bytes(_combine([_g2(s) for s in signatures], weights, scale, G2Element()))
+    if total == _INFINITY_SIGNATURE:
+        raise InvalidProof("signatures sum to the point at infinity")
+    return BlsSignature(total)
+
+
+def _combine(points: Sequence[Point], weights: Sequence[int], scale: int, infinity: Point) -> Point:
+    total = _weigh(points, weights, infinity)
+    return total if scale == 1 else _weigh([total], [scale], infinity)
+
+
+def _weigh(points: Sequence[Point], weights: Sequence[int], infinity: Point) -> Point:
+    # All points share the doublings (Straus), so a point costs half as many additions as its weight has bits.
+    assert points, "nothing to combine"
+    terms = [(p.negate(), -w) if w < 0 else (p, w) for p, w in zip(points, weights, strict=True)]
+    total = infinity
+    for bit in reversed(range(max(weight.bit_length() for _, weight in terms))):
+        total = total + total
+        for point, weight in terms:
+            if weight >> bit & 1:
+                total = total + point
+    return total
+
+
+def _horner(coefficients: Sequence[G1Element], place: int) -> G1Element:
+    total = G1Element()
+    for coefficient in reversed(coefficients):
+        total = _weigh([total], [place], G1Element()) + coefficient
+    return total
 
 
 def _secret(secret_key: bytes) -> PrivateKey:

@@ -1,4 +1,4 @@
-"""The one door to PyNaCl: ECVRF-EDWARDS25519-SHA512-TAI, a verifiable random function.
+"""ECVRF-EDWARDS25519-SHA512-TAI, a verifiable random function.
 
 For one key and one input `alpha` exactly one output `beta` can be proven. The holder of the key can't choose
 it, and nobody else can predict it; the proof `pi` convinces everyone.
@@ -6,10 +6,8 @@ it, and nobody else can predict it; the proof `pi` convinces everyone.
 Theory of operation: H is a point hashed from (key, alpha); Gamma = x * H; (c, s) proves in zero knowledge
 that Gamma and the key Y = x * B have the same x; beta is a hash of 8 * Gamma.
 
-libsodium multiplies only points of the prime-order subgroup, and refuses to return the identity. So keys and
-Gammas with a part of low order are refused here, where the RFC would accept some proofs with them; no honest
-key or proof is among these. The subgroup is checked by an identity of our own, since libsodium before 1.0.21
-took some outsiders (CVE-2025-69277) and nodes with different versions must agree.
+Keys and Gammas with a part of low order are refused here, where the RFC would accept some proofs with them;
+no honest key or proof is among these.
 
 Source: RFC 9381, sections 5.1 to 5.4 and 5.5 (suite 0x03).
 """
@@ -17,41 +15,33 @@ Source: RFC 9381, sections 5.1 to 5.4 and 5.5 (suite 0x03).
 from hashlib import sha512
 from typing import Final
 
-from nacl import bindings
-from nacl.exceptions import RuntimeError as SodiumError
-
+from p2pai.primitives import ed25519
+from p2pai.primitives.ed25519 import multiply, multiply_base, subtract
 from p2pai.primitives.errors import InvalidProof
 from p2pai.primitives.ids import VrfPublicKey
 
-SECRET_SIZE: Final = 32
 PROOF_SIZE: Final = 80
 """Gamma 32, c 16, s 32."""
 OUTPUT_SIZE: Final = 64
 
 _SUITE: Final = b"\x03"
-_ORDER: Final = 2**252 + 27742317777372353535851937790883648493
-_INVERSE_OF_8: Final = pow(8, -1, _ORDER).to_bytes(32, "little")
-_IDENTITY: Final = b"\x01" + bytes(31)
 _CHALLENGE_SIZE: Final = 16
-_POINT_SIZE: Final = 32
 
 
 def public_key(secret: bytes) -> VrfPublicKey:
     """Return the public key of `secret`, a 32-byte Ed25519 seed."""
-    x, _ = _expand(secret)
-    return VrfPublicKey(bindings.crypto_scalarmult_ed25519_base_noclamp(x))
+    return ed25519.public_key(secret)
 
 
 def prove(secret: bytes, alpha: bytes) -> bytes:
     """Return `pi`, the proof of this key's output for `alpha`, 80 bytes; always the same bytes."""
-    x, prefix = _expand(secret)
+    x, prefix = ed25519.expand(secret)
     key = public_key(secret)
     h = _hash_to_curve(key, alpha)
-    gamma = _multiply(x, h)
-    k = bindings.crypto_core_ed25519_scalar_reduce(sha512(prefix + h).digest())
-    c = _challenge(key, h, gamma, _multiply_base(k), _multiply(k, h))
-    cx = bindings.crypto_core_ed25519_scalar_mul(_scalar(c), x)
-    return gamma + c + bindings.crypto_core_ed25519_scalar_add(k, cx)
+    gamma = multiply(x, h)
+    k = ed25519.reduce(sha512(prefix + h).digest())
+    c = _challenge(key, h, gamma, multiply_base(k), multiply(k, h))
+    return gamma + c + ed25519.add_scalars(k, ed25519.multiply_scalars(_scalar(c), x))
 
 
 def verify(key: VrfPublicKey, alpha: bytes, pi: bytes) -> bytes:
@@ -64,13 +54,13 @@ def verify(key: VrfPublicKey, alpha: bytes, pi: bytes) -> bytes:
     if len(pi) != PROOF_SIZE:
         raise InvalidProof(f"draw proof has {len(pi)} bytes, not {PROOF_SIZE}")
     gamma, c, s = pi[:32], pi[32:48], pi[48:]
-    if int.from_bytes(s, "little") >= _ORDER:
+    if not ed25519.is_reduced(s):
         raise InvalidProof("draw proof's scalar is not reduced")
-    _check_point(key, "draw key")
-    _check_point(gamma, "draw proof's Gamma")
+    check_key(key)
+    ed25519.check_point(gamma, "draw proof's Gamma")
     h = _hash_to_curve(key, alpha)
-    u = bindings.crypto_core_ed25519_sub(_multiply_base(s), _multiply(_scalar(c), key))
-    v = bindings.crypto_core_ed25519_sub(_multiply(s, h), _multiply(_scalar(c), gamma))
+    u = subtract(multiply_base(s), multiply(_scalar(c), key))
+    v = subtract(multiply(s, h), multiply(_scalar(c), gamma))
     if _challenge(key, h, gamma, u, v) != c:
         raise InvalidProof("draw proof does not hold for this key and input")
     return output(pi)
@@ -78,8 +68,8 @@ def verify(key: VrfPublicKey, alpha: bytes, pi: bytes) -> bytes:
 
 def output(pi: bytes) -> bytes:
     """Return the output of a proof that `prove` made or `verify` accepted, 64 bytes."""
-    gamma = pi[:_POINT_SIZE]
-    return sha512(_SUITE + b"\x03" + _times_8(gamma) + b"\x00").digest()
+    gamma = pi[: ed25519.POINT_SIZE]
+    return sha512(_SUITE + b"\x03" + ed25519.times_8(gamma) + b"\x00").digest()
 
 
 def check_key(key: VrfPublicKey) -> None:
@@ -88,30 +78,15 @@ def check_key(key: VrfPublicKey) -> None:
     Raises:
       InvalidProof: malformed, of low order, or outside the prime-order subgroup.
     """
-    _check_point(key, "draw key")
-
-
-def _expand(secret: bytes) -> tuple[bytes, bytes]:
-    # The secret scalar, clamped, and the secret prefix of nonces. Source: RFC 8032, section 5.1.5.
-    assert len(secret) == SECRET_SIZE, "not an Ed25519 seed"
-    digest = bytearray(sha512(secret).digest())
-    digest[0] &= 0xF8
-    digest[31] = digest[31] & 0x7F | 0x40
-    return bytes(digest[:32]), bytes(digest[32:])
+    ed25519.check_point(key, "draw key")
 
 
 def _hash_to_curve(key: bytes, alpha: bytes) -> bytes:
     # Try-and-increment; half of all strings are points, so 256 tries never fail.
     for counter in range(256):
         digest = sha512(_SUITE + b"\x01" + key + alpha + bytes([counter, 0])).digest()
-        candidate = digest[:_POINT_SIZE]
-        if not _is_reduced(candidate):
-            continue
-        try:
-            point = _times_8(candidate)
-        except SodiumError:
-            continue
-        if point != _IDENTITY:
+        point = ed25519.clear_cofactor(digest[: ed25519.POINT_SIZE])
+        if point is not None:
             return point
     raise AssertionError("no point in 256 tries")
 
@@ -120,33 +95,5 @@ def _challenge(*points: bytes) -> bytes:
     return sha512(_SUITE + b"\x02" + b"".join(points) + b"\x00").digest()[:_CHALLENGE_SIZE]
 
 
-def _check_point(point: bytes, name: str) -> None:
-    # 8 * (P / 8) is P exactly when P has no part of low order, and its bytes are the canonical ones.
-    if len(point) != _POINT_SIZE or not bindings.crypto_core_ed25519_is_valid_point(point):
-        raise InvalidProof(f"{name} is not a point of the prime-order subgroup")
-    if _times_8(_multiply(_INVERSE_OF_8, point)) != point:
-        raise InvalidProof(f"{name} is not a point of the prime-order subgroup")
-
-
-def _is_reduced(point: bytes) -> bool:
-    # libsodium decodes y and y + p to the same point; the RFC refuses the latter.
-    return int.from_bytes(point, "little") & (2**255 - 1) < 2**255 - 19
-
-
 def _scalar(challenge: bytes) -> bytes:
-    return challenge + bytes(32 - _CHALLENGE_SIZE)
-
-
-def _multiply(scalar: bytes, point: bytes) -> bytes:
-    # In the prime-order subgroup a reduced scalar gives the identity only when it is zero.
-    return bindings.crypto_scalarmult_ed25519_noclamp(scalar, point) if any(scalar) else _IDENTITY
-
-
-def _multiply_base(scalar: bytes) -> bytes:
-    return bindings.crypto_scalarmult_ed25519_base_noclamp(scalar) if any(scalar) else _IDENTITY
-
-
-def _times_8(point: bytes) -> bytes:
-    for _ in range(3):
-        point = bindings.crypto_core_ed25519_add(point, point)
-    return point
+    return challenge + bytes(ed25519.SCALAR_SIZE - _CHALLENGE_SIZE)

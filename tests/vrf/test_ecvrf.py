@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl import bindings
 
+from p2pai.primitives import ed25519
 from p2pai.primitives.errors import InvalidProof
 from p2pai.vrf import ecvrf
 
@@ -169,12 +170,12 @@ def test_a_key_with_a_part_of_low_order_is_refused(torsion):
 
 def test_a_proof_with_a_part_of_low_order_is_refused():
     # The owner of a key can make one in every two of these hold: c * T is the identity when c is even.
-    x, _ = ecvrf._expand(SECRET)
+    x, _ = ed25519.expand(SECRET)
     h = ecvrf._hash_to_curve(KEY, ALPHA)
     gamma = bindings.crypto_core_ed25519_add(PI[:32], TORSION[0])
     for attempt in range(64):
         k = bindings.crypto_core_ed25519_scalar_reduce(sha512(bytes([attempt])).digest())
-        c = ecvrf._challenge(KEY, h, gamma, ecvrf._multiply_base(k), ecvrf._multiply(k, h))
+        c = ecvrf._challenge(KEY, h, gamma, ed25519.multiply_base(k), ed25519.multiply(k, h))
         if c[0] % 2 == 0:
             break
     cx = bindings.crypto_core_ed25519_scalar_mul(c + bytes(16), x)
