@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from p2pai.chain import message_map
 from p2pai.chain.it_res import IterationResult
-from p2pai.chain.schedule import Schedule
+from p2pai.chain.schedule import Miners, Schedule
 from p2pai.chain.task import TaskDefinition
 from p2pai.chain.training import EarlyStopping, is_over, next_tau_bits
 from p2pai.primitives.errors import InvalidMessage
@@ -33,7 +33,7 @@ class Place:
 
     plan: Schedule
     rank: int
-    miners: int
+    miners: Miners
 
 
 def begin(task: TaskDefinition) -> Course:

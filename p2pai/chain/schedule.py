@@ -5,21 +5,36 @@ in that order, each epoch sets a run apart for validation: the last ones (holdou
 (k-fold). The others, in order, are b_0..b_(m-1). With miners sorted by ticket, the miner of rank r processes
 in epoch xi (from 1) the positions r, r + |M|, r + 2|M|, ..., and position q stands for
 b_((q + xi - 1) mod m): the paper's interleaved parts, except that batches keep the permuted order instead of
-being sorted by hash, so that a node without the data can check a turn.
+being sorted by hash, so that a node without the data can check a turn. The paper's other method, which a
+task may choose, is consistent hashing (see assignment.py); what it deals out depends on the miners' tickets.
 
 Source: PoUW §3.4, §4.2.2; PROTOCOL section 5; docs/adr/0005-batch-order.md.
 """
 
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import lru_cache
+from itertools import accumulate, pairwise
 
+from p2pai.chain import assignment
 from p2pai.chain.task import TaskDefinition
-from p2pai.chain.training import KFold, Validation
+from p2pai.chain.training import Assignment, KFold, Validation
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import BlobId, Hash32
+from p2pai.primitives.ids import BlobId, Hash32, Outpoint
 
 EPOCH_MAX = 0xFFFF
 """The epoch is two bytes in IT_RES."""
+
+EPOCHS_CACHED = 64
+"""Epochs whose mini-batches are kept as they were dealt out: 8 bytes for each mini-batch."""
+
+PLANS_CACHED = 8
+"""Groups of miners for which it is kept where their epochs begin: at most 4 MiB each."""
+
+Miners = tuple[Outpoint, ...] | int
+"""A task's miners by rank: their tickets. For interleaved parts their number is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,8 @@ class Schedule:
     folds: tuple[range, ...]
     """Mini-batches set apart: folds[(epoch - 1) mod their number]."""
     epochs: int
+    assignment: Assignment
+    definition_block: Hash32
 
     @property
     def revealed_count(self) -> int:
@@ -70,6 +87,11 @@ class Schedule:
         """Return the mini-batches set apart in an epoch (from 1)."""
         return self.folds[(epoch - 1) % len(self.folds)]
 
+    def trained_batch(self, index: int, epoch: int) -> int:
+        """Return which of all batches is the one of an index among those not set apart in an epoch."""
+        apart = self.held_out(epoch)
+        return index if index < apart.start else index + len(apart)
+
     def place(self, batch: int) -> BatchPlace:
         """Return where the batch of an index lies; the index is below `revealed_count`."""
         for fragment, count in zip(self.training, self.batch_counts, strict=True):
@@ -78,23 +100,49 @@ class Schedule:
             batch -= count
         raise AssertionError("batch index out of range")
 
-    def iterations_of(self, epoch: int, rank: int, miners: int) -> int:
+    def iterations_of(self, epoch: int, rank: int, miners: Miners) -> int:
         """Return how many batches the miner of a rank processes in an epoch (from 1)."""
-        count = self.revealed_count - len(self.held_out(epoch))
-        return max(0, -(-(count - rank) // miners))
+        if self._is_hashed:
+            starts = _starts(self, _tickets(miners))[rank]
+            return starts[epoch] - starts[epoch - 1]
+        return max(0, -(-(self._trained_count(epoch) - rank) // _number(miners)))
 
-    def iterations_before(self, epoch: int, rank: int, miners: int) -> int:
+    def iterations_before(self, epoch: int, rank: int, miners: Miners) -> int:
         """Return how many batches the miner of a rank processes in all epochs before one."""
+        if self._is_hashed:
+            return _starts(self, _tickets(miners))[rank][epoch - 1]
         cycles, rest = divmod(epoch - 1, len(self.folds))
         counts = [self.iterations_of(e + 1, rank, miners) for e in range(len(self.folds))]
         return cycles * sum(counts) + sum(counts[:rest])
 
-    def iterations(self, rank: int, miners: int) -> int | None:
+    def iterations(self, rank: int, miners: Miners) -> int | None:
         """Return how many iterations the miner of a rank has at most; None: without end."""
         return self.iterations_before(self.epochs + 1, rank, miners) if self.epochs else None
 
-    def turn(self, iteration: int, rank: int, miners: int) -> Turn | None:
+    def turn(self, iteration: int, rank: int, miners: Miners) -> Turn | None:
         """Return the epoch and batch of an iteration; None when the miner has no such iteration."""
+        number = self._epoch_of(iteration, rank, miners)
+        if number is None or (self.epochs and number > self.epochs):
+            return None
+        first = self.iterations_before(number, rank, miners)
+        last = first + self.iterations_of(number, rank, miners) - 1
+        if self._is_hashed:
+            batch = _dealt(self, number, _tickets(miners))[rank][iteration - first]
+        else:
+            batch = self._interleaved(rank + (iteration - first) * _number(miners), number)
+        return Turn(_said(number), batch, number, first, last)
+
+    @property
+    def _is_hashed(self) -> bool:
+        return self.assignment is Assignment.CONSISTENT_HASHING
+
+    def _trained_count(self, epoch: int) -> int:
+        return self.revealed_count - len(self.held_out(epoch))
+
+    def _epoch_of(self, iteration: int, rank: int, miners: Miners) -> int | None:
+        """Return the epoch, without end, that an iteration is in; None where the miner never has a turn."""
+        if self._is_hashed:
+            return bisect_right(_starts(self, _tickets(miners))[rank], iteration)
         cycle = self.iterations_before(len(self.folds) + 1, rank, miners)
         if cycle == 0:
             return None
@@ -103,16 +151,42 @@ class Schedule:
         while first + self.iterations_of(number, rank, miners) <= iteration:
             first += self.iterations_of(number, rank, miners)
             number += 1
-        if self.epochs and number > self.epochs:
-            return None
-        position = rank + (iteration - first) * miners
-        last = first + self.iterations_of(number, rank, miners) - 1
-        return Turn(_said(number), self._batch(position, number), number, first, last)
+        return number
 
-    def _batch(self, position: int, epoch: int) -> int:
-        apart = self.held_out(epoch)
-        index = (position + epoch - 1) % (self.revealed_count - len(apart))
-        return index if index < apart.start else index + len(apart)
+    def _interleaved(self, position: int, epoch: int) -> int:
+        index = (position + epoch - 1) % self._trained_count(epoch)
+        return self.trained_batch(index, epoch)
+
+
+@lru_cache(maxsize=EPOCHS_CACHED)
+def _dealt(plan: Schedule, epoch: int, miners: tuple[Outpoint, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return each miner's batches of an epoch, in the order to process them, by consistent hashing."""
+    places = [
+        (fragment, index)
+        for fragment, count in zip(plan.training, plan.batch_counts, strict=True)
+        for index in range(count)
+    ]
+    apart = plan.held_out(epoch)
+    batches = places[: apart.start] + places[apart.stop :]
+    hands = assignment.deal(plan.definition_block, miners, batches, epoch)
+    return tuple(tuple(plan.trained_batch(index, epoch) for index in hand) for hand in hands)
+
+
+@lru_cache(maxsize=PLANS_CACHED)
+def _starts(plan: Schedule, miners: tuple[Outpoint, ...]) -> tuple[Sequence[int], ...]:
+    """Return for each miner its first iteration of each epoch, and at last how many it has."""
+    assert plan.epochs, "consistent hashing without end"
+    counts = zip(*(map(len, _dealt(plan, epoch + 1, miners)) for epoch in range(plan.epochs)), strict=True)
+    return tuple(array("I", accumulate(own, initial=0)) for own in counts)
+
+
+def _tickets(miners: Miners) -> tuple[Outpoint, ...]:
+    assert not isinstance(miners, int), "consistent hashing asks who the miners are"
+    return miners
+
+
+def _number(miners: Miners) -> int:
+    return miners if isinstance(miners, int) else len(miners)
 
 
 def _said(epoch: int) -> int:
@@ -134,6 +208,8 @@ def make_schedule(task: TaskDefinition, definition_block: Hash32) -> Schedule:
         batch_counts=batch_counts,
         folds=_folds(task.validation, sum(batch_counts)),
         epochs=task.epochs,
+        assignment=task.assignment,
+        definition_block=definition_block,
     )
 
 

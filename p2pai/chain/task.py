@@ -14,6 +14,7 @@ from p2pai.chain import layers as networks
 from p2pai.chain import training
 from p2pai.chain.layers import Layer, Placed, Shape
 from p2pai.chain.training import (
+    Assignment,
     EarlyStopping,
     Holdout,
     Initialiser,
@@ -61,6 +62,10 @@ FORMAT_LENGTH_MAX: Final = 16
 PEER_ID_LENGTH_MAX: Final = 64
 EPOCHS_MAX: Final = 65_535
 """The epoch is two bytes in IT_RES. Source: PoUW Table 1."""
+
+HASHED_TURNS_MAX: Final = 1 << 20
+"""Epochs times mini-batches (or miners, where there are more) of a task with consistent hashing: every node
+has to deal out all of them, in about two seconds, before it knows in which epoch an iteration is."""
 
 BATCH_BYTES_MAX: Final = 1 << 20
 """A mini-batch is one chunk of a blob, at most 1 MiB."""
@@ -134,6 +139,7 @@ class TaskDefinition:
     """Who serves the data."""
     expected_blocks: int
     """Blocks that training may take before the fee returns to the client."""
+    assignment: Assignment = Assignment.INTERLEAVED
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
@@ -284,6 +290,10 @@ def _check_length(task: TaskDefinition) -> None:
     _require(0 <= task.epochs <= EPOCHS_MAX, f"epochs is at most {EPOCHS_MAX}")
     batches = sum(task.batches_in_fragment(i) for i in range(len(task.dataset.fragments)))
     _require(batches * task.epochs <= ITERATIONS_MAX, f"at most {ITERATIONS_MAX} iterations")
+    if task.assignment is Assignment.CONSISTENT_HASHING:
+        _require(task.epochs > 0, "consistent hashing needs a number of epochs")
+        turns = max(batches, task.group.miners) * task.epochs
+        _require(turns <= HASHED_TURNS_MAX, f"consistent hashing has at most {HASHED_TURNS_MAX} turns")
 
 
 def _isqrt(n: int) -> int:

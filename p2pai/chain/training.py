@@ -156,6 +156,13 @@ class KFold:
 Validation = Holdout | KFold
 
 
+class Assignment(Enum):
+    """Which miner processes which mini-batch. Source: PoUW §4.2.2."""
+
+    INTERLEAVED = "interleaved"
+    CONSISTENT_HASHING = "consistent hashing"
+
+
 @dataclass(frozen=True, slots=True)
 class EarlyStopping:
     """Stop when the best validation value of a metric is `patience` epochs old."""

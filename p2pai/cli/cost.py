@@ -15,7 +15,7 @@ from p2pai.chain.message_map import DENSITY_INVERSE
 from p2pai.chain.params import Params
 from p2pai.chain.schedule import make_schedule
 from p2pai.chain.task import PEER_ID_LENGTH_MAX, TaskDefinition
-from p2pai.chain.training import PPM, Adam, Momentum, Numerics, RmsProp, Sgd
+from p2pai.chain.training import PPM, Adam, Assignment, Momentum, Numerics, RmsProp, Sgd
 from p2pai.chain.work import nonce_count
 from p2pai.primitives.ids import ZERO_HASH, PeerId
 
@@ -71,9 +71,16 @@ def describe_dataset(task: TaskDefinition) -> Answer:
 
 
 def describe_course(task: TaskDefinition) -> Answer:
-    """Say how long training is; which fragments are revealed may change it by a mini-batch or two."""
-    plan, miners = make_schedule(task, ZERO_HASH), task.group.miners
+    """Say how long training is; which fragments are revealed may change it by a mini-batch or two.
+
+    With consistent hashing it differs from miner to miner: that of the average.
+    """
+    plan, miners = (
+        make_schedule(replace(task, assignment=Assignment.INTERLEAVED), ZERO_HASH),
+        task.group.miners,
+    )
     return {
+        "assignment": task.assignment.value,
         "revealed_batches": plan.revealed_count,
         "validation_batches": len(plan.held_out(1)),
         "miners": miners,

@@ -20,7 +20,7 @@ from typing import Final
 
 from p2pai.chain import course, schedule, training
 from p2pai.chain import task as tasks
-from p2pai.chain.schedule import Schedule, Turn
+from p2pai.chain.schedule import Miners, Schedule, Turn
 from p2pai.chain.task import TaskDefinition
 from p2pai.jaxtrain import dataset, message_map, weights
 from p2pai.jaxtrain.data_file import Samples
@@ -32,7 +32,8 @@ from p2pai.jaxtrain.worker import initial_values, score_model
 from p2pai.jobs import PeerUpdate, Position
 from p2pai.primitives import blob
 from p2pai.primitives.errors import InvalidInput
-from p2pai.primitives.ids import BlobId, Hash32
+from p2pai.primitives.hashing import tagged_hash
+from p2pai.primitives.ids import BlobId, Hash32, Outpoint
 
 MINERS_MAX: Final = 256
 """Miners of a group, each with a model and a residual. Source: chain/task.py."""
@@ -109,7 +110,7 @@ class Parcel:
 class Miner:
     """One miner: its session, where it stands in the schedule, and peers' maps that it has not applied."""
 
-    def __init__(self, session: Session, plan: Schedule, rank: int, miners: int) -> None:
+    def __init__(self, session: Session, plan: Schedule, rank: int, miners: Miners) -> None:
         """Stand before the first iteration."""
         self.session, self.plan, self.rank, self.miners = session, plan, rank, miners
         self.iteration = 0
@@ -206,7 +207,7 @@ class Group:
         _require(0 <= delay <= DELAY_MAX, f"the delay must be 0 to {DELAY_MAX} rounds")
         _require(task.epochs > 0, "training without a network needs a number of epochs")
         _require(
-            self.plan.iterations_of(1, miners - 1, miners) > 0,
+            self.plan.revealed_count - len(self.plan.held_out(1)) >= miners,
             f"there are fewer mini-batches to train on than {miners} miners",
         )
         chunks = [chunk for fragment in self.plan.training for chunk in fragments[fragment]]
@@ -215,13 +216,13 @@ class Group:
             Session(task, seed, State(values, is_recorded=False), chunks, is_recorded=False)
             for _ in range(miners)
         )
-        self.miners = [Miner(session, self.plan, rank, miners) for rank, session in enumerate(sessions)]
+        self.tickets = tuple(Outpoint(tagged_hash("p2pai/local-miner", seed), i) for i in range(miners))
+        self.miners = [Miner(s, self.plan, rank, self.tickets) for rank, s in enumerate(sessions)]
 
     @property
     def iterations(self) -> int:
         """Iterations of all miners together, if none stops before the last epoch."""
-        count = len(self.miners)
-        return sum(self.plan.iterations(rank, count) or 0 for rank in range(count))
+        return sum(self.plan.iterations(rank, self.tickets) or 0 for rank in range(len(self.tickets)))
 
     @property
     def dense_size(self) -> int:

@@ -118,7 +118,7 @@ class Following:
         if self._plan is None or self._plan[0] != block:
             self._plan = (block, schedule.make_schedule(task.definition, block))
         rank = task.miners.index(message.ticket)
-        miner = course.Place(self._plan[1], rank, len(task.miners))
+        miner = course.Place(self._plan[1], rank, task.miners)
         turn = miner.plan.turn(message.iteration, miner.rank, miner.miners)
         if turn is None or turn.epoch != message.epoch:
             raise InvalidMessage("the miner has no such iteration")

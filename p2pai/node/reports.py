@@ -271,7 +271,7 @@ def _iterations(task: Task, latest: Iterable[IterationResult]) -> int | None:
     heard = max((m.iteration + 1 for m in latest), default=None)
     if task.stage in (Stage.EVALUATING, Stage.PAID):
         plan = schedule.make_schedule(task.definition, task.definition_block)
-        return plan.iterations(0, len(task.miners))
+        return plan.iterations(0, task.miners)
     return heard if heard is not None or task.stage is Stage.TRAINING else 0
 
 
@@ -315,7 +315,7 @@ def _miner(core: NodeCore, task_id: TaskId, task: Task, ticket: Outpoint) -> Rep
     return {
         "address": _owner(core, state, ticket),
         "iteration": latest.iteration + 1 if latest else 0,
-        "iterations": plan.iterations(rank, len(task.miners)),
+        "iterations": plan.iterations(rank, task.miners),
         "epoch": latest.epoch if latest else 0,
         "epochs": plan.epochs,
         "metrics": _metrics(task, latest.metrics if latest else ()),

@@ -98,7 +98,7 @@ def _samples(lucky: LuckyIteration, state: State) -> int:
     task = state.tasks[lucky.task]
     plan = schedule.make_schedule(task.definition, task.definition_block)
     rank = task.miners.index(lucky.message.ticket)
-    turn = plan.turn(lucky.message.iteration, rank, len(task.miners))
+    turn = plan.turn(lucky.message.iteration, rank, task.miners)
     if turn is None:
         raise InvalidProof("the miner has no such iteration")
     place = plan.place(turn.batch)

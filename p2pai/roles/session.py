@@ -53,7 +53,7 @@ class Session:
         self.name = f"{task_id.hex()[:16]}-{ticket}"
         self.task = node.state.tasks[task_id]
         self.plan = schedule.make_schedule(self.task.definition, self.task.definition_block)
-        self.place = course.Place(self.plan, self.task.miners.index(ticket), len(self.task.miners))
+        self.place = course.Place(self.plan, self.task.miners.index(ticket), self.task.miners)
         self.mining = Mining(ticket, node.params.commitment_distance)
         self.history = node.follow(task_id, memory.slot)
         self._resume()
@@ -163,16 +163,15 @@ class Session:
 
         Source: PoUW §4.3, a miner that ends an epoch early waits for the majority.
         """
-        miners = len(self.task.miners)
         if turn.number == 1 or self.iteration != turn.first:
             return True
         done = 0
         for rank, ticket in enumerate(self.task.miners):
             latest = self.history.latest.get(ticket)
-            count = self.plan.iterations_before(turn.number, rank, miners)
-            ended = ticket in self.history.models or (latest is not None and latest.iteration + 1 >= count)
+            count = self.plan.iterations_before(turn.number, rank, self.task.miners)
+            ended = ticket in self.history.models or (latest.iteration + 1 if latest else 0) >= count
             done += ticket == self.ticket or ended
-        return 2 * done > miners
+        return 2 * done > len(self.task.miners)
 
     def _stepped(self, turn: schedule.Turn, result: jobs.Result) -> None:
         if not isinstance(result, jobs.Stepped) or not self._is_sound(result):

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pai.chain.assignment import load_max
 from p2pai.chain.schedule import BatchPlace, make_schedule
-from p2pai.chain.training import KFold
+from p2pai.chain.training import Assignment, KFold
+from p2pai.primitives.ids import Outpoint
 from tests.chain.ledger import definition, label
 
 BLOCK = label("definition block")
@@ -160,3 +162,75 @@ class TestFolds:
         }
         assert done == Counter(wanted)
         assert all(plan.turn(plan.iterations(rank, miners), rank, miners) is None for rank in range(miners))
+
+
+class TestInterleaved:
+    @given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 200))
+    def test_who_the_miners_are_does_not_matter(self, batches, miners, iteration):
+        plan = with_batches(batches)
+        for rank in range(miners):
+            assert plan.turn(iteration, rank, tickets(miners)) == plan.turn(iteration, rank, miners)
+            assert plan.iterations(rank, tickets(miners)) == plan.iterations(rank, miners)
+
+
+def tickets(count):
+    return tuple(Outpoint(label("ticket", i), i) for i in range(count))
+
+
+def hashed(*args):
+    return replace(with_batches(*args), assignment=Assignment.CONSISTENT_HASHING)
+
+
+class TestConsistentHashing:
+    @given(st.integers(2, 60), st.integers(1, 9), st.integers(1, 4), st.integers(1, 6))
+    def test_covers_every_batch_once_an_epoch_but_those_set_apart(self, batches, miners, folds, epochs):
+        folds = min(folds, batches)
+        plan, group = hashed(batches, epochs, folds), tickets(miners)
+        done = Counter(
+            turn for rank in range(miners) for turn in turns(plan, rank, group, plan.iterations(rank, group))
+        )
+        wanted = {
+            (e, b): 1 for e in range(1, epochs + 1) for b in range(batches) if b not in plan.held_out(e)
+        }
+        assert done == Counter(wanted)
+        for rank in range(miners):
+            assert plan.turn(plan.iterations(rank, group), rank, group) is None
+            assert plan.turn(2**32 - 1, rank, group) is None
+
+    @given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 6))
+    def test_turns_know_where_their_epoch_begins_and_ends(self, batches, miners, epochs):
+        plan, group = hashed(batches, epochs), tickets(miners)
+        for rank in range(miners):
+            for iteration in range(plan.iterations(rank, group)):
+                turn = plan.turn(iteration, rank, group)
+                assert turn.first <= iteration <= turn.last
+                assert turn.first == plan.iterations_before(turn.number, rank, group)
+                assert turn.last - turn.first + 1 == plan.iterations_of(turn.number, rank, group)
+                assert turn.last - turn.first < load_max(batches, miners)
+
+    def test_differs_from_epoch_to_epoch_and_from_task_to_task(self):
+        plan, group = hashed(40), tickets(3)
+        first, second = (
+            [plan.turn(b + i, 0, group).batch for i in range(5)] for b in (0, plan.iterations_of(1, 0, group))
+        )
+        other = replace(plan, definition_block=label("another block"))
+        assert first != second
+        assert [other.turn(i, 0, group).batch for i in range(5)] != first
+
+    def test_asks_who_the_miners_are(self):
+        with pytest.raises(AssertionError, match="who the miners are"):
+            hashed(40).turn(0, 0, 3)
+
+    def test_a_miner_without_a_batch_in_an_epoch_goes_on_in_the_next(self):
+        plan, group = hashed(1, 30), tickets(4)
+        epochs = [[plan.turn(i, r, group).number for i in range(plan.iterations(r, group))] for r in range(4)]
+        assert sorted(e for own in epochs for e in own) == list(range(1, 31))
+        assert all(own == sorted(own) for own in epochs)
+
+    def test_fixed_values(self):
+        # Whoever writes another node gets these, or is not of this network.
+        plan, group = (
+            replace(make_schedule(definition(), BLOCK), assignment=Assignment.CONSISTENT_HASHING),
+            tickets(3),
+        )
+        assert [plan.turn(i, 0, group).batch for i in range(6)] == [40, 16, 26, 8, 30, 39]

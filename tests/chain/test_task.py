@@ -19,7 +19,7 @@ from p2pai.chain.task import (
     TaskDefinition,
     check,
 )
-from p2pai.chain.training import EarlyStopping, Holdout, KFold, Loss, Sgd, Target, Tau
+from p2pai.chain.training import Assignment, EarlyStopping, Holdout, KFold, Loss, Sgd, Target, Tau
 from p2pai.primitives.errors import InvalidMessage, InvalidTransaction
 from tests.chain.ledger import definition, label
 
@@ -54,6 +54,24 @@ def test_the_largest_definition_fits():
     )
     check(large)
     assert len(large.encode()) < DEFINITION_SIZE_MAX
+
+
+class TestConsistentHashing:
+    HASHED = replace(TASK, assignment=Assignment.CONSISTENT_HASHING)
+
+    def test_survives_the_wire(self):
+        check(self.HASHED)
+        assert TaskDefinition.decode(self.HASHED.encode()) == self.HASHED
+
+    def test_needs_an_end(self):
+        with pytest.raises(InvalidTransaction, match="number of epochs"):
+            check(replace(self.HASHED, epochs=0))
+
+    def test_is_dealt_out_by_every_node_so_there_are_not_too_many_turns(self):
+        check(replace(self.HASHED, epochs=2**20 // 60))  # mini-batches
+        with pytest.raises(InvalidTransaction, match="turns"):
+            check(replace(self.HASHED, epochs=2**20 // 60 + 1))
+        check(replace(TASK, epochs=2**20 // 60 + 1))
 
 
 @given(st.binary(max_size=300))

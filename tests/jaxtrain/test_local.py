@@ -9,7 +9,7 @@ from kinds import DENSE
 from safetensors.numpy import load
 
 from p2pai import jobs
-from p2pai.chain.training import EarlyStopping, Holdout, KFold, Target, Tau, next_tau_bits
+from p2pai.chain.training import Assignment, EarlyStopping, Holdout, KFold, Target, Tau, next_tau_bits
 from p2pai.jaxtrain import data_file
 from p2pai.jaxtrain.local import EpochEnd, Group, Step, Traffic, cut
 from p2pai.jaxtrain.worker import Worker
@@ -63,8 +63,9 @@ def test_a_run_is_the_same_everywhere(group):
 
 
 @pytest.mark.parametrize("delay", [0, 2])
-def test_it_is_what_the_jobs_give_step_by_step(group, delay):
-    made = group(delay=delay)
+@pytest.mark.parametrize("assignment", Assignment)
+def test_it_is_what_the_jobs_give_step_by_step(group, delay, assignment):
+    made = group(delay=delay, assignment=assignment)
     events = list(made.run())
     kept, ended = by_jobs(made, delay)
     assert states(made) == kept
@@ -83,7 +84,7 @@ def by_jobs(group, delay):
     applied, iterations = [0] * count, [0] * count
     epoch, now = 1, 0
     while epoch <= task.epochs:
-        turns = {rank: plan.turn(iterations[rank], rank, count) for rank in range(count)}
+        turns = {rank: plan.turn(iterations[rank], rank, group.tickets) for rank in range(count)}
         due = [rank for rank, turn in turns.items() if turn is not None and turn.number == epoch]
         if not due:
             epoch += 1

@@ -8,9 +8,9 @@ import pytest
 
 from p2pai import jobs
 from p2pai.chain import it_res, message_map
-from p2pai.chain.training import SCORE_MAX
+from p2pai.chain.training import SCORE_MAX, Assignment
 from p2pai.jaxtrain.worker import Worker
-from p2pai.primitives import record
+from p2pai.primitives import merkle, record
 from p2pai.roles.history import QUEUE_BYTES_MAX, QUEUE_MAX, ModelAnnouncement, PeerMessages
 from p2pai.roles.memory import IterationSent, StateKept
 from p2pai.roles.outgoing import REPUBLISH_AGE_MS
@@ -44,6 +44,20 @@ class TestMessages:
         for m in messages:
             message_map.check(m.message_map, known.definition.weight_count)
             it_res.verify_signature(m, alone.task, public(A))
+
+    def test_follow_consistent_hashing_where_the_task_asks_for_it(self):
+        chain = Chain()
+        task = start_task(chain, assignment=Assignment.CONSISTENT_HASHING)
+        group = Group(accounts=(A,), chain=chain, task=task)
+        session = group.role().session
+        for _ in range(5):
+            group.step()
+        place, known = session.place, chain.task(task)
+        assert place.miners == known.miners
+        turns = [session.plan.turn(i, place.rank, known.miners) for i in range(5)]
+        places = [session.plan.place(turn.batch) for turn in turns]
+        leaves = [group.nodes[A].blobs.get(p.fragment)[p.index] for p in places]
+        assert [m.batch for m in group.decoded(A)][:5] == [merkle.leaf_hash(chunk) for chunk in leaves]
 
     def test_what_one_announces_the_next_applies(self, alone):
         for number in range(4):
