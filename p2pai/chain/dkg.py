@@ -116,7 +116,7 @@ def check_deal(
     """Check what everyone can check of a deal; whether a share fits, its receiver alone can see.
 
     Args:
-      deal: what the dealer published.
+      deal: what the dealer published, decoded, so that sizes are right.
       context: names this dealer's part in this key generation.
       receivers: the members' VRF keys in order.
       threshold: how many members can sign.

@@ -186,3 +186,68 @@ def test_a_bad_secret_is_our_own_fault(secret):
     for act in (bls.public_key, bls.prove_possession, lambda s: bls.sign(s, MESSAGE)):
         with pytest.raises(AssertionError):
             act(secret)
+
+
+def scalar(value):
+    return (value % ORDER).to_bytes(32, "big")
+
+
+@pytest.mark.parametrize("scale", [1, 7, ORDER - 1, pow(6, -1, ORDER)])
+@pytest.mark.parametrize("weights", [(1, 1), (3, -2), (0, 5), (2**40 + 1, -(2**33)), (ORDER - 1, ORDER - 2)])
+def test_polynomials_are_evaluated_in_the_exponent(weights, scale):
+    polynomials = [(5, 7, 11), (13, 17, 19)]
+    committed = [[bls.public_key(scalar(a)) for a in each] for each in polynomials]
+    places = [0, 1, 2, 31, 1000]
+    values = bls.evaluate(committed, weights, places, scale=scale)
+    for place, value in zip(places, values, strict=True):
+        f, g = (sum(a * place**k for k, a in enumerate(each)) for each in polynomials)
+        assert value == bls.public_key(scalar(scale * (weights[0] * f + weights[1] * g)))
+
+
+def test_a_value_of_zero_is_infinity_and_no_key():
+    # x - 2, and 2 - x beside it.
+    line = [bls.public_key(scalar(-2)), KEYS[0]]
+    assert bls.evaluate([line], [1], [2]) == (INFINITY_KEY,)
+    assert bls.evaluate([line, line], [1, -1], [5]) == (INFINITY_KEY,)
+    with pytest.raises(InvalidProof, match="infinity"):
+        bls.check_key(INFINITY_KEY)
+
+
+# The least x with a point on the curve that is outside the subgroup.
+OUTSIDE = bytes([0x80]) + bytes(46) + bytes([4])
+
+
+@pytest.mark.parametrize("bad", [INFINITY_KEY, OUTSIDE, b"", bytes(48), KEYS[0][:-1], b"\xff" * 48])
+def test_bad_keys_are_refused_among_commitments(bad):
+    bls.check_key(KEYS[0])
+    with pytest.raises(InvalidProof):
+        bls.check_key(bad)
+    for polynomials in ([[bad]], [[KEYS[0], bad]], [[KEYS[0], KEYS[1]], [bad, KEYS[0]]]):
+        with pytest.raises(InvalidProof):
+            bls.evaluate(polynomials, [1] * len(polynomials), [1])
+
+
+@pytest.mark.parametrize("scale", [1, 3, pow(3, -1, ORDER)])
+@pytest.mark.parametrize("weights", [(1, 1, 1), (1, 1, -1), (0, 0, 1), (ORDER - 5, 2**60, -1)])
+def test_signatures_combine_like_their_secrets(weights, scale):
+    signatures = [bls.sign(secret, MESSAGE) for secret in SECRETS]
+    total = scalar(scale * sum(w * n for w, n in zip(weights, (1, 2, 3), strict=True)))
+    if any(total):
+        assert bls.combine(signatures, weights, scale=scale) == bls.sign(total, MESSAGE)
+    else:
+        with pytest.raises(InvalidProof, match="infinity"):
+            bls.combine(signatures, weights, scale=scale)
+
+
+@pytest.mark.parametrize("bad", [INFINITY_SIGNATURE, b"", bytes(96), bytes(95), b"\xff" * 96])
+def test_bad_signatures_are_not_combined(bad):
+    with pytest.raises(InvalidProof):
+        bls.combine([bls.sign(SECRETS[0], MESSAGE), bad], [1, 1])
+
+
+def test_signatures_that_cancel_out_are_not_combined():
+    signature = bls.sign(SECRETS[0], MESSAGE)
+    with pytest.raises(InvalidProof, match="infinity"):
+        bls.combine([signature, signature], [1, -1])
+    with pytest.raises(AssertionError):
+        bls.combine([], [])
