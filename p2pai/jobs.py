@@ -11,6 +11,7 @@ Source: PoUW Algorithm 1; PROTOCOL section 7.
 from dataclasses import dataclass
 
 from p2pai.chain.it_res import EndState
+from p2pai.chain.training import FULL_REPLICAS, Redundancy
 from p2pai.primitives.ids import BlobId, Hash32
 
 MessageMap = bytes
@@ -57,6 +58,8 @@ class Prepare:
     """Whether labels are numbers, not classes."""
     batch_size: int
     fragment_count: int
+    redundancy: Redundancy = FULL_REPLICAS
+    """With Reed-Solomon, make each fragment's shards and the list of them too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,41 @@ class Prepared:
     targets: int
     """Numbers of a label; 0 where labels are classes."""
     fragments: tuple[BlobId, ...]
+    shards: BlobId | None = None
+    """The list of shards, where there are any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Rebuild a fragment from as many of its shards as it takes; they, and the list of shards, are stored."""
+
+    task: bytes
+    fragment: BlobId
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The fragment is stored; or its shards are those of the list and no fragment of the task: a lie."""
+
+    fragment: BlobId
+    fault: str
+    """Empty when the fragment is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect:
+    """Look whether fragments, which are stored, hold what the task's definition says."""
+
+    task: bytes
+    fragments: tuple[BlobId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """The first fragment that does not, and why; None when all do."""
+
+    fragment: BlobId | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +292,24 @@ class Failed:
     reason: str
 
 
-Job = Prepare | Open | Begin | Step | Keep | KeepCapsule | Validate | Replay | Evaluate | Export
+Job = (
+    Prepare
+    | Restore
+    | Inspect
+    | Open
+    | Begin
+    | Step
+    | Keep
+    | KeepCapsule
+    | Validate
+    | Replay
+    | Evaluate
+    | Export
+)
 Result = (
     Prepared
+    | Restored
+    | Inspected
     | Opened
     | Begun
     | Stepped

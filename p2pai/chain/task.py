@@ -14,14 +14,17 @@ from p2pai.chain import layers as networks
 from p2pai.chain import training
 from p2pai.chain.layers import Layer, Placed, Shape
 from p2pai.chain.training import (
+    FULL_REPLICAS,
     Assignment,
     EarlyStopping,
+    FullReplicas,
     Holdout,
     Initialiser,
     KFold,
     Loss,
     Numerics,
     Optimiser,
+    Redundancy,
     Schedule,
     Target,
     Tau,
@@ -86,6 +89,8 @@ class Dataset:
     training_percent: int
     """Share of the fragments revealed for training; the rest is the hidden test data."""
     fragments: tuple[BlobId, ...]
+    shards: BlobId | None = None
+    """With Reed-Solomon: a blob with one chunk for each fragment, the content ids of its shards in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,7 @@ class TaskDefinition:
     expected_blocks: int
     """Blocks that training may take before the fee returns to the client."""
     assignment: Assignment = Assignment.INTERLEAVED
+    redundancy: Redundancy = FULL_REPLICAS
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
@@ -151,7 +157,13 @@ class TaskDefinition:
         return record.decode(cls, data, size_max=DEFINITION_SIZE_MAX)
 
     def with_data(
-        self, samples: int, features: int, classes: int, targets: int, fragments: tuple[BlobId, ...]
+        self,
+        samples: int,
+        features: int,
+        classes: int,
+        targets: int,
+        fragments: tuple[BlobId, ...],
+        shards: BlobId | None = None,
     ) -> "TaskDefinition":
         """Return a draft, whose data are not known yet, completed with what cutting the data gave."""
         found = replace(
@@ -161,6 +173,7 @@ class TaskDefinition:
             classes=classes,
             targets=targets,
             fragments=fragments,
+            shards=shards,
         )
         return replace(self, dataset=found, input_shape=self.input_shape or (features,))
 
@@ -217,6 +230,7 @@ def check(task: TaskDefinition) -> None:
     training.check_optimiser(task.optimiser, task.schedule)
     _require(len(task.client) <= PEER_ID_LENGTH_MAX, "the client's peer id is too long")
     _check_group(task)
+    _check_redundancy(task)
     _require(1 <= task.expected_blocks <= 100_000, "expected_blocks is 1 to 100,000")
 
 
@@ -284,6 +298,20 @@ def _check_group(task: TaskDefinition) -> None:
     _require(group.supervisors >= 3, "at least 3 supervisors")
     _require(group.supervisors <= max(3, _isqrt(group.miners)), "too many supervisors")
     _require(3 <= group.evaluators <= 32, "3 to 32 evaluators")
+
+
+def _check_redundancy(task: TaskDefinition) -> None:
+    scheme, supervisors = task.redundancy, task.group.supervisors
+    if isinstance(scheme, FullReplicas):
+        _require(task.dataset.shards is None, "full replicas have no shards")
+        return
+    _require(task.dataset.shards is not None, "the content id of the list of shards is missing")
+    _require(scheme.data >= 1 and scheme.parity >= 1, "Reed-Solomon has at least 1 data and 1 parity shard")
+    _require(scheme.shards <= supervisors, "Reed-Solomon has at most as many shards as supervisors")
+    _require(
+        supervisors <= 3 * scheme.data <= 2 * supervisors,
+        "the data shards are from a third to two thirds of the supervisors",
+    )
 
 
 def _check_length(task: TaskDefinition) -> None:

@@ -164,6 +164,30 @@ class Assignment(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class FullReplicas:
+    """Every supervisor stores all the revealed data."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReedSolomon:
+    """Of each revealed fragment a supervisor stores one of data + parity shards; any `data` restore it."""
+
+    data: int
+    parity: int
+
+    @property
+    def shards(self) -> int:
+        """Shards of a fragment."""
+        return self.data + self.parity
+
+
+Redundancy = FullReplicas | ReedSolomon
+"""How the supervisors store the data. Source: PoUW §4.2.3."""
+
+FULL_REPLICAS: Final = FullReplicas()
+
+
+@dataclass(frozen=True, slots=True)
 class EarlyStopping:
     """Stop when the best validation value of a metric is `patience` epochs old."""
 

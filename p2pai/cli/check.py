@@ -125,10 +125,11 @@ def complete(submission: Submission, worker: "Worker") -> TaskDefinition:
             regression=not draft.loss.is_classification,
             batch_size=data.batch_size,
             fragment_count=len(data.fragments),
+            redundancy=draft.redundancy,
         ),
     )
     assert isinstance(cut, jobs.Prepared), cut
-    task = draft.with_data(cut.samples, cut.features, cut.classes, cut.targets, cut.fragments)
+    task = draft.with_data(cut.samples, cut.features, cut.classes, cut.targets, cut.fragments, cut.shards)
     tasks.check(task)
     selection.check_traits(task.preferences)
     size = cost.definition_size(task)
@@ -240,9 +241,17 @@ def _data_rows(data: Answer, course: Answer) -> list[tuple[str, str]]:
         (
             "Iterations",
             f"{course['iterations_per_epoch']:,} a miner and epoch, {course['iterations']:,} in "
-            f"{course['epochs']:,} epochs with {course['miners']} miners",
+            f"{course['epochs']:,} epochs with {course['miners']} miners, {course['assignment']}",
         ),
+        ("Stored", _stored(data["redundancy"])),
     ]
+
+
+def _stored(scheme: Answer) -> str:
+    if scheme["kind"] == "full":
+        return "by every supervisor whole"
+    data, parity = scheme["data"], scheme["parity"]
+    return f"in {data} + {parity} shards a fragment, one with each supervisor; any {data} restore it"
 
 
 def _cost_rows(needs: Answer) -> list[tuple[str, str]]:

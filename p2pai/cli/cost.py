@@ -15,7 +15,17 @@ from p2pai.chain.message_map import DENSITY_INVERSE
 from p2pai.chain.params import Params
 from p2pai.chain.schedule import make_schedule
 from p2pai.chain.task import PEER_ID_LENGTH_MAX, TaskDefinition
-from p2pai.chain.training import PPM, Adam, Assignment, Momentum, Numerics, RmsProp, Sgd
+from p2pai.chain.training import (
+    PPM,
+    Adam,
+    Assignment,
+    FullReplicas,
+    Momentum,
+    Numerics,
+    Redundancy,
+    RmsProp,
+    Sgd,
+)
 from p2pai.chain.work import nonce_count
 from p2pai.primitives.ids import ZERO_HASH, PeerId
 
@@ -67,7 +77,14 @@ def describe_dataset(task: TaskDefinition) -> Answer:
         "batch_size": data.batch_size,
         "fragments": len(data.fragments),
         "training_fragments": task.training_fragment_count,
+        "redundancy": _redundancy(task.redundancy),
     }
+
+
+def _redundancy(scheme: Redundancy) -> Answer:
+    if isinstance(scheme, FullReplicas):
+        return {"kind": "full"}
+    return {"kind": "reed_solomon", "data": scheme.data, "parity": scheme.parity}
 
 
 def describe_course(task: TaskDefinition) -> Answer:

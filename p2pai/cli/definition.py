@@ -16,7 +16,7 @@ import yaml
 
 from p2pai.chain import task
 from p2pai.chain.task import Dataset, Group, Reward
-from p2pai.chain.training import Numerics
+from p2pai.chain.training import FULL_REPLICAS, Assignment, Numerics, Redundancy, ReedSolomon
 from p2pai.cli import network, original, recipe, submission
 from p2pai.cli.money import parse_coins
 from p2pai.cli.section import Section
@@ -31,6 +31,9 @@ NAME_LENGTH_MAX: Final = 64
 EXPECTED_BLOCKS_MAX: Final = 100_000
 BATCH_SIZE: Final = 32
 """Samples of a mini-batch where a file does not say."""
+
+ASSIGNMENTS: Final = {method.value.replace(" ", "_"): method for method in Assignment}
+"""By their names in a file."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -150,14 +153,35 @@ def _dataset(dataset: Section, data: Path) -> Dataset:
 
 
 def _terms(root: Section) -> Terms:
+    group = _group(root.section("group")) if root.has("group") else submission.GROUP
     return Terms(
-        group=_group(root.section("group")) if root.has("group") else submission.GROUP,
+        group=group,
         reward=_reward(root.section("reward")) if root.has("reward") else submission.REWARD,
         preferences=_preferences(root),
         expected_blocks=root.integer(
             "expected_blocks", 1, EXPECTED_BLOCKS_MAX, default=submission.EXPECTED_BLOCKS
         ),
+        assignment=ASSIGNMENTS[root.text("assignment", tuple(ASSIGNMENTS), default="interleaved")],
+        redundancy=_redundancy(root, group.supervisors) if root.has("redundancy") else FULL_REPLICAS,
     )
+
+
+def _redundancy(root: Section, supervisors: int) -> Redundancy:
+    kind, details = root.variant("redundancy", ("full",), ("reed_solomon",))
+    if kind == "full":
+        return FULL_REPLICAS
+    section = details.section("reed_solomon")
+    scheme = ReedSolomon(section.integer("data", 1, supervisors), section.integer("parity", 1, supervisors))
+    section.close()
+    if scheme.shards > supervisors:
+        raise InvalidInput(
+            f"redundancy.reed_solomon makes {scheme.shards} shards for {supervisors} supervisors, one each"
+        )
+    if not supervisors <= 3 * scheme.data <= 2 * supervisors:
+        low, high = -(-supervisors // 3), 2 * supervisors // 3
+        wanted = f"{low}" if low == high else f"{low} to {high}"
+        raise InvalidInput(f"redundancy.reed_solomon.data must be {wanted} with {supervisors} supervisors")
+    return scheme
 
 
 def _group(group: Section) -> Group:

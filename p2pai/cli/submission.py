@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from p2pai.chain.task import Dataset, Group, Reward, TaskDefinition
-from p2pai.chain.training import Numerics
+from p2pai.chain.training import FULL_REPLICAS, Assignment, Numerics, Redundancy
 from p2pai.cli.network import Network
 from p2pai.cli.recipe import Recipe
 from p2pai.primitives.errors import InvalidInput
@@ -59,6 +59,8 @@ class Terms:
     reward: Reward = REWARD
     preferences: tuple[int, ...] = PREFERENCES
     expected_blocks: int = EXPECTED_BLOCKS
+    assignment: Assignment = Assignment.INTERLEAVED
+    redundancy: Redundancy = FULL_REPLICAS
 
 
 def draft(
@@ -92,6 +94,8 @@ def draft(
         preferences=terms.preferences,
         client=PeerId(""),
         expected_blocks=terms.expected_blocks,
+        assignment=terms.assignment,
+        redundancy=terms.redundancy,
     )
 
 

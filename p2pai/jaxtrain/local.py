@@ -14,7 +14,7 @@ Source: PoUW Algorithm 1, §4.2.2 and §4.3; PROTOCOL section 7.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Final
 
@@ -22,6 +22,7 @@ from p2pai.chain import course, schedule, training
 from p2pai.chain import task as tasks
 from p2pai.chain.schedule import Miners, Schedule, Turn
 from p2pai.chain.task import TaskDefinition
+from p2pai.chain.training import FULL_REPLICAS
 from p2pai.jaxtrain import dataset, message_map, weights
 from p2pai.jaxtrain.data_file import Samples
 from p2pai.jaxtrain.dataset import Batch
@@ -285,6 +286,8 @@ def cut(draft: TaskDefinition, samples: Samples) -> tuple[TaskDefinition, Fragme
     """
     found = dataset.cut(samples.x, samples.y, len(draft.dataset.fragments), draft.dataset.batch_size)
     names = tuple(blob.blob_id(chunks) for chunks in found)
+    # Nobody stores anything here.
+    draft = replace(draft, redundancy=FULL_REPLICAS)
     task = draft.with_data(len(samples.x), samples.x.shape[1], samples.classes, samples.targets, names)
     tasks.check(task)
     return task, dict(zip(names, found, strict=True))

@@ -7,14 +7,16 @@ Source: PROTOCOL section 7.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from p2pai import jobs
+from p2pai.chain import shards
 from p2pai.chain import task as tasks
 from p2pai.chain.it_res import witness
 from p2pai.chain.task import TaskDefinition
-from p2pai.chain.training import Numerics
-from p2pai.jaxtrain import data_file, dataset, initialiser, replay, weights
+from p2pai.chain.training import Numerics, ReedSolomon
+from p2pai.jaxtrain import data_file, dataset, erasure, initialiser, replay, weights
 from p2pai.jaxtrain.dataset import Batch
 from p2pai.jaxtrain.metrics import NOTHING, Score
 from p2pai.jaxtrain.model import Architecture
@@ -49,6 +51,8 @@ class Worker:
         self._sessions: dict[str, Session] = {}
         self._handlers: dict[type, Callable[[Any], jobs.Result]] = {
             jobs.Prepare: self._prepare,
+            jobs.Restore: self._restore,
+            jobs.Inspect: self._inspect,
             jobs.Open: self._open,
             jobs.Begin: self._begin,
             jobs.Step: self._step,
@@ -75,7 +79,54 @@ class Worker:
         samples = data_file.read(job.path, job.format, regression=job.regression)
         fragments = dataset.cut(samples.x, samples.y, job.fragment_count, job.batch_size)
         ids = tuple(self._blobs.put(chunks, shared=False) for chunks in fragments)
-        return jobs.Prepared(len(samples.x), samples.x.shape[1], samples.classes, samples.targets, ids)
+        listed = None
+        if isinstance(job.redundancy, ReedSolomon):
+            rows = [self._split(fragment, job.redundancy) for fragment in fragments]
+            listed = self._blobs.put(shards.write(rows), shared=False)
+        features = samples.x.shape[1]
+        return jobs.Prepared(len(samples.x), features, samples.classes, samples.targets, ids, listed)
+
+    def _split(self, fragment: tuple[bytes, ...], scheme: ReedSolomon) -> shards.Row:
+        return tuple(self._blobs.put(shard, shared=False) for shard in erasure.split(fragment, scheme))
+
+    def _restore(self, job: jobs.Restore) -> jobs.Restored:
+        task = _decode_task(job.task)
+        listed, scheme = task.dataset.shards, task.redundancy
+        if (
+            listed is None
+            or not isinstance(scheme, ReedSolomon)
+            or job.fragment not in task.dataset.fragments
+        ):
+            raise InvalidInput("a fragment is not one of the task's, or has no shards")
+        row = shards.read(task, self._bytes(listed))[task.dataset.fragments.index(job.fragment)]
+        try:
+            found = erasure.restore(self._stored(row, scheme.data), scheme)
+        except InvalidMessage as error:
+            return jobs.Restored(job.fragment, str(error))
+        if not found or blob.blob_id(found) != job.fragment:
+            return jobs.Restored(job.fragment, "its shards restore something else")
+        self._blobs.put(found, shared=False)
+        return jobs.Restored(job.fragment, "")
+
+    def _stored(self, row: shards.Row, count: int) -> dict[int, tuple[bytes, ...]]:
+        """Return the first so many of a fragment's shards that are here, by index."""
+        found: dict[int, tuple[bytes, ...]] = {}
+        for index, shard in enumerate(row):
+            if len(found) < count:
+                with suppress(Unavailable):
+                    found[index] = self._blobs.get(shard)
+        if len(found) < count:
+            raise Unavailable(f"{count} shards restore a fragment, {len(found)} are here")
+        return found
+
+    def _inspect(self, job: jobs.Inspect) -> jobs.Inspected:
+        task = _decode_task(job.task)
+        for fragment in job.fragments:
+            try:
+                self._fragment(task, fragment)
+            except InvalidInput as error:
+                return jobs.Inspected(fragment, str(error))
+        return jobs.Inspected(None, "")
 
     def _open(self, job: jobs.Open) -> jobs.Opened:
         task = _decode_task(job.task)

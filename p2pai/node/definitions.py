@@ -28,6 +28,8 @@ def report(task: TaskDefinition) -> dict[str, Any]:
         "stopping": describe(task.stopping) if task.stopping else None,
         "validation": describe(task.validation),
         "metrics": list(task.metrics),
+        "assignment": task.assignment.value,
+        "redundancy": describe(task.redundancy),
         "samples": task.dataset.samples,
         "batch_size": task.dataset.batch_size,
         "fragments": [f.hex() for f in task.dataset.fragments],

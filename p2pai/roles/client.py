@@ -1,16 +1,17 @@
 """The client: submits tasks, serves their data, takes the model.
 
-Training data is shared when the group is known; the test data only when training is over; the best model is
-delivered as a safetensors file when the task is paid.
+Training data, or its shards, is shared when the group is known; the test data only when training is over; the
+best model is delivered as a safetensors file when the task is paid.
 
-Source: PoUW §3.4, §4.1, §4.2.2, §4.4.
+Source: PoUW §3.4, §4.1, §4.2.2, §4.2.3, §4.4.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from p2pai import jobs
-from p2pai.chain import schedule
+from p2pai.chain import schedule, shards
+from p2pai.chain.schedule import Schedule
 from p2pai.chain.state import Stage, Task
 from p2pai.chain.task import TaskDefinition, check
 from p2pai.chain.transaction import PayForTask, Stake
@@ -79,7 +80,9 @@ class Client(Role):
         self.submissions[submission] = Submission()
         data = definition.dataset
         regression = not definition.loss.is_classification
-        job = jobs.Prepare(path, data.format, regression, data.batch_size, len(data.fragments))
+        job = jobs.Prepare(
+            path, data.format, regression, data.batch_size, len(data.fragments), definition.redundancy
+        )
         self.node.train(job, lambda result: self._prepared(submission, definition, fee, result))
 
     def _prepared(
@@ -91,7 +94,7 @@ class Client(Role):
             entry.error = result.reason if isinstance(result, jobs.Failed) else "the data was not prepared"
             return
         complete = definition.with_data(
-            result.samples, result.features, result.classes, result.targets, result.fragments
+            result.samples, result.features, result.classes, result.targets, result.fragments, result.shards
         )
         try:
             self._pay(submission, complete, fee)
@@ -124,8 +127,7 @@ class Client(Role):
         if task.stage is Stage.TRAINING:
             self.node.follow(task_id)
         if task.stage in (Stage.TRAINING, Stage.EVALUATING):
-            for fragment in plan.training:
-                self.node.share(fragment)
+            self._reveal(task_id, task, plan)
         if task.stage is Stage.EVALUATING:
             for fragment in plan.test:
                 self.node.share(fragment)
@@ -133,6 +135,25 @@ class Client(Role):
             self.node.fetch(
                 task.conclusion.model, (), lambda fetched: self._got_model(task_id, task, fetched)
             )
+
+    def _reveal(self, task_id: TaskId, task: Task, plan: Schedule) -> None:
+        """Share the training data: whole, or its shards and the list of them."""
+        listed = task.definition.dataset.shards
+        if listed is None:
+            for fragment in plan.training:
+                self.node.share(fragment)
+        else:
+            self.node.share(listed)
+            self.node.fetch(listed, (), lambda fetched: self._got_list(task_id, task, plan, fetched))
+
+    def _got_list(self, task_id: TaskId, task: Task, plan: Schedule, fetched: Fetched) -> None:
+        if fetched.data is None:
+            self._stages.pop(task_id, None)  # the next tip tries again
+            return
+        rows = shards.read(task.definition, fetched.data)
+        for fragment in plan.training:
+            for shard in rows[task.definition.dataset.fragments.index(fragment)]:
+                self.node.share(shard)
 
     def _got_model(self, task_id: TaskId, task: Task, fetched: Fetched) -> None:
         if fetched.chunks is None:

@@ -1,6 +1,8 @@
 """The revealed fragments of a task on their way to a miner: asked for again and again until all are here.
 
-Source: PoUW §4.2.2.
+They come whole or, where the task's supervisors store shards, are rebuilt from those.
+
+Source: PoUW §4.2.2, §4.2.3.
 """
 
 from __future__ import annotations
@@ -9,10 +11,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from p2pai import jobs
+from p2pai.chain import shards
 from p2pai.chain.schedule import Schedule
 from p2pai.chain.state import Task
+from p2pai.chain.training import ReedSolomon
 from p2pai.events import Fetched
+from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import BlobId, Hash32, Millis, PeerId
+from p2pai.roles.restoring import Restoring
 
 if TYPE_CHECKING:
     from p2pai.roles.base import Node
@@ -28,22 +34,28 @@ class Revealed:
         self._node, self._name, self._task, self._plan, self._then = node, name, task, plan, then
         self.manifests: dict[BlobId, tuple[Hash32, ...]] = {}
         """Of each fragment that is here, the hashes of its mini-batches."""
+        self.fault: tuple[int, str] | None = None
+        """How the client lied: of which fragment, by its place in the definition, and a reason."""
+        self._restoring: list[Restoring] = []
         self._stopped = False
 
     def begin(self) -> None:
         """Get the data; a predefined task's ship with the software and only have to be cut."""
-        source = self._node.spec.task_data
-        if not (self._task.is_predefined and source):
+        definition, source = self._task.definition, self._node.spec.task_data
+        if self._task.is_predefined and source:
+            data, regression = definition.dataset, not definition.loss.is_classification
+            job = jobs.Prepare(source[0], data.format, regression, data.batch_size, len(data.fragments))
+            self._node.train(job, lambda _: self._fetch())
+        elif isinstance(definition.redundancy, ReedSolomon):
+            self._fetch_list()
+        else:
             self._fetch()
-            return
-        definition = self._task.definition
-        data, regression = definition.dataset, not definition.loss.is_classification
-        job = jobs.Prepare(source[0], data.format, regression, data.batch_size, len(data.fragments))
-        self._node.train(job, lambda _: self._fetch())
 
     def stop(self) -> None:
         """Ask no more."""
         self._stopped = True
+        for restoring in self._restoring:
+            restoring.stop()
 
     def _fetch(self) -> None:
         if self._stopped:
@@ -70,3 +82,43 @@ class Revealed:
     def _fetch_missing(self) -> None:
         if len(self.manifests) < len(self._plan.training):
             self._fetch()
+
+    # --- from shards
+
+    def _fetch_list(self) -> None:
+        listed = self._task.definition.dataset.shards
+        assert listed is not None
+        if not self._stopped:
+            self._node.fetch(listed, self._providers(), self._got_list)
+
+    def _got_list(self, fetched: Fetched) -> None:
+        if self._stopped:
+            return
+        if fetched.chunks is None:
+            self._node.set_timer(f"data:{self._name}:{fetched.blob.hex()}", RETRY_MS, self._fetch_list)
+            return
+        try:
+            rows = shards.read(self._task.definition, fetched.data or b"")
+        except InvalidMessage as error:
+            self._fail(self._plan.training[0], str(error))
+            return
+        self._restoring = [self._restorer(fragment, rows) for fragment in self._plan.training]
+        for restoring in self._restoring:
+            restoring.begin()
+
+    def _restorer(self, fragment: BlobId, rows: tuple[shards.Row, ...]) -> Restoring:
+        row = rows[self._task.definition.dataset.fragments.index(fragment)]
+        return Restoring(
+            self._node, self._name, self._task, fragment, row, lambda fault: self._restored(fragment, fault)
+        )
+
+    def _restored(self, fragment: BlobId, fault: str) -> None:
+        if fault:
+            self._fail(fragment, fault)
+        else:
+            # It is stored here: this asks for its hashes alone.
+            self._node.fetch(fragment, self._providers(), self._got)
+
+    def _fail(self, fragment: BlobId, reason: str) -> None:
+        self.fault = (self._task.definition.dataset.fragments.index(fragment), reason)
+        self.stop()

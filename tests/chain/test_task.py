@@ -19,7 +19,18 @@ from p2pai.chain.task import (
     TaskDefinition,
     check,
 )
-from p2pai.chain.training import Assignment, EarlyStopping, Holdout, KFold, Loss, Sgd, Target, Tau
+from p2pai.chain.training import (
+    FULL_REPLICAS,
+    Assignment,
+    EarlyStopping,
+    Holdout,
+    KFold,
+    Loss,
+    ReedSolomon,
+    Sgd,
+    Target,
+    Tau,
+)
 from p2pai.primitives.errors import InvalidMessage, InvalidTransaction
 from tests.chain.ledger import definition, label
 
@@ -72,6 +83,43 @@ class TestConsistentHashing:
         with pytest.raises(InvalidTransaction, match="turns"):
             check(replace(self.HASHED, epochs=2**20 // 60 + 1))
         check(replace(TASK, epochs=2**20 // 60 + 1))
+
+
+class TestReedSolomon:
+    LISTED = label("list of shards")
+
+    def shared(self, scheme, supervisors=3, shards=LISTED):
+        dataset = replace(TASK.dataset, shards=shards)
+        miners = max(3, supervisors**2)
+        return replace(TASK, redundancy=scheme, dataset=dataset, group=Group(miners, supervisors, 3))
+
+    @pytest.mark.parametrize(
+        ("data", "parity", "supervisors"), [(1, 1, 3), (2, 1, 3), (1, 2, 3), (10, 6, 16)]
+    )
+    def test_survives_the_wire(self, data, parity, supervisors):
+        task = self.shared(ReedSolomon(data, parity), supervisors)
+        check(task)
+        assert TaskDefinition.decode(task.encode()) == task
+
+    @pytest.mark.parametrize(
+        ("scheme", "supervisors", "rule"),
+        [
+            (ReedSolomon(0, 1), 3, "at least 1 data and 1 parity"),
+            (ReedSolomon(1, 0), 3, "at least 1 data and 1 parity"),
+            (ReedSolomon(2, 2), 3, "at most as many shards as supervisors"),
+            (ReedSolomon(1, 2), 4, "a third to two thirds"),
+            (ReedSolomon(3, 1), 4, "a third to two thirds"),
+        ],
+    )
+    def test_has_shards_for_its_supervisors(self, scheme, supervisors, rule):
+        with pytest.raises(InvalidTransaction, match=rule):
+            check(self.shared(scheme, supervisors))
+
+    def test_names_the_list_of_its_shards(self):
+        with pytest.raises(InvalidTransaction, match="list of shards is missing"):
+            check(self.shared(ReedSolomon(2, 1), shards=None))
+        with pytest.raises(InvalidTransaction, match="have no shards"):
+            check(self.shared(FULL_REPLICAS))
 
 
 @given(st.binary(max_size=300))

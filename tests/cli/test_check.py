@@ -67,11 +67,20 @@ def test_the_data_are_cut_as_the_network_will():
     answer = checked()
     assert answer["dataset"] == {
         "format": "npz", "samples": 1797, "features": 64, "classes": 10, "targets": 0, "batch_size": 30,
-        "fragments": 10, "training_fragments": 8,
+        "fragments": 10, "training_fragments": 8, "redundancy": {"kind": "full"},
     }  # fmt: skip
     course = answer["course"]
     assert (course["revealed_batches"], course["validation_batches"]) == (48, 4)
     assert (course["iterations_per_epoch"], course["iterations"]) == (15, 300)
+    assert course["assignment"] == "interleaved"
+
+
+def test_how_data_are_stored_and_batches_assigned_is_shown(task_file, p2pai):
+    task = task_file(redundancy={"reed_solomon": {"data": 2, "parity": 1}}, assignment="consistent_hashing")
+    status, shown, _ = p2pai("task", "check", task, "--iterations", "0")
+    assert status == 0
+    assert "in 2 + 1 shards a fragment, one with each supervisor; any 2 restore it" in shown
+    assert "consistent hashing" in shown
 
 
 def test_backward_every_product_layer_but_the_first_costs_twice():

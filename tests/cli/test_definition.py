@@ -29,7 +29,9 @@ from p2pai.chain.layers import (
 )
 from p2pai.chain.task import Group, Reward, TaskDefinition
 from p2pai.chain.training import (
+    FULL_REPLICAS,
     Adam,
+    Assignment,
     ConstantRate,
     CosineRate,
     Distribution,
@@ -41,6 +43,7 @@ from p2pai.chain.training import (
     Loss,
     Momentum,
     Numerics,
+    ReedSolomon,
     RmsProp,
     Sgd,
     StepRate,
@@ -139,6 +142,7 @@ def test_what_a_short_file_leaves_out_has_a_sensible_value():
     assert task.metrics == ("accuracy", "loss")
     assert (task.group, task.reward, task.preferences) == (Group(3, 3, 3), Reward(70, 15, 15), (1, 1))
     assert task.expected_blocks == 1000
+    assert (task.assignment, task.redundancy) == (Assignment.INTERLEAVED, FULL_REPLICAS)
     data = task.dataset
     assert (data.format, data.batch_size, data.training_percent, len(data.fragments)) == ("npz", 32, 80, 10)
 
@@ -396,13 +400,23 @@ def test_the_rest():
         "group": {"miners": 16, "supervisors": 4, "evaluators": 5},
         "reward": {"miners": 100, "supervisors": 0, "evaluators": 0},
         "expected_blocks": 7,
+        "assignment": "consistent_hashing",
+        "redundancy": {"reed_solomon": {"data": 2, "parity": 2}},
         "dataset": {"format": "csv", "batch_size": 4096, "fragments": 256, "training_percent": 1},
     }
     task = read(yaml.safe_dump(made)).definition
     assert (task.numerics, task.mantissa_bits, task.preferences) == (Numerics.NATIVE, 7, (3, 0, 65_535))
     assert (task.group, task.reward, task.expected_blocks) == (Group(16, 4, 5), Reward(100, 0, 0), 7)
+    assert (task.assignment, task.redundancy) == (Assignment.CONSISTENT_HASHING, ReedSolomon(2, 2))
     data = task.dataset
     assert (data.format, data.batch_size, len(data.fragments), data.training_percent) == ("csv", 4096, 256, 1)
+
+
+def test_redundancy_is_full_replicas_or_shards():
+    assert task_with("redundancy", "full").redundancy == FULL_REPLICAS
+    for data, parity in ((1, 1), (1, 2), (2, 1)):
+        asked = {"reed_solomon": {"data": data, "parity": parity}}
+        assert task_with("redundancy", asked).redundancy == ReedSolomon(data, parity)
 
 
 FAULTS = [
@@ -484,6 +498,12 @@ FAULTS = [
     ("reward.miners", None, "reward.miners is missing"),
     ("preferences", [0, 0], "preferences must hold a number above 0"),
     ("preferences", [65_536], "preferences must be 1 to 64 whole numbers from 0 to 65,535"),
+    ("assignment", "random", "assignment must be interleaved or consistent_hashing, not 'random'"),
+    ("redundancy", "none", "redundancy must be full or {reed_solomon: ...}"),
+    ("redundancy", {"reed_solomon": {"data": 1}}, "redundancy.reed_solomon.parity is missing"),
+    ("redundancy", {"reed_solomon": {"data": 0, "parity": 1}}, "reed_solomon.data must be a whole number"),
+    ("redundancy", {"reed_solomon": {"data": 2, "parity": 2}}, "makes 4 shards for 3 supervisors, one each"),
+    ("redundancy", {"reed_solomon": {"data": 1, "parity": 1, "k": 1}}, "reed_solomon.k is not a known key"),
     ("expected_blocks", 0, "expected_blocks must be a whole number from 1 to 100,000"),
 ]  # fmt: skip
 

@@ -10,7 +10,7 @@ import p2pai
 from p2pai import jobs
 from p2pai.chain.layers import Activation, Dense, Function
 from p2pai.chain.task import TaskDefinition, check
-from p2pai.chain.training import Holdout, Sgd, Tau
+from p2pai.chain.training import FULL_REPLICAS, Holdout, Redundancy, Sgd, Tau
 from p2pai.jaxtrain.worker import Worker
 from p2pai.primitives.blob import blob_id
 from p2pai.primitives.errors import Unavailable
@@ -56,7 +56,9 @@ def task(worker):
     return digits_task(prepared)
 
 
-def digits_task(prepared: jobs.Prepared, *, hidden: int = 64, batch_size: int = 30) -> TaskDefinition:
+def digits_task(
+    prepared: jobs.Prepared, *, hidden: int = 64, batch_size: int = 30, redundancy: Redundancy = FULL_REPLICAS
+) -> TaskDefinition:
     draft = replace(
         DENSE,
         name="digits",
@@ -66,9 +68,11 @@ def digits_task(prepared: jobs.Prepared, *, hidden: int = 64, batch_size: int = 
         epochs=20,
         validation=Holdout(10),
         dataset=replace(DENSE.dataset, batch_size=batch_size),
+        redundancy=redundancy,
     )
+    found = prepared
     task = draft.with_data(
-        prepared.samples, prepared.features, prepared.classes, prepared.targets, prepared.fragments
+        found.samples, found.features, found.classes, found.targets, found.fragments, found.shards
     )
     check(task)
     return task

@@ -1,6 +1,7 @@
 """Every job of the trainer and its refusals, and that a group of miners learns."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,19 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DIGITS, Shelf
+from conftest import DIGITS, Shelf, digits_task
 from safetensors.numpy import load
 
 import p2pai
 from p2pai import jobs
+from p2pai.chain import shards
 from p2pai.chain.layers import Dense
-from p2pai.chain.training import Numerics
+from p2pai.chain.training import Numerics, ReedSolomon
 from p2pai.jaxtrain import message_map, weights
 from p2pai.jaxtrain import worker as worker_module
 from p2pai.jaxtrain.model import Architecture
 from p2pai.jaxtrain.platform import fingerprint
 from p2pai.jaxtrain.session import CAPSULES_KEPT
 from p2pai.jaxtrain.worker import Worker
+from p2pai.primitives import merkle
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32
 
 SEED = Hash32(bytes(range(32)))
@@ -337,3 +340,133 @@ def test_the_package_itself_does_not_import_jax():
     program = "import sys, p2pai.jaxtrain; sys.exit('jax' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(p2pai.__file__).parent.parent)}
     assert subprocess.run([sys.executable, "-c", program], env=environment, check=False).returncode == 0
+
+
+# Shards, and what fragments hold
+
+
+@pytest.fixture
+def sharded(worker):
+    """A task on the digits whose fragments are cut into 2 + 1 shards."""
+    scheme = ReedSolomon(2, 1)
+    made = worker.run(jobs.Prepare(DIGITS, "npz", False, 30, 10, scheme))
+    task = digits_task(made, redundancy=scheme)
+    assert task.dataset.shards == made.shards is not None
+    return task
+
+
+def rows(shelf, task):
+    return shards.read(task, b"".join(shelf.get(task.dataset.shards)))
+
+
+def only(shelf, *names):
+    """Another's shelf, with some of the blobs."""
+    theirs = Shelf()
+    for name in names:
+        theirs.put(shelf.get(name), shared=False)
+    return theirs
+
+
+def test_shards_change_neither_the_fragments_nor_what_is_shared(shelf, worker, sharded):
+    whole = worker.run(prepare())
+    assert whole.shards is None
+    assert whole.fragments == sharded.dataset.fragments
+    assert shelf.shared == set()
+
+
+def test_each_row_of_the_list_can_be_proven(shelf, sharded):
+    listed = shelf.get(sharded.dataset.shards)
+    leaves = [merkle.leaf_hash(chunk) for chunk in listed]
+    for i, row in enumerate(rows(shelf, sharded)):
+        path = merkle.inclusion_path(leaves, i)
+        merkle.verify_inclusion(merkle.leaf_hash(b"".join(row)), i, 10, path, Hash32(sharded.dataset.shards))
+        assert len(row) == 3
+
+
+@pytest.mark.parametrize("here", [(0, 1), (0, 2), (1, 2), (0, 1, 2)])
+def test_a_fragment_is_restored_from_any_two_shards(shelf, sharded, here):
+    for fragment, row in zip(sharded.dataset.fragments, rows(shelf, sharded), strict=True):
+        theirs = only(shelf, sharded.dataset.shards, *(row[i] for i in here))
+        restored = Worker(theirs).run(jobs.Restore(sharded.encode(), fragment))
+        assert restored == jobs.Restored(fragment, "")
+        assert theirs.get(fragment) == shelf.get(fragment)
+        assert theirs.shared == set()
+
+
+def test_too_few_shards_are_nobodys_fault(shelf, sharded):
+    fragment, row = sharded.dataset.fragments[3], rows(shelf, sharded)[3]
+    theirs = Worker(only(shelf, sharded.dataset.shards, row[1]))
+    assert "2 shards restore a fragment, 1 are here" in failed(
+        theirs, jobs.Restore(sharded.encode(), fragment)
+    )
+    nothing = Worker(only(shelf, *row))
+    assert "not arrived" in failed(nothing, jobs.Restore(sharded.encode(), fragment))
+
+
+def lying(shelf, task, change):
+    """The task of a client whose list names other shards for fragment 3."""
+    found = list(rows(shelf, task))
+    found[3] = change(found)
+    listed = shelf.put(shards.write(found), shared=False)
+    return replace(task, dataset=replace(task.dataset, shards=listed))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda found: found[4], "something else"),
+        (lambda found: (found[3][1], found[3][0], found[3][2]), "something else|impossible|more than"),
+        (lambda found: (found[3][0], found[4][1], found[3][2]), "something else|impossible|more than"),
+        (lambda found: (found[3][0], found[9][1], found[3][2]), "differ in length"),
+    ],
+)
+def test_shards_that_restore_something_else_are_a_lie(shelf, worker, sharded, change, reason):
+    task = lying(shelf, sharded, change)
+    fragment = task.dataset.fragments[3]
+    result = worker.run(jobs.Restore(task.encode(), fragment))
+    assert isinstance(result, jobs.Restored)
+    assert re.search(reason, result.fault)
+
+
+def test_only_a_tasks_own_fragments_are_restored(worker, task, sharded):
+    assert "not one of the task's" in failed(worker, jobs.Restore(sharded.encode(), BlobId(ZERO_HASH)))
+    assert "has no shards" in failed(worker, jobs.Restore(task.encode(), task.dataset.fragments[0]))
+
+
+@pytest.mark.parametrize("scheme", [ReedSolomon(0, 1), ReedSolomon(1, 0), ReedSolomon(17, 16)])
+def test_shards_that_cannot_be_made(worker, scheme):
+    assert "at most 32" in failed(worker, replace(prepare(), redundancy=scheme))
+
+
+def test_fragments_that_hold_what_the_task_says(worker, task):
+    assert worker.run(jobs.Inspect(task.encode(), task.dataset.fragments)) == jobs.Inspected(None, "")
+    assert "not arrived" in failed(Worker(Shelf()), jobs.Inspect(task.encode(), task.dataset.fragments))
+
+
+def spoilt(shelf, task, change):
+    """The task of a client whose fragment 3 was changed before its hash was taken."""
+    fragments = list(task.dataset.fragments)
+    fragments[3] = shelf.put(tuple(change(list(shelf.get(fragments[3])))), shared=False)
+    return replace(task, dataset=replace(task.dataset, fragments=tuple(fragments)))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda batches: batches[:-1], "not cut into mini-batches as the task defines"),
+        (lambda batches: [*batches, batches[0]], "not cut into mini-batches as the task defines"),
+        (lambda batches: [batches[0][:-1], *batches[1:]], "wrong size"),
+        (lambda batches: [b"no data", *batches[1:]], "too short"),
+        (lambda batches: [batches[0][:-2] + b"\x0a\x00", *batches[1:]], "a label is out of range"),
+        (lambda batches: [batches[0][:5] + b"\x02" + batches[0][6:], *batches[1:]], "kind of feature"),
+    ],
+    ids=["samples are missing", "samples too many", "cut off", "garbage", "label", "dtype"],
+)
+def test_the_first_fragment_that_does_not_is_named(shelf, worker, task, change, reason):
+    bad = spoilt(shelf, task, change)
+    result = worker.run(jobs.Inspect(bad.encode(), bad.dataset.fragments))
+    assert isinstance(result, jobs.Inspected)
+    assert result.fragment == bad.dataset.fragments[3]
+    assert reason in result.reason
+    others = bad.dataset.fragments[:3] + bad.dataset.fragments[4:]
+    assert worker.run(jobs.Inspect(bad.encode(), others)) == jobs.Inspected(None, "")

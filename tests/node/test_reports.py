@@ -223,6 +223,7 @@ class TestTasks:
         assert shown["weights"] == definition.weight_count
         assert shown["fragments"] == [f.hex() for f in definition.dataset.fragments]
         assert (shown["epochs"], shown["samples"], shown["batch_size"]) == (2, 1797, 30)
+        assert (shown["assignment"], shown["redundancy"]) == ("interleaved", "FullReplicas")
 
     def test_the_stages_with_their_heights(self, query, task):
         history = query("task.show", {"task": task.hex()})["history"]

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from p2pai import jobs
-from p2pai.chain import schedule
+from p2pai.chain import schedule, shards
 from p2pai.chain.state import Stage
-from p2pai.chain.training import Tau
+from p2pai.chain.training import ReedSolomon, Tau
 from p2pai.chain.transaction import PayForTask, Stake
 from p2pai.jaxtrain.worker import Worker
 from p2pai.node import journal
@@ -271,3 +271,41 @@ class TestDelivery:
         lone = client(chain)
         lone.mine()
         assert (lone.fetches, lone.jobs) == ({}, [])
+
+
+class TestShards:
+    SCHEME = ReedSolomon(2, 1)
+
+    def start(self, chain):
+        """A client with a task that the chain took, on the real data."""
+        lone = trained_client(chain)
+        entry = submit(lone, redundancy=self.SCHEME)
+        assert entry.state == "posted", entry.error
+        lone.hand_over()
+        lone.mine()
+        return lone, entry.task
+
+    def test_they_are_made_and_named_with_the_order(self, chain):
+        lone, task = self.start(chain)
+        definition = chain.task(task).definition
+        assert definition.redundancy == self.SCHEME
+        listed = b"".join(lone.blobs.get(definition.dataset.shards))
+        assert all(shard in lone.blobs for row in shards.read(definition, listed) for shard in row)
+        assert not lone.blobs.shared
+
+    def test_they_are_shared_in_the_place_of_the_training_data(self, chain):
+        lone, task = self.start(chain)
+        known = chain.task(task)
+        plan = schedule.make_schedule(known.definition, known.definition_block)
+        rows = shards.read(known.definition, b"".join(lone.blobs.get(known.definition.dataset.shards)))
+        row = dict(zip(known.definition.dataset.fragments, rows, strict=True))
+        wanted = {known.definition.dataset.shards, *(s for f in plan.training for s in row[f])}
+        role = lone.role()
+        role._enter(task, replace(known, stage=Stage.TRAINING))
+        for effect in lone.core.take_effects():
+            lone._perform(effect)
+        assert set(lone.blobs.shared) == wanted
+        role._enter(task, replace(known, stage=Stage.EVALUATING))
+        for effect in lone.core.take_effects():
+            lone._perform(effect)
+        assert set(lone.blobs.shared) == wanted | set(plan.test)

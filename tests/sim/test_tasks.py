@@ -26,10 +26,11 @@ from p2pai.chain.training import (
     Loss,
     Momentum,
     Numerics,
+    ReedSolomon,
     Target,
     Tau,
 )
-from testnet.simulator.scenario import draft, network, order
+from testnet.simulator.scenario import draft, name_of, network, order
 
 RELU = Activation(Function.RELU)
 IMAGES = replace(
@@ -92,6 +93,17 @@ def test_images_with_state_beside_the_weights_until_a_target_is_reached():
         assert last.iteration < plan.iterations(rank, 3) - 1, "it stopped before the last epoch"
         assert course.may_end(task.definition, course.Place(plan, rank, 3), last)
     assert {m.tau_bits for m in latest.values()} != {10}, "tau has moved"
+
+
+def test_data_in_shards():
+    net = network(34)
+    task_id = net.submit(order(replace(draft(epochs=3), redundancy=ReedSolomon(2, 1))))
+    task = paid(net, task_id)
+    assert min(task.conclusion.scores) > 0.7 * SCORE_MAX
+    plan = schedule.make_schedule(task.definition, task.definition_block)
+    client = net.world.hosts[name_of(0)].blobs
+    assert task.definition.dataset.shards in client.shared
+    assert not any(fragment in client.shared for fragment in plan.training)
 
 
 @pytest.mark.slow
