@@ -31,7 +31,7 @@ EPOCHS_CACHED = 64
 """Epochs whose mini-batches are kept as they were dealt out: 8 bytes for each mini-batch."""
 
 PLANS_CACHED = 8
-"""Groups of miners for which it is kept where their epochs begin: at most 4 MiB each."""
+"""Groups of miners for which it is kept where their epochs begin: at most 1 MiB each."""
 
 Miners = tuple[Outpoint, ...] | int
 """A task's miners by rank: their tickets. For interleaved parts their number is enough."""
@@ -121,28 +121,34 @@ class Schedule:
 
     def turn(self, iteration: int, rank: int, miners: Miners) -> Turn | None:
         """Return the epoch and batch of an iteration; None when the miner has no such iteration."""
+        if self._is_hashed:
+            return self._hashed_turn(iteration, rank, _tickets(miners))
         number = self._epoch_of(iteration, rank, miners)
         if number is None or (self.epochs and number > self.epochs):
             return None
         first = self.iterations_before(number, rank, miners)
         last = first + self.iterations_of(number, rank, miners) - 1
-        if self._is_hashed:
-            batch = _dealt(self, number, _tickets(miners))[rank][iteration - first]
-        else:
-            batch = self._interleaved(rank + (iteration - first) * _number(miners), number)
+        batch = self._interleaved(rank + (iteration - first) * _number(miners), number)
         return Turn(_said(number), batch, number, first, last)
 
     @property
     def _is_hashed(self) -> bool:
         return self.assignment is Assignment.CONSISTENT_HASHING
 
+    def _hashed_turn(self, iteration: int, rank: int, miners: tuple[Outpoint, ...]) -> Turn | None:
+        starts = _starts(self, miners)[rank]
+        number = bisect_right(starts, iteration)
+        if number > self.epochs:
+            return None
+        first, last = starts[number - 1], starts[number] - 1
+        batch = _dealt(self, number, miners)[rank][iteration - first]
+        return Turn(_said(number), batch, number, first, last)
+
     def _trained_count(self, epoch: int) -> int:
         return self.revealed_count - len(self.held_out(epoch))
 
     def _epoch_of(self, iteration: int, rank: int, miners: Miners) -> int | None:
         """Return the epoch, without end, that an iteration is in; None where the miner never has a turn."""
-        if self._is_hashed:
-            return bisect_right(_starts(self, _tickets(miners))[rank], iteration)
         cycle = self.iterations_before(len(self.folds) + 1, rank, miners)
         if cycle == 0:
             return None

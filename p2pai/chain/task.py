@@ -66,9 +66,9 @@ PEER_ID_LENGTH_MAX: Final = 64
 EPOCHS_MAX: Final = 65_535
 """The epoch is two bytes in IT_RES. Source: PoUW Table 1."""
 
-HASHED_TURNS_MAX: Final = 1 << 20
+HASHED_TURNS_MAX: Final = 1 << 18
 """Epochs times mini-batches (or miners, where there are more) of a task with consistent hashing: every node
-has to deal out all of them, in about two seconds, before it knows in which epoch an iteration is."""
+has to deal out all of them, in about a second, before it knows in which epoch an iteration is."""
 
 BATCH_BYTES_MAX: Final = 1 << 20
 """A mini-batch is one chunk of a blob, at most 1 MiB."""

@@ -81,7 +81,7 @@ class TestDeal:
 class TestChangeOfMiners:
     """What bounded loads are for: measured, 12 to 21 per cent of the others' batches move on average.
 
-    With interleaved parts 90 per cent do where one of ten miners leaves.
+    With interleaved parts 89 per cent do where one of ten miners leaves.
     """
 
     MINERS = 10

@@ -79,10 +79,10 @@ class TestConsistentHashing:
             check(replace(self.HASHED, epochs=0))
 
     def test_is_dealt_out_by_every_node_so_there_are_not_too_many_turns(self):
-        check(replace(self.HASHED, epochs=2**20 // 60))  # mini-batches
+        check(replace(self.HASHED, epochs=2**18 // 60))  # mini-batches
         with pytest.raises(InvalidTransaction, match="turns"):
-            check(replace(self.HASHED, epochs=2**20 // 60 + 1))
-        check(replace(TASK, epochs=2**20 // 60 + 1))
+            check(replace(self.HASHED, epochs=2**18 // 60 + 1))
+        check(replace(TASK, epochs=2**18 // 60 + 1))
 
 
 class TestReedSolomon:
