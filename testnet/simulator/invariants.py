@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from p2pai import effects, events
 from p2pai.chain import it_res
 from p2pai.chain.block import Block
-from p2pai.chain.committee import SlotStatement
+from p2pai.chain.committee import PreparedStatement, SlotStatement
 from p2pai.chain.fork_choice import BlockTree
 from p2pai.chain.mempool import Mempool
 from p2pai.chain.spec import ChainSpec
@@ -25,7 +25,7 @@ from p2pai.primitives import record
 from p2pai.primitives.ids import PeerId
 from p2pai.roles.evaluator import ConclusionReached
 from p2pai.roles.memory import IterationSent
-from p2pai.roles.slots import SAID_SIZE_MAX, Said, SlotProposal, SlotSignature, SlotSigned
+from p2pai.roles.slots import SAID_SIZE_MAX, Report, Said, Share, SlotProposal, SlotSigned, ViewChange
 from p2pai.roles.verifier import VerdictReached
 
 Place = tuple[object, ...]
@@ -41,7 +41,9 @@ class Agreement:
     """How many statements of each kind were checked."""
     _signed: dict[Place, bytes] = field(default_factory=dict)
     _durable: dict[PeerId, dict[Place, None]] = field(default_factory=dict)
-    _writing: dict[tuple[PeerId, int], Place] = field(default_factory=dict)
+    _writing: dict[tuple[PeerId, int], tuple[Place, ...]] = field(default_factory=dict)
+    _given_up: dict[Place, int] = field(default_factory=dict)
+    """The view below which a supervisor votes no more, in a task's epoch."""
 
     def __call__(self, name: PeerId, event: events.Event, reaction: Sequence[effects.Effect]) -> None:
         """Look at one event of one node."""
@@ -50,17 +52,18 @@ class Agreement:
         if isinstance(event, events.Started):
             self._restart(name, event)
         if isinstance(event, events.Persisted):
-            place = self._writing.pop((name, event.token))
-            self._durable.setdefault(name, {})[place] = None
+            places = self._writing.pop((name, event.token))
+            self._durable.setdefault(name, {}).update(dict.fromkeys(places))
         for effect in reaction:
             if isinstance(effect, effects.Persist):
-                self._writing[name, effect.token] = place_of(journal.read(effect.record))
+                self._writing[name, effect.token] = places_of(journal.read(effect.record))
             elif isinstance(effect, effects.Publish):
                 self._publish(name, open_envelope(effect.data, effect.topic))
 
     def _restart(self, name: PeerId, event: events.Started) -> None:
         self._writing = {key: place for key, place in self._writing.items() if key[0] != name}
-        self._durable[name] = dict.fromkeys(place_of(journal.read(data)) for data in event.journal)
+        entries = (journal.read(data) for data in event.journal)
+        self._durable[name] = {place: None for entry in entries for place in places_of(entry)}
 
     def _publish(self, name: PeerId, envelope: Envelope) -> None:
         topic = parse(envelope.topic)
@@ -71,15 +74,29 @@ class Agreement:
                 self._check(name, place, envelope.body)
             case "message_history":
                 said = record.decode_tagged(Said, envelope.body, size_max=SAID_SIZE_MAX)
-                if isinstance(said, SlotProposal | SlotSignature):
-                    self._check_slot(name, said.statement)
+                self._check_said(name, said)
             case "tx":
                 self._check_transaction(name, envelope)
             case "block":
                 self._check(name, ("block", Block.decode(envelope.body).hash), envelope.body)
 
-    def _check_slot(self, name: PeerId, statement: SlotStatement) -> None:
-        self._check(name, ("slot", statement.task, statement.slot), record.encode(statement))
+    def _check_said(self, name: PeerId, said: Said) -> None:
+        match said:
+            case SlotProposal(statement) | Share(PreparedStatement(statement)):
+                self._check_vote(name, "prepare", statement)
+            case Share(SlotStatement() as statement):
+                self._check_vote(name, "commit", statement)
+            case ViewChange(report):
+                self._check_report(name, report)
+
+    def _check_vote(self, name: PeerId, vote: str, statement: SlotStatement) -> None:
+        given_up = self._given_up.get((name, statement.task, statement.epoch), 0)
+        assert statement.view >= given_up, f"{name} voted in a view that it had given up"
+        self._check(name, _vote(vote, statement), record.encode(statement))
+
+    def _check_report(self, name: PeerId, report: Report) -> None:
+        self._require(name, ("view", report.task, report.epoch, report.view))
+        self._given_up[name, report.task, report.epoch] = report.view
 
     def _check_transaction(self, name: PeerId, envelope: Envelope) -> None:
         # A node also passes on others' transactions, once it has learnt what they spend.
@@ -102,22 +119,35 @@ class Agreement:
         self.counts[str(place[0])] = self.counts.get(str(place[0]), 0) + 1
 
 
-def place_of(entry: journal.Record) -> Place:
+def places_of(entry: journal.Record) -> tuple[Place, ...]:
     """Return what a journal record makes durable, named as what it allows to be said."""
     match entry:
         case IterationSent(task, ticket, iteration):
-            return ("iteration", task, ticket, iteration)
-        case SlotSigned(statement):
-            return ("slot", statement.task, statement.slot)
+            return (("iteration", task, ticket, iteration),)
+        case SlotSigned():
+            return _promises(entry)
         case VerdictReached(block):
-            return ("verdict", block)
+            return (("verdict", block),)
         case ConclusionReached(task):
-            return ("conclusion", task)
+            return (("conclusion", task),)
         case journal.BlockAccepted(data):
-            return ("block", Block.decode(data).hash)
+            return (("block", Block.decode(data).hash),)
         case journal.TransactionPosted(data):
-            return ("transaction", Transaction.decode(data).txid)
-    return (type(entry).__name__,)
+            return (("transaction", Transaction.decode(data).txid),)
+    return ((type(entry).__name__,),)
+
+
+def _promises(signed: SlotSigned) -> tuple[Place, ...]:
+    places: list[Place] = [("view", signed.task, signed.epoch, signed.view)]
+    if signed.proposal is not None:
+        places.append(_vote("prepare", signed.proposal.statement))
+    if signed.lock is not None:
+        places.append(_vote("commit", signed.lock.statement))
+    return tuple(places)
+
+
+def _vote(vote: str, statement: SlotStatement) -> Place:
+    return (vote, statement.task, statement.epoch, statement.view, statement.slot)
 
 
 def check_ledgers(spec: ChainSpec, cores: Mapping[PeerId, NodeCore]) -> None:

@@ -21,7 +21,7 @@ from p2pai.primitives.ids import BlobId, Outpoint, PeerId, TaskId
 from p2pai.roles.client import ModelDelivered, TaskPosted
 from p2pai.roles.evaluator import ConclusionReached
 from p2pai.roles.memory import IterationSent, StateKept
-from p2pai.roles.slots import SlotRecorded, SlotSigned
+from p2pai.roles.slots import LockedSlot, Ranking, SlotProposal, SlotRecorded, SlotSigned
 from p2pai.roles.verifier import VerdictReached
 from tests.chain.ledger import Chain, devnet, flip, keys, label
 from tests.node.parts import grown, iteration, payment, slot
@@ -45,7 +45,7 @@ def samples():
         IterationSent(chain.predefined, TICKET, 0, message),
         StateKept(chain.predefined, TICKET, state, ((TICKET, 4), (Outpoint(label("peer"), 0), 0)), 7),
         SlotRecorded(certified, (message,)),
-        SlotSigned(certified.statement, certified.messages),
+        SlotSigned(chain.predefined, 0, 1, 9, None, None),
         VerdictReached(chain.blocks[0].hash, label("precursor"), "message map at layer 0"),
     )
 
@@ -126,8 +126,11 @@ class TestSizes:
         assert journal.read(journal.write(largest)) == largest
 
     def test_the_largest_signed_slot_fits(self):
-        statement = SAMPLES[-2].statement
-        largest = SlotSigned(statement, tuple(label(i) for i in range(SLOT_MESSAGES_MAX)))
+        slot, ids = SAMPLES[-3].slot, tuple(label(i) for i in range(SLOT_MESSAGES_MAX))
+        ballots = tuple(Ranking(i, bytes(SLOT_MESSAGES_MAX), bytes(71)) for i in range(64))
+        proposal = SlotProposal(slot.statement, ids, ballots, bytes(71))
+        lock = LockedSlot(slot.statement, ids, slot.signature)
+        largest = SlotSigned(TASK, 2**58, 2**16, 2**64 - 1, proposal, lock)
         assert journal.read(journal.write(largest)) == largest
 
     def test_the_largest_iteration_fits(self):

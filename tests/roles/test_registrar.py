@@ -4,20 +4,23 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from p2pai import jobs
 from p2pai.chain import committee, it_res, schedule
-from p2pai.chain.committee import HistoryStatement
+from p2pai.chain.committee import HistoryStatement, MalformedStatement
 from p2pai.chain.it_res import EndState
-from p2pai.chain.params import SLOTS_PER_TERM, quorum
+from p2pai.chain.params import SLOTS_PER_TERM
 from p2pai.chain.state import Stage
-from p2pai.chain.transaction import MessageHistory
+from p2pai.chain.supervision import MessageHistory, ReportMalformed
 from p2pai.effects import Verdict
 from p2pai.primitives import blob, ecdsa, record
 from p2pai.primitives.ids import BlobId
 from p2pai.roles.history import ModelAnnouncement
 from p2pai.roles.registrar import ABSENT_MS, REGISTER_EVERY_BLOCKS
-from p2pai.roles.slots import FinalModels, HistoryProposal, HistorySignature, models_blob
+from p2pai.roles.slots import FinalModels, HistoryProposal, Share, ViewChange, models_blob
+from p2pai.roles.views import timeout_ms
 from tests.chain.ledger import MINERS, Chain, flip, keys, label
-from tests.roles.lone import EMPTY_MAP, Lone, certified, iteration, miners_of, supervisors_of
+from tests.roles.lone import EMPTY_MAP, Lone, certified, iteration, miners_of
+from tests.roles.seats import Seats
 
 
 @dataclass
@@ -29,14 +32,15 @@ class Task:
 
     def __post_init__(self):
         self.id = self.chain.start(epochs=self.epochs, expected_blocks=50)
-        self.accounts = supervisors_of(self.chain, self.id)
+        self.who = Seats(self.chain, self.id)
+        self.accounts = self.who.accounts
         self.leader = Lone(self.chain, self.accounts[0], ("supervisor",))
         self.follower = Lone(self.chain, self.accounts[1], ("supervisor",))
         self.nodes = (self.leader, self.follower)
         known = self.chain.task(self.id)
         self.miners = miners_of(self.chain, self.id)
         plan = schedule.make_schedule(known.definition, known.definition_block)
-        self.last = [plan.iterations(rank, len(self.miners)) - 1 for rank in range(len(self.miners))]
+        self.last = [plan.iterations(rank, known.miners) - 1 for rank in range(len(self.miners))]
         self.next_slot = 0
 
     def weights(self, rank):
@@ -100,7 +104,13 @@ class Task:
         """Return what the follower says to a proposal, and its judgement."""
         self.follower.take_said()
         judged = self.follower.hear_said(proposal, self.accounts[0] if sender is None else sender, self.id)
-        return judged, [s for s in self.follower.take_said() if isinstance(s, HistorySignature)]
+        return judged, [s for s in self.follower.take_said() if isinstance(s, Share)]
+
+    def answer_of(self, node, proposal, sender):
+        """Return a node's votes for a proposal."""
+        node.take_said()
+        node.hear_said(proposal, sender, self.id)
+        return [s for s in node.take_said() if isinstance(s, Share)]
 
     def proposal(self, first, last, root, models=()):
         """A proposal of the test's making."""
@@ -111,8 +121,7 @@ class Task:
         return committee.history_root([slot.statement.root for slot in slots])
 
     def vote(self, account, statement):
-        ticket = self.chain.tickets("supervisor", account, task=self.id)[0]
-        return HistorySignature(statement, ticket, committee.sign(keys(account).bls, statement))
+        return self.who.share(account, statement)
 
 
 @pytest.fixture
@@ -160,7 +169,7 @@ class TestWhileTrainingGoesOn:
         (tx,) = task.leader.posted(MessageHistory)
         task.leader.hand_over()
         assert task.chain.task(task.id).slots == 2
-        assert tx.data.signers.bit_count() == quorum(3)
+        assert tx.data.signature == task.who.certify(said.statement), "whoever signed, it is the same"
         assert task.proposals(5_000) == [], "it is not registered again"
         task.mine(REGISTER_EVERY_BLOCKS)
         task.record(message(task, 3))
@@ -194,7 +203,9 @@ class TestWhileTrainingGoesOn:
         other = task.vote(task.accounts[1], replace(said.statement, last=0))
         forged = replace(vote, signature=flip(vote.signature, 50))
         assert task.leader.hear_said(forged, task.accounts[1], task.id).verdict is Verdict.REJECT
-        assert task.leader.hear_said(vote, task.accounts[2], task.id).verdict is Verdict.REJECT
+        for member in (0, 3, 4):
+            taken = replace(vote, member=member)
+            assert task.leader.hear_said(taken, task.accounts[1], task.id).verdict is Verdict.REJECT
         assert task.leader.hear_said(vote, MINERS[0], task.id).verdict is Verdict.REJECT
         task.leader.hear_said(other, task.accounts[1], task.id)
         assert task.leader.posted(MessageHistory) == []
@@ -239,6 +250,95 @@ class TestWhileTrainingGoesOn:
         (said,) = task.proposals()
         task.mine()
         assert len(task.answer(said, task.accounts[1])[1]) == 1
+
+
+class TestALeaderThatDoesNotRegister:
+    def test_is_given_up(self, task):
+        for number in range(3):
+            task.record(message(task, number))
+        task.mine(REGISTER_EVERY_BLOCKS)
+        task.follower.take_said()
+        task.follower.wait(timeout_ms(task.chain.params.slot_ms, 0) - 1_000)
+        assert task.follower.take_said() == []
+        task.follower.wait(2_000)
+        change = task.follower.take_said()[0]
+        assert isinstance(change, ViewChange)
+        assert (change.report.slot, change.report.view) == (3, 1)
+
+    def test_is_kept_when_it_does(self, task):
+        for number in range(3):
+            task.record(message(task, number))
+        task.mine(REGISTER_EVERY_BLOCKS)
+        task.follower.wait(2_000)
+        task.chain.post(task.accounts[0], task.chain.history(task.id, 0, 1))
+        task.mine()
+        task.follower.take_said()
+        task.follower.wait(2 * timeout_ms(task.chain.params.slot_ms, 0))
+        assert task.follower.take_said() == []
+
+    def test_the_next_one_does(self, task):
+        for number in range(3):
+            task.record(message(task, number))
+        task.mine(REGISTER_EVERY_BLOCKS)
+        task.follower.wait(timeout_ms(task.chain.params.slot_ms, 0) + 1_000)
+        task.follower.take_said()
+        before = certified(task.chain, 2, [message(task, 2)], task.id)
+        task.follower.hear_said(
+            task.who.change(task.accounts[2], 3, before=before), task.accounts[2], task.id
+        )
+        task.follower.wait(task.chain.params.slot_ms)
+        (said,) = [s for s in task.follower.take_said() if isinstance(s, HistoryProposal)]
+        assert (said.statement.first, said.statement.last) == (0, 1)
+        assert len(task.answer_of(task.leader, said, task.accounts[1])) == 1
+
+
+class TestMalformedData:
+    def shares(self, node):
+        return [s for s in node.take_said() if isinstance(s, Share)]
+
+    def find(self, node, task, fragment=3):
+        node.role()._recorders[task.id].report_malformed(fragment)
+        node.wait(1_000)
+
+    def test_who_finds_it_says_so_again_and_again(self, task):
+        self.find(task.follower, task)
+        task.follower.wait(3_000)
+        said = self.shares(task.follower)
+        assert len(said) >= 3
+        assert dict.fromkeys(said) == {task.vote(task.accounts[1], MalformedStatement(task.id, 3)): None}
+
+    def test_who_looks_into_the_data_finds_it(self, task):
+        fragments = task.chain.task(task.id).definition.dataset.fragments
+        for name in [f for f in task.follower.fetches if f in fragments]:
+            task.follower.fetched_large(name)
+        (job,) = [e for e in task.follower.jobs if isinstance(e.job, jobs.Inspect)]
+        wrong = job.job.fragments[1]
+        task.follower.take_said()
+        found = jobs.Inspected(wrong, "a label is too large")
+        task.follower.trained(found, task.follower.jobs.index(job))
+        statement = MalformedStatement(task.id, fragments.index(wrong))
+        assert self.shares(task.follower) == [task.vote(task.accounts[1], statement)]
+
+    def test_the_leader_reports_what_a_quorum_found(self, task):
+        self.find(task.leader, task)
+        assert task.leader.posted(ReportMalformed) == []
+        statement = MalformedStatement(task.id, 3)
+        task.leader.hear_said(task.vote(task.accounts[2], statement), task.accounts[2], task.id)
+        (tx,) = task.leader.posted(ReportMalformed)
+        assert tx.data == ReportMalformed(task.id, 3, task.who.certify(statement))
+        task.leader.hand_over()
+        task.mine()
+        assert task.chain.task(task.id).conclusion.is_malformed
+
+    def test_other_fragments_and_forged_shares_do_not_count(self, task):
+        self.find(task.leader, task)
+        other = task.vote(task.accounts[2], MalformedStatement(task.id, 4))
+        assert task.leader.hear_said(other, task.accounts[2], task.id).verdict is Verdict.ACCEPT
+        none = task.vote(task.accounts[2], MalformedStatement(task.id, 999))
+        assert task.leader.hear_said(none, task.accounts[2], task.id).verdict is Verdict.REJECT
+        forged = replace(other, statement=MalformedStatement(task.id, 3))
+        assert task.leader.hear_said(forged, task.accounts[2], task.id).verdict is Verdict.REJECT
+        assert task.leader.posted(ReportMalformed) == []
 
 
 class TestTheEnd:

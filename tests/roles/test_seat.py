@@ -1,15 +1,16 @@
-"""Target: who leads follows from the slot, and only a supervisor's own signature is a vote."""
+"""Target: who leads follows from slot and view, and only members' own shares and signatures count."""
+
+from dataclasses import replace
 
 import pytest
 
 from p2pai.chain import committee
-from p2pai.chain.committee import HistoryStatement
+from p2pai.chain.committee import HistoryStatement, PreparedStatement
 from p2pai.chain.params import SLOTS_PER_TERM
 from p2pai.primitives.errors import InvalidMessage, InvalidProof
 from p2pai.primitives.ids import Outpoint
-from p2pai.roles.seat import Seat
-from p2pai.roles.slots import SlotSignature
-from tests.chain.ledger import MINERS, SUPERVISORS, Chain, flip, keys, label, public
+from p2pai.roles.seat import take_seat
+from tests.chain.ledger import MINERS, Chain, flip, keys, label, public
 from tests.roles.lone import Lone, iteration, statement_of, supervisors_of
 
 
@@ -21,13 +22,13 @@ def chain():
 def seat_of(chain, account, task=None):
     lone = Lone(chain, account, ("peer",))
     task_id = task or chain.predefined
-    return Seat(lone.core, task_id, chain.tickets("supervisor", account, task=task_id)[0]), lone
+    return take_seat(lone.core, task_id, chain.tickets("supervisor", account, task=task_id)[0])
 
 
 @pytest.fixture(scope="module")
 def seats(chain):
     """One per supervisor, in the order of the committee."""
-    return [seat_of(chain, account)[0] for account in supervisors_of(chain)]
+    return [seat_of(chain, account) for account in supervisors_of(chain)]
 
 
 @pytest.fixture
@@ -35,85 +36,112 @@ def statement(chain):
     return statement_of(chain, 5, [iteration(chain, MINERS[0], 0)])
 
 
-def test_everybody_knows_its_place(seats):
-    assert [seat.index for seat in seats] == [0, 1, 2]
+def test_everybody_knows_its_place(chain, seats):
+    assert [seat.member for seat in seats] == [1, 2, 3]
+    owners = tuple(public(account) for account in supervisors_of(chain))
+    assert all(seat.owners == owners for seat in seats)
+    assert {(seat.size, seat.threshold) for seat in seats} == {(3, 2)}
 
 
-@pytest.mark.parametrize("term", range(7))
-def test_leaders_take_turns_term_by_term(seats, term):
-    for slot in (term * SLOTS_PER_TERM, (term + 1) * SLOTS_PER_TERM - 1):
-        assert [seat.leads(slot) for seat in seats] == [i == term % 3 for i in range(3)]
-
-
-def test_all_agree_on_the_leaders_key(chain, seats):
+@pytest.mark.parametrize("epoch", range(7))
+@pytest.mark.parametrize("view", range(4))
+def test_leaders_take_turns_by_term_and_view(chain, seats, epoch, view):
     accounts = supervisors_of(chain)
-    for slot in (0, SLOTS_PER_TERM, 2 * SLOTS_PER_TERM, 3 * SLOTS_PER_TERM + 5):
-        leader = public(accounts[slot // SLOTS_PER_TERM % 3])
-        assert [seat.leader_key(slot) for seat in seats] == [leader] * 3
+    for seat in seats:
+        assert seat.leader(epoch, view) == 1 + (epoch + view) % 3
+        assert seat.leader_key(epoch, view) == public(accounts[(epoch + view) % 3])
 
 
-class TestVotes:
-    def test_a_supervisors_signature_is_its_vote(self, chain, seats, statement):
-        for index, (voter, account) in enumerate(zip(seats, supervisors_of(chain), strict=True)):
-            signature = voter.sign(statement)
+def test_a_secret_is_not_shown(seats):
+    for seat in seats:
+        assert repr(seat.secret) not in repr(seat)
+        assert repr(seat.spending) not in repr(seat)
+
+
+def test_who_is_no_member_has_no_seat(chain):
+    lone = Lone(chain, MINERS[0], ("peer",))
+    assert take_seat(lone.core, chain.predefined, Outpoint(label("no ticket"), 0)) is None
+    miner = chain.tickets("miner", MINERS[0], task=chain.predefined)[0]
+    assert take_seat(lone.core, chain.predefined, miner) is None
+
+
+class TestShares:
+    def test_a_members_share_is_its_vote(self, seats, statement):
+        for voter in seats:
             for counter in seats:
-                assert counter.check_vote(public(account), voter.ticket, statement, signature) == index
+                counter.check_share(statement, voter.member, voter.share(statement))
 
-    def test_votes_make_a_certificate_that_holds(self, chain, seats, statement):
-        certificate = committee.combine({s.index: s.sign(statement) for s in seats[1:]})
-        committee.verify(statement, certificate, [chain.state.tickets[s.ticket].bls_key for s in seats])
+    def test_any_threshold_of_shares_gives_the_same_certificate(self, chain, seats, statement):
+        shares = {seat.member: seat.share(statement) for seat in seats}
+        made = {seats[0].combine({m: s for m, s in shares.items() if m != left_out}) for left_out in range(4)}
+        (certificate,) = made
+        seats[0].check(statement, certificate)
+        committee.verify(statement, certificate, chain.task(chain.predefined).committee.key)
 
-    def test_a_stranger_has_no_vote(self, chain, seats, statement):
-        stranger = MINERS[0]
-        own = chain.tickets("miner", stranger, task=chain.predefined)[0]
-        signature = committee.sign(keys(stranger).bls, statement)
-        for ticket in (own, Outpoint(label("no ticket"), 0), seats[1].ticket):
-            with pytest.raises(InvalidMessage, match="not a supervisor of the task"):
-                seats[0].check_vote(public(stranger), ticket, statement, signature)
-
-    def test_a_supervisor_of_nothing_has_no_vote(self, chain, seats, statement):
-        account = supervisors_of(chain)[1]
-        free = chain.tickets("supervisor", account)[0]
-        with pytest.raises(InvalidMessage, match="not a supervisor of the task"):
-            seats[0].check_vote(public(account), free, statement, seats[1].sign(statement))
-
-    def test_nobody_votes_for_another(self, chain, seats, statement):
-        accounts = supervisors_of(chain)
-        with pytest.raises(InvalidMessage, match="not a supervisor of the task"):
-            seats[0].check_vote(public(accounts[2]), seats[1].ticket, statement, seats[1].sign(statement))
+    def test_nobody_votes_for_another(self, seats, statement):
+        for member in (1, 3):
+            with pytest.raises(InvalidProof):
+                seats[0].check_share(statement, member, seats[1].share(statement))
+        for member in (0, 4, 2**64 - 1):
+            with pytest.raises(InvalidMessage, match="no such member"):
+                seats[0].check_share(statement, member, seats[1].share(statement))
 
     def test_a_vote_for_something_else_is_none(self, chain, seats, statement):
-        account = supervisors_of(chain)[1]
         others = (
-            statement_of(chain, 6, [iteration(chain, MINERS[0], 0)]),
-            statement_of(chain, 5, [iteration(chain, MINERS[0], 1)]),
+            replace(statement, slot=6),
+            replace(statement, view=1),
+            replace(statement, root=label("other")),
+            PreparedStatement(statement),
             HistoryStatement(chain.predefined, 0, 5, statement.root, None),
         )
         for other in others:
             with pytest.raises(InvalidProof):
-                seats[0].check_vote(public(account), seats[1].ticket, statement, seats[1].sign(other))
+                seats[0].check_share(statement, 2, seats[1].share(other))
 
-    def test_a_changed_signature_is_no_vote(self, chain, seats, statement):
-        account = supervisors_of(chain)[1]
-        signature = seats[1].sign(statement)
-        for changed in (flip(signature, 9), flip(signature, 700), bytes(96), seats[2].sign(statement)):
+    def test_a_changed_share_is_no_vote(self, seats, statement):
+        share = seats[1].share(statement)
+        for changed in (flip(share, 9), flip(share, 700), bytes(96), seats[2].share(statement)):
             with pytest.raises(InvalidProof):
-                seats[0].check_vote(public(account), seats[1].ticket, statement, changed)
+                seats[0].check_share(statement, 2, changed)
+
+    def test_one_share_is_no_certificate(self, seats, statement):
+        for seat in seats:
+            with pytest.raises(InvalidProof):
+                seat.check(statement, seat.share(statement))
+
+
+class TestSignatures:
+    DIGEST = label("digest")
+
+    def test_a_member_signs_with_its_spending_key(self, seats):
+        for signer in seats:
+            for reader in seats:
+                reader.check_signed(signer.member, self.DIGEST, signer.sign(self.DIGEST))
+
+    def test_anything_else_is_refused(self, seats):
+        signature = seats[1].sign(self.DIGEST)
+        for member, digest, signed in (
+            (1, self.DIGEST, signature),
+            (2, label("other"), signature),
+            (2, self.DIGEST, flip(signature, 200)),
+        ):
+            with pytest.raises(InvalidProof):
+                seats[0].check_signed(member, digest, signed)
+        for member in (0, 4):
+            with pytest.raises(InvalidMessage, match="no such member"):
+                seats[0].check_signed(member, self.DIGEST, signature)
 
 
 def test_a_task_of_a_clients_has_seats_of_its_own():
     chain = Chain()
     task = chain.start()
-    seats = [seat_of(chain, account, task)[0] for account in supervisors_of(chain, task)]
-    assert [seat.index for seat in seats] == [0, 1, 2]
-    assert [seat.leads(0) for seat in seats] == [True, False, False]
-    assert {seat.ticket for seat in seats}.isdisjoint(chain.state.tasks[chain.predefined].supervisors)
-
-
-def test_what_is_said_goes_to_the_committee(chain, statement):
-    seat, lone = seat_of(chain, SUPERVISORS[0])
-    said = SlotSignature(statement, seat.ticket, seat.sign(statement))
-    seat.say(said)
-    for effect in lone.core.take_effects():
-        lone._perform(effect)
-    assert lone.take_said() == [said]
+    seats = [seat_of(chain, account, task) for account in supervisors_of(chain, task)]
+    assert [seat.member for seat in seats] == [1, 2, 3]
+    assert [seat.leader(0, 0) for seat in seats] == [1, 1, 1]
+    statement = statement_of(chain, SLOTS_PER_TERM, [iteration(chain, MINERS[0], 0)], task)
+    shares = {seat.member: seat.share(statement) for seat in seats[1:]}
+    seats[0].check(statement, seats[0].combine(shares))
+    other = chain.task(chain.predefined).committee
+    with pytest.raises(InvalidProof):
+        committee.verify(statement, seats[0].combine(shares), other.key)
+    assert [s.spending for s in seats] == [keys(a).spending for a in supervisors_of(chain, task)]

@@ -9,9 +9,10 @@ from p2pai.chain.transaction import BuyTickets, JoinTask
 from p2pai.effects import Verdict
 from p2pai.gossip.topics import Topic
 from p2pai.primitives.ids import TaskId
-from p2pai.roles.slots import SlotProposal, SlotRecorded, SlotSigned
+from p2pai.roles.slots import SlotRecorded, SlotSigned
 from tests.chain.ledger import FRAGMENTS, MINERS, SUPERVISORS, Chain, label
-from tests.roles.lone import Lone, certified, ids_of, iteration, miners_of, statement_of, supervisors_of
+from tests.roles.lone import Lone, certified, iteration, miners_of, statement_of, supervisors_of
+from tests.roles.seats import Seats
 
 
 @pytest.fixture
@@ -23,8 +24,8 @@ def supervisor(chain, account=SUPERVISORS[0], **changes):
     return Lone(chain, account, ("supervisor",), **changes)
 
 
-def proposal(chain, number, *messages, task=None):
-    return SlotProposal(statement_of(chain, number, messages, task), ids_of(messages))
+def who(chain, task=None):
+    return Seats(chain, task or chain.predefined)
 
 
 class TestSeats:
@@ -38,7 +39,7 @@ class TestSeats:
     def test_without_a_seat_there_is_no_record(self, chain):
         lone = supervisor(chain, account=7)
         assert lone.role()._recorders == {}
-        said = proposal(chain, 0, iteration(chain, MINERS[0], 0))
+        said = who(chain).proposal(0, iteration(chain, MINERS[0], 0))
         assert lone.hear_said(said, SUPERVISORS[0]).verdict is Verdict.IGNORE
 
     def test_two_tasks_are_recorded_side_by_side(self, chain):
@@ -46,8 +47,8 @@ class TestSeats:
         lone = supervisor(chain, supervisors_of(chain, task)[0])
         assert sorted(lone.role()._recorders) == sorted([chain.predefined, task])
         lone.hear_iteration(iteration(chain, MINERS[0], 0, task), task)
-        lone.wait(chain.params.slot_ms)
-        assert lone.take_said() == [proposal(chain, 0, iteration(chain, MINERS[0], 0, task), task=task)]
+        lone.wait(2 * chain.params.slot_ms)
+        assert lone.take_said() == [who(chain, task).opening(0, iteration(chain, MINERS[0], 0, task))]
 
     def test_a_seat_ends_with_the_training(self, chain):
         task = chain.start()
@@ -83,35 +84,33 @@ class TestJournal:
     MESSAGE_COUNT = 3
 
     def signed(self, chain):
-        """A follower that signed slot 0."""
+        """A follower that prepared slot 0."""
         leader, account, _ = supervisors_of(chain)
         lone = supervisor(chain, account)
         messages = [iteration(chain, MINERS[0], n) for n in range(self.MESSAGE_COUNT)]
         for data in messages:
             lone.hear_iteration(data)
-        lone.hear_said(proposal(chain, 0, *messages), leader)
+        lone.hear_said(who(chain).proposal(0, *messages), leader)
         return lone, messages
 
-    def test_a_signed_slot_is_remembered_until_it_is_recorded(self, chain):
+    def test_what_was_promised_is_remembered(self, chain):
         lone, messages = self.signed(chain)
-        entry = SlotSigned(statement_of(chain, 0, messages), ids_of(messages))
-        assert lone.role().signed == {(chain.predefined, 0): entry}
+        proposal = replace(who(chain).proposal(0, *messages), ballots=())
+        entry = SlotSigned(chain.predefined, 0, 0, 0, proposal, None)
+        assert lone.role().signed == {chain.predefined: entry}
         assert lone.again().role().signed == lone.role().signed
-        lone.hear_said(certified(chain, 0, messages), SUPERVISORS[0])
-        assert lone.role().signed == {}
-        assert lone.again().role().signed == {}
 
     def test_records_are_taken_back_oldest_first(self, chain):
         _, messages = self.signed(chain)
         slot = certified(chain, 0, messages)
         role = Lone(chain, 7, ("supervisor",)).role()
-        entry = SlotSigned(slot.statement, slot.messages)
-        following = replace(entry, statement=replace(slot.statement, slot=1))
+        entry = SlotSigned(chain.predefined, 0, 0, 0, None, None)
+        following = replace(entry, slot=1)
         for record in (entry, SlotRecorded(slot, (messages[-1],)), following):
             role.restore(record)
         assert role.recorded == {chain.predefined: {0: slot}}
         assert role.final == {chain.predefined: (messages[-1],)}
-        assert role.signed == {(chain.predefined, 1): following}
+        assert role.signed == {chain.predefined: following}
 
     def test_a_note_that_never_reached_the_disk_was_never_said(self, chain):
         leader, account, _ = supervisors_of(chain)
@@ -119,15 +118,15 @@ class TestJournal:
         lone.hold_disk = True
         one, other = (iteration(chain, MINERS[0], 0, finished_s=n) for n in range(2))
         lone.hear_iteration(one)
-        lone.hear_said(proposal(chain, 0, one), leader)
-        lone.wait(5_000)
+        lone.hear_said(who(chain).proposal(0, one), leader)
+        lone.wait(4_000)
         assert lone.take_said() == []
         again = lone.again()
         assert again.role().signed == {}
         again.hear_iteration(other)
-        again.hear_said(proposal(chain, 0, other), leader)
+        again.hear_said(who(chain).proposal(0, other), leader)
         (vote,) = again.take_said()
-        assert vote.statement == statement_of(chain, 0, [other]), "the first was no promise"
+        assert vote.statement.slot == statement_of(chain, 0, [other]), "the first was no promise"
 
     def test_the_last_message_of_a_miner_is_kept_for_the_registration(self, chain):
         task = chain.start(epochs=1)

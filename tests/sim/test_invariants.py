@@ -7,7 +7,7 @@ from p2pai import effects, events
 from p2pai.gossip.envelope import open_envelope, seal
 from p2pai.node import journal
 from p2pai.primitives.ids import PeerId
-from testnet.simulator.invariants import Agreement, check_ledgers, place_of
+from testnet.simulator.invariants import Agreement, check_ledgers, places_of
 from testnet.simulator.scenario import name_of, network
 
 A = PeerId("a")
@@ -62,13 +62,13 @@ def test_only_the_honest_are_held_to_the_rules():
 
 
 def test_every_kind_of_record_makes_a_place_durable():
-    places = {type(journal.read(d)).__name__: place_of(journal.read(d)) for d in all_records()}
-    assert {name: place[0] for name, place in places.items()} == {
+    places = {type(journal.read(d)).__name__: places_of(journal.read(d)) for d in all_records()}
+    assert {name: places[0][0] for name, places in places.items()} == {
         "BlockAccepted": "block",
         "TransactionPosted": "transaction",
         "IterationSent": "iteration",
         "StateKept": "StateKept",
-        "SlotSigned": "slot",
+        "SlotSigned": "view",
         "SlotRecorded": "SlotRecorded",
         "VerdictReached": "verdict",
         "ConclusionReached": "conclusion",
