@@ -501,7 +501,7 @@ class TwoFaced(Member):
 
     def start(self):
         super().start()
-        self.ballots, self.shares, self.two, self.done = {}, {}, {}, {}
+        self.ballots, self.shares, self.two, self.done, self.proposed = {}, {}, {}, {}, {}
 
     def say(self, said):
         if isinstance(said, SlotOpening) and len(said.messages) > 1:
@@ -554,7 +554,7 @@ class TwoFaced(Member):
         statement = SlotStatement(TASK, place.epoch, place.view, place.slot, merkle.root(messages))
         signature = self.agreement.seat.sign(committee.proposal_digest(statement))
         proposal = SlotProposal(statement, messages, tuple(cast.values()), signature)
-        self.proposed = {**getattr(self, "proposed", {}), statement: messages}
+        self.proposed[statement] = messages
         half = list(self.two).index(said.candidates)
         self.world.publish(self.member, proposal, to=[m for m in self.world.members if m % 2 == half])
         self.support(Share(PreparedStatement(statement), self.member, bytes(96)))

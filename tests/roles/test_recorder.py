@@ -6,13 +6,14 @@ from functools import cache
 import pytest
 
 from p2pai.chain import committee, it_res
-from p2pai.chain.committee import Reason
+from p2pai.chain.committee import CertifiedSlot, Reason
 from p2pai.chain.params import SLOT_MESSAGES_MAX, SLOTS_PER_TERM
 from p2pai.chain.supervision import Equivocation, ReplaceLeader
 from p2pai.effects import Verdict
 from p2pai.primitives import merkle
 from p2pai.primitives.ids import BlobId
 from p2pai.roles.leading import BALLOT_WAIT_MS, REPEAT_MS
+from p2pai.roles.recorder import Recorder
 from p2pai.roles.slots import (
     Ballot,
     Prepared,
@@ -829,3 +830,55 @@ def test_when_the_training_is_over_the_recorder_falls_silent():
     lone.wait(5 * REPEAT_MS)
     assert lone.take_said() == []
     assert task not in lone.role()._recorders
+
+
+class TestAnotherCommittee:
+    def change(self, lone, monkeypatch, account):
+        """Give the supervisors other shares of their key."""
+        task = lone.core.state.tasks[chain().predefined]
+        made = replace(task.committee, context=label("another"), renewed=True)
+        seat = replace(WHO.seat(account), committee=made)
+        monkeypatch.setattr(Recorder, "task", property(lambda self: replace(task, committee=made)))
+        monkeypatch.setattr("p2pai.roles.recorder.take_seat", lambda *_: seat)
+        lone.role().tip_changed()
+        for effect in lone.core.take_effects():
+            lone._perform(effect)
+        return seat
+
+    def test_the_record_goes_on_in_a_new_view(self, follower, monkeypatch):
+        follower.hear_iteration(message(0))
+        follower.hear_said(certified(chain(), 0, [message(0)]), LEADER)
+        recorder = follower.role()._recorders[chain().predefined]
+        seat = self.change(follower, monkeypatch, FOLLOWER)
+        assert follower.role()._recorders[chain().predefined] is recorder
+        assert recorder.agreement.seat is seat
+        assert recorder.history.next_slot == 1
+        (said,) = follower.take_said()
+        assert (said.report.slot, said.report.view) == (1, 1)
+
+    def test_votes_of_the_old_one_do_not_count(self, leader, monkeypatch):
+        leader.hear_iteration(message(0))
+        propose(leader, 0, message(0))
+        self.change(leader, monkeypatch, LEADER)
+        leader.take_said()
+        for vote in (WHO.prepare(OTHER, 0, message(0)), WHO.commit(OTHER, 0, message(0))):
+            assert leader.hear_said(vote, OTHER).verdict is Verdict.ACCEPT
+        leader.wait(2 * REPEAT_MS)
+        assert of(leader.take_said(), Prepared, CertifiedSlot, SlotProposal) == []
+
+    def test_the_same_committee_changes_nothing(self, follower):
+        follower.hear_iteration(message(0))
+        follower.role().tip_changed()
+        follower.wait(SLOT_MS)
+        assert follower.take_said() == []
+
+
+class TestWhoIsNew:
+    def test_begins_at_the_first_slot_that_is_not_registered(self):
+        chain = Chain()
+        chain.post(1, chain.history(chain.predefined, 0, 41))
+        chain.mine()
+        lone = Lone(chain, Seats(chain, chain.predefined).accounts[1], ("supervisor",))
+        recorder = lone.role()._recorders[chain.predefined]
+        assert (recorder.next_slot, recorder.registered) == (42, 42)
+        assert recorder.agreement.standing.place.slot == 42
