@@ -1,25 +1,66 @@
-"""The supervisors' certificates: which messages were sent, in which order.
+"""What a task's supervisors certify together: which messages were sent, in which order, and who leads.
 
-A slot is an ordered list of IT_RES messages; its root is their RFC 6962 Merkle root. A certificate is the
-BLS aggregate of at least t = ceil(2n/3) supervisors' own signatures over one statement, checked against the
-keys in their tickets, whose possession was proven when they were bought.
+A slot is an ordered list of IT_RES messages; its root is their RFC 6962 Merkle root. A certificate is one BLS
+signature under the committee's group key, whose secret nobody knows: any t = ceil(2n/3) of its n members'
+shares give it, and always the same bytes, whoever signed (see chain/dkg.py and keying.py). So a change of
+members leaves the group key, and every certificate, as it is.
 
-Source: PoUW §4.3; PROTOCOL section 6; docs/adr/0004-aggregate-certificates.md.
+Slots are agreed on in two votes, as in PBFT: t shares over `PreparedStatement` show that no other root can be
+prepared in that view; t shares over `SlotStatement` certify the slot. A new leader takes over with what was
+prepared, so that no place is ever certified twice.
+
+Source: PoUW §4.2.1, §4.3, Appendix D; Castro and Liskov, "Practical Byzantine Fault Tolerance" (OSDI 1999);
+PROTOCOL section 6; docs/adr/0019-slots-by-two-votes.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
-from p2pai.chain.params import SLOT_MESSAGES_MAX, SLOTS_PER_TERM, quorum
-from p2pai.primitives import bls, merkle, record
-from p2pai.primitives.errors import InvalidMessage, InvalidProof
+from p2pai.chain.dkg import Deal
+from p2pai.chain.params import SLOT_MESSAGES_MAX, SLOTS_PER_TERM, VIEW_MAX
+from p2pai.primitives import bls, dkg, merkle, record
+from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import BlobId, BlsPublicKey, BlsSignature, Hash32, TaskId
+from p2pai.primitives.ids import BlobId, BlsPublicKey, BlsSignature, Hash32, Outpoint, TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class Dealt:
+    """A deal that the chain took."""
+
+    ticket: Outpoint
+    index: int
+    """Of the dealer: its place, from 1, among the dealers; when resharing, in the committee before."""
+    context: Hash32
+    """What the deal was made for: this dealer's part in this attempt."""
+    deal: Deal
+    signature: bytes
+    """By the dealer's owner over context and deal; empty in genesis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committee:
+    """Supervisors with a common key: share i belongs to `members[i - 1]`."""
+
+    members: tuple[Outpoint, ...]
+    threshold: int
+    """Shares that make a signature."""
+    key: BlsPublicKey
+    """The group key; it stays when members change."""
+    shares: tuple[BlsPublicKey, ...]
+    """Public key of each member's share."""
+    dealt: tuple[Dealt, ...]
+    """The public transcript, from which each member opens its secret share."""
+    context: Hash32
+    """What the deals were made for."""
+    renewed: bool
+    """Whether the deals reshared an earlier committee's key."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotStatement:
-    """What a supervisor signs for one place (task, epoch, view, slot)."""
+    """What certifies one place (task, epoch, view, slot)."""
 
     task: TaskId
     epoch: int
@@ -29,8 +70,33 @@ class SlotStatement:
 
 
 @dataclass(frozen=True, slots=True)
+class PreparedStatement:
+    """The first vote on a slot: of all roots, only this one can be certified in its view."""
+
+    slot: SlotStatement
+
+
+class Reason(Enum):
+    """Why a leader is replaced. Source: PoUW §4.3."""
+
+    SILENT = "silent"
+    SLOW = "slow"
+    MALICIOUS = "malicious"
+
+
+@dataclass(frozen=True, slots=True)
+class ViewStatement:
+    """What replaces a leader: in `epoch`, leaders of views before `view` lead no more."""
+
+    task: TaskId
+    epoch: int
+    view: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryStatement:
-    """What a supervisor signs for a MESSAGE_HISTORY: slots `first` to `last` have this root."""
+    """What certifies a MESSAGE_HISTORY: slots `first` to `last` have this root."""
 
     task: TaskId
     first: int
@@ -40,23 +106,24 @@ class HistoryStatement:
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
-    """Signers as a bitmap over the task's supervisors in order, and their aggregate signature."""
+class MalformedStatement:
+    """What certifies that a task's data are not what its definition says."""
 
-    signers: int
-    signature: BlsSignature
+    task: TaskId
+    fragment: int
+    """Position of the fragment in the definition."""
 
 
 @dataclass(frozen=True, slots=True)
 class CertifiedSlot:
-    """A slot as supervisors announce it: the statement, the message ids under its root, and the proof."""
+    """A slot as supervisors announce it: the statement, the message ids under its root, the certificate."""
 
     statement: SlotStatement
     messages: tuple[Hash32, ...]
-    certificate: Certificate
+    signature: BlsSignature
 
 
-Statement = SlotStatement | HistoryStatement
+Statement = SlotStatement | PreparedStatement | ViewStatement | HistoryStatement | MalformedStatement
 
 
 def digest(statement: Statement) -> Hash32:
@@ -64,39 +131,37 @@ def digest(statement: Statement) -> Hash32:
     return tagged_hash("p2pai/committee", record.encode_tagged(statement))
 
 
-def sign(secret: bytes, statement: Statement) -> BlsSignature:
-    """Sign a statement as one supervisor."""
-    return bls.sign(secret, digest(statement))
+def sign(share: bytes, statement: Statement) -> BlsSignature:
+    """Sign a statement with one member's share."""
+    return bls.sign(share, digest(statement))
 
 
-def combine(signatures: dict[int, BlsSignature]) -> Certificate:
-    """Aggregate signatures by supervisor index; the caller has checked each."""
-    signers = sum(1 << index for index in signatures)
-    return Certificate(signers, bls.aggregate([signatures[i] for i in sorted(signatures)]))
-
-
-def verify(statement: Statement, certificate: Certificate, keys: Sequence[BlsPublicKey]) -> None:
-    """Check that a quorum of the committee signed `statement`.
-
-    Args:
-      statement: what was signed.
-      certificate: who signed.
-      keys: the committee's keys in order, possession proven.
+def verify_share(statement: Statement, index: int, signature: BlsSignature, committee: Committee) -> None:
+    """Check one member's share of a signature; `index` counts from 1.
 
     Raises:
-      InvalidProof: unknown signers, too few, or the aggregate does not match.
+      InvalidProof: malformed, or not of that member.
     """
-    if certificate.signers >> len(keys):
-        raise InvalidProof("certificate names a supervisor that the task does not have")
-    signers = [key for i, key in enumerate(keys) if certificate.signers >> i & 1]
-    if len(signers) < quorum(len(keys)):
-        raise InvalidProof(f"{len(signers)} of {len(keys)} supervisors signed, {quorum(len(keys))} needed")
-    bls.verify_same_message(signers, digest(statement), certificate.signature)
+    bls.verify(committee.shares[index - 1], digest(statement), signature)
+
+
+def combine(signatures: Mapping[int, BlsSignature]) -> BlsSignature:
+    """Make t checked shares, by index from 1, one signature under the group key."""
+    return dkg.combine_signatures(dict(signatures))
+
+
+def verify(statement: Statement, signature: BlsSignature, key: BlsPublicKey) -> None:
+    """Check that the committee with a group key certified `statement`.
+
+    Raises:
+      InvalidProof: it did not.
+    """
+    bls.verify(key, digest(statement), signature)
 
 
 def is_in_place(statement: SlotStatement) -> bool:
-    """Return whether a slot names the epoch that it belongs to; views other than 0 do not exist yet."""
-    return statement.epoch == epoch_of(statement.slot) and statement.view == 0
+    """Return whether a slot names the epoch that it belongs to, and a view that exists."""
+    return statement.epoch == epoch_of(statement.slot) and statement.view <= VIEW_MAX
 
 
 def epoch_of(slot: int) -> int:
@@ -104,8 +169,8 @@ def epoch_of(slot: int) -> int:
     return slot // SLOTS_PER_TERM
 
 
-def verify_slot(slot: CertifiedSlot, keys: Sequence[BlsPublicKey]) -> None:
-    """Check an announced slot: its ids give its root, and a quorum signed it.
+def verify_slot(slot: CertifiedSlot, key: BlsPublicKey) -> None:
+    """Check an announced slot: its ids give its root, and the committee certified it.
 
     Raises:
       InvalidMessage: no messages, too many, or another root.
@@ -117,7 +182,7 @@ def verify_slot(slot: CertifiedSlot, keys: Sequence[BlsPublicKey]) -> None:
         raise InvalidMessage("the slot names an epoch or a view that is not its own")
     if merkle.root(slot.messages) != slot.statement.root:
         raise InvalidMessage("message ids do not give the slot's root")
-    verify(slot.statement, slot.certificate, keys)
+    verify(slot.statement, slot.signature, key)
 
 
 def history_root(slot_roots: Sequence[Hash32]) -> Hash32:
@@ -128,3 +193,11 @@ def history_root(slot_roots: Sequence[Hash32]) -> Hash32:
 def leader(supervisor_count: int, epoch: int, view: int) -> int:
     """Return the index of the supervisor that leads. Source: PROTOCOL section 6."""
     return (epoch + view) % supervisor_count
+
+
+def proposal_digest(statement: SlotStatement, key: BlsPublicKey) -> Hash32:
+    """Return what a leader signs with its spending key under a proposal: two for one place are evidence.
+
+    The group key stands for the record: on another fork a task may have another, with other slots.
+    """
+    return tagged_hash("p2pai/proposal", key, record.encode(statement))

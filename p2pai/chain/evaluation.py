@@ -1,18 +1,22 @@
 """Evaluators agree on the models' scores and the fee is paid.
 
 Evaluators commit to a conclusion, then reveal it; when two thirds of them revealed the same one it is the
-task's conclusion, and a single CHARGE_FOR_TASK, whose outputs follow from it, spends the fee.
+task's conclusion, and a single CHARGE_FOR_TASK, whose outputs follow from it, spends the fee. Without an
+agreement in time others are drawn, by the hash of the block that ends the round; whoever kept silent loses a
+part of its stake. A conclusion may also be that the test data are not what the task says: then the fee is
+confiscated (PoUW §7.3).
 
 Source: PoUW §4.4, Table A.3; PROTOCOL section 10.
 """
 
 from dataclasses import replace
 
-from p2pai.chain.params import Params, quorum
+from p2pai.chain import draws, task_end
+from p2pai.chain.params import EVALUATORS_MIN, Params, quorum
 from p2pai.chain.rewards import task_payouts
 from p2pai.chain.state import Finding, Sealed, Stage, State, Task
-from p2pai.chain.task_life import enter, fail, release_workers
-from p2pai.chain.tickets import Context, require_ticket, slash
+from p2pai.chain.task_life import MALFORMED
+from p2pai.chain.tickets import Context, capture, lock, require_ticket
 from p2pai.chain.training import SCORE_MAX
 from p2pai.chain.transaction import (
     ChargeForTask,
@@ -66,8 +70,18 @@ def apply_evaluate_reveal(state: State, data: EvaluateReveal, context: Context) 
     task = replace(task, findings=(*task.findings, Finding(data.ticket, data.conclusion)))
     equal = sum(f.conclusion == data.conclusion for f in task.findings)
     if task.conclusion is None and equal >= quorum(len(task.evaluators)):
-        task = replace(task, conclusion=data.conclusion)
+        return _conclude(state, data.task, replace(task, conclusion=data.conclusion), context.params)
     return _store(state, data.task, task)
+
+
+def _conclude(state: State, task_id: TaskId, task: Task, params: Params) -> State:
+    """Note the agreed conclusion; a miner without a model stayed away from its work."""
+    assert task.conclusion is not None
+    state = _store(state, task_id, task)
+    for ticket, score in zip(task.miners, task.conclusion.scores, strict=not task.conclusion.is_malformed):
+        if score == 0:
+            state = capture(state, task_id, ticket, params.offline_penalty_percent)
+    return state
 
 
 def apply_charge_for_task(state: State, tx: Transaction, data: ChargeForTask, context: Context) -> State:
@@ -81,8 +95,7 @@ def apply_charge_for_task(state: State, tx: Transaction, data: ChargeForTask, co
         raise InvalidTransaction("the task has no conclusion to be paid by")
     if tx != charge(state, data.task, task):
         raise InvalidTransaction("the payouts are not those of the agreed conclusion")
-    paid = enter(task, Stage.PAID, context.height)
-    return _store(release_workers(state, task), data.task, paid)
+    return task_end.pay(state, data.task, context.height)
 
 
 def charge(state: State, task_id: TaskId, task: Task) -> Transaction:
@@ -90,28 +103,42 @@ def charge(state: State, task_id: TaskId, task: Task) -> Transaction:
     assert task.conclusion is not None
     assert task.stake is not None
     result = f"RESULT:{task_id.hex()}:{task.conclusion.model.hex()}"
+    if task.conclusion.is_malformed:
+        result = f"MALFORMED:{task_id.hex()}"
     payouts = task_payouts(state, task, task.conclusion)
     return Transaction(1, (task.stake,), payouts, ChargeForTask(task_id, result))
 
 
-def pass_deadlines(state: State, height: int, params: Params) -> State:
-    """Start another round, or fail the task, where the evaluators did not agree in time."""
+def pass_deadlines(state: State, beacon: Hash32, height: int, params: Params) -> State:
+    """Draw other evaluators, or fail the task, where they did not agree in time.
+
+    Args:
+      state: at the end of a block.
+      beacon: the block's hash.
+      height: of the block.
+      params: of the network.
+    """
     for task_id, task in state.active_tasks():
         end = task.since + params.evaluate_commit_blocks + params.evaluate_reveal_blocks
         if task.stage is Stage.EVALUATING and task.conclusion is None and height >= end:
-            state = _end_round(state, task_id, task, height, params)
+            state = _end_round(state, task_id, beacon, height, params)
     return state
 
 
-def _end_round(state: State, task_id: TaskId, task: Task, height: int, params: Params) -> State:
-    revealed = [f.ticket for f in task.findings]
-    for sealed in task.commits:
-        if sealed.ticket not in revealed:
-            state = slash(state, sealed.ticket, params.offline_penalty_percent)
+def _end_round(state: State, task_id: TaskId, beacon: Hash32, height: int, params: Params) -> State:
+    revealed = [f.ticket for f in state.tasks[task_id].findings]
+    for ticket in state.tasks[task_id].evaluators:
+        if ticket not in revealed:
+            state = capture(state, task_id, ticket, params.offline_penalty_percent)
+    task = state.tasks[task_id]
     if task.round + 1 >= params.evaluate_rounds_max:
-        return fail(state, task_id, task, height)
+        return task_end.fail(state, task_id, height)
     again = replace(task, round=task.round + 1, since=height, commits=(), findings=())
-    return _store(state, task_id, again)
+    drawn = draws.draw_evaluators(state, task, beacon, height, params)
+    if len(drawn) < EVALUATORS_MIN:
+        return _store(state, task_id, again)  # nobody else is there
+    state = lock(lock(state, task.evaluators, None), drawn, task_id)
+    return _store(state, task_id, replace(again, evaluators=drawn))
 
 
 def _require_evaluating(state: State, task_id: TaskId, ticket: Outpoint, context: Context) -> Task:
@@ -125,6 +152,10 @@ def _require_evaluating(state: State, task_id: TaskId, ticket: Outpoint, context
 
 
 def _check_conclusion(task: Task, conclusion: Conclusion) -> None:
+    if conclusion.is_malformed:
+        if conclusion != MALFORMED:
+            raise InvalidTransaction("a conclusion without scores says nothing else")
+        return
     if len(conclusion.scores) != len(task.miners):
         raise InvalidTransaction("a conclusion scores every miner")
     if not 0 < conclusion.samples <= task.definition.dataset.samples:

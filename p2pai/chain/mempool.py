@@ -17,7 +17,7 @@ from p2pai.chain.block import Block
 from p2pai.chain.params import Params
 from p2pai.chain.state import State
 from p2pai.chain.tickets import ticket_count
-from p2pai.chain.transaction import BuyTickets, ChargeForTask, Transaction
+from p2pai.chain.transaction import BuyTickets, ChargeForTask, PayForTask, Transaction
 from p2pai.primitives.errors import InvalidInput, InvalidTransaction
 from p2pai.primitives.ids import Amount, Hash32
 
@@ -168,9 +168,10 @@ class Mempool:
 
 
 def _subjects(tx: Transaction) -> list[bytes]:
-    """Return the block or the task that a transaction is about."""
-    names = ("block", "task")
-    return [value for name in names if (value := getattr(tx.data, name, None)) is not None]
+    """Return the block or the tasks that a transaction is about; one that it posts is among them."""
+    names = ("block", "task", "replaces")
+    posted = [tx.txid] if isinstance(tx.data, PayForTask) else []
+    return posted + [value for name in names if (value := getattr(tx.data, name, None)) is not None]
 
 
 def _rate_key(entry: Entry) -> tuple[bool, int, int]:

@@ -27,6 +27,12 @@ EVALUATE_REVEAL_SIZE_MAX: Final = 2 * 1024
 PAY_FOR_TASK_SIZE_MAX: Final = 16 * 1024
 """Bytes of a PAY_FOR_TASK's data. Source: PROTOCOL section 3."""
 
+DKG_DEAL_SIZE_MAX: Final = 4 * 1024
+"""Bytes of a DKG_DEAL's data: 84 for each of 31 supervisors, and 350."""
+
+EQUIVOCATION_SIZE_MAX: Final = 1024
+"""Bytes of two signed statements."""
+
 INPUT_COUNT_MAX: Final = 256
 OUTPUT_COUNT_MAX: Final = 1024
 """A CHARGE_FOR_TASK pays every participant of a task in one transaction."""
@@ -40,6 +46,11 @@ FUTURE_TIME_S_MAX: Final = 2 * 60 * 60
 MONEY_MAX: Final = 2**62
 """Atoms; no sum of valid amounts reaches 64 bits."""
 
+MINERS_MIN: Final = 2
+SUPERVISORS_MIN: Final = 3
+EVALUATORS_MIN: Final = 3
+"""Least members of a task group. Source: PoUW §4.1; three evaluators so that 2/3 means something."""
+
 SLOT_MESSAGES_MAX: Final = 256
 """Messages that close a slot. Source: PROTOCOL section 6."""
 
@@ -48,6 +59,9 @@ HISTORY_SLOTS_MAX: Final = 4096
 
 SLOTS_PER_TERM: Final = 64
 """Slots that one leader closes before the next takes over; about half a minute on devnet."""
+
+VIEW_MAX: Final = 0xFFFF
+"""Leaders of one epoch, counted: each view is a leader that the others replaced."""
 
 WORK_PROOF_SLOTS_MAX: Final = 32
 """Slots a work proof may span; k iterations of a healthy task span two or three."""
@@ -106,8 +120,23 @@ class Params:
     tickets_per_block_max: int = 50
     """Source: PoUW §3.3."""
 
+    ticket_expiry_blocks: int = 40_960
+    """A mature ticket not drawn for so long is worth its stake again; 0: never. Source: PoUW §3.3."""
+
+    miners_per_mib: int = 8
+    """wD of PoUW §4.1: miners that a task may have for each MiB of its dataset."""
+
+    miners_per_block: int = 1
+    """wt of PoUW §4.1: and for each block that its training may take."""
+
+    miners_per_coin: int = 1
+    """wF of PoUW §4.1: and for each coin of its fee."""
+
     join_blocks: int = 6
     """Blocks in which JOIN_TASKs of a task are accepted."""
+
+    keying_blocks: int = 6
+    """Blocks in which supervisors deal, and again in which they confirm the key. Source: PoUW Appendix C."""
 
     evaluate_commit_blocks: int = 6
     """Blocks in which evaluators commit, counted from the end of training."""
@@ -119,7 +148,7 @@ class Params:
     """Rounds of evaluation before the fee returns to the client."""
 
     offline_penalty_percent: int = 10
-    """Of the stake, for a committed verdict or conclusion that was not revealed. Source: PoUW §3.3."""
+    """Of the stake, for drawn work not done: no deal, no revealed verdict, no model. Source: PoUW §3.3."""
 
     slot_ms: int = 2_000
     """The leader closes a slot at this age. Source: PROTOCOL section 6."""

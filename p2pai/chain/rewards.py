@@ -45,20 +45,34 @@ def task_payouts(state: State, task: Task, conclusion: Conclusion) -> tuple[Pay,
 
 
 def task_shares(task: Task, conclusion: Conclusion) -> tuple[tuple[str, Outpoint, Amount], ...]:
-    """Divide a task's fee by reward scheme R: role, ticket and atoms of everyone who gets any.
+    """Divide a task's fee, and what was captured of stakes, by reward scheme R.
 
     Miners share their part by the scores of their models; supervisors and the evaluators who found the
-    agreed conclusion share theirs equally.
+    agreed conclusion share theirs equally. Where the data were malformed, the miners do so too.
+
+    Returns:
+      Role, ticket and atoms of everyone who gets any; whoever was expelled gets none.
     """
     scheme = task.definition.reward
-    pools = split(task.fee, {"1": scheme.miners, "2": scheme.supervisors, "3": scheme.evaluators})
-    agreeing = [f.ticket for f in task.findings if f.conclusion == conclusion]
-    parts = (
-        ("miner", split(pools["1"], dict(zip(task.miners, conclusion.scores, strict=True)))),
-        ("supervisor", split(pools["2"], dict.fromkeys(task.supervisors, 1))),
-        ("evaluator", split(pools["3"], dict.fromkeys(agreeing, 1))),
+    total = task.fee + task.captured
+    pools = split(
+        total, {"miner": scheme.miners, "supervisor": scheme.supervisors, "evaluator": scheme.evaluators}
     )
-    return tuple((role, ticket, value) for role, part in parts for ticket, value in part.items() if value)
+    scores = conclusion.scores or (1,) * len(task.miners)
+    agreeing = [f.ticket for f in task.findings if f.conclusion == conclusion] or list(task.evaluators)
+    weights = {
+        "miner": dict(zip(task.miners, scores, strict=True)),
+        "supervisor": dict.fromkeys(task.supervisors, 1),
+        "evaluator": dict.fromkeys(agreeing, 1),
+    }
+    parts = {role: split(pools[role], _honest(task, shares)) for role, shares in weights.items()}
+    return tuple(
+        (role, ticket, value) for role, part in parts.items() for ticket, value in part.items() if value
+    )
+
+
+def _honest(task: Task, shares: dict[Outpoint, int]) -> dict[Outpoint, int]:
+    return {t: w for t, w in shares.items() if t not in task.expelled} or shares
 
 
 def block_payouts(state: State, verification: Verification, params: Params) -> tuple[Pay, ...]:

@@ -15,10 +15,12 @@ from typing import Any, Final
 
 from immutables import Map
 
-from p2pai.chain import difficulty
+from p2pai.chain import difficulty, dkg
 from p2pai.chain.block import Block, Header
+from p2pai.chain.committee import Committee, Dealt
+from p2pai.chain.dkg import Deal
 from p2pai.chain.layers import Activation, Dense, Function, Layer
-from p2pai.chain.params import ATOMS_PER_COIN, MONEY_MAX, Params
+from p2pai.chain.params import ATOMS_PER_COIN, MONEY_MAX, Params, quorum
 from p2pai.chain.state import Stage, State, Task, Ticket
 from p2pai.chain.task import Dataset, Group, Reward, TaskDefinition, check
 from p2pai.chain.training import (
@@ -77,6 +79,8 @@ class ChainSpec:
     """Predefined tasks; the first has the bootstrap tickets as its group."""
     task_data: tuple[str, ...]
     """Where the data of each predefined task lies, e.g. "package:digits.npz"."""
+    deals: tuple[Deal, ...]
+    """Of the first group's supervisors to each other, in the order of their tickets: their common key."""
     bootstrap: tuple[str, ...]
     """Multiaddrs of public bootstrap peers; they do not change what the chain is."""
 
@@ -162,6 +166,23 @@ def genesis_state(spec: ChainSpec) -> State:
     )
 
 
+def genesis_context(name: str) -> Hash32:
+    """Return what the deals of a chain's first supervisors are made for."""
+    return tagged_hash("p2pai/genesis-keying", name.encode())
+
+
+def _genesis_committee(spec: ChainSpec, members: tuple[Outpoint, ...]) -> Committee | None:
+    if not members:
+        return None
+    context = genesis_context(spec.name)
+    dealt = tuple(
+        Dealt(member, i, tagged_hash("p2pai/dealer", context, i.to_bytes(4, "little")), deal, b"")
+        for i, (member, deal) in enumerate(zip(members, spec.deals, strict=True), 1)
+    )
+    key, shares = dkg.public_keys({d.index: d.deal for d in dealt}, len(members), renewed=False)
+    return Committee(members, quorum(len(members)), key, shares, dealt, context, renewed=False)
+
+
 def _genesis_tasks(spec: ChainSpec, tickets: dict[Outpoint, Ticket]) -> dict[TaskId, Task]:
     tasks: dict[TaskId, Task] = {}
     for i, definition in enumerate(spec.tasks):
@@ -181,6 +202,7 @@ def _genesis_tasks(spec: ChainSpec, tickets: dict[Outpoint, Ticket]) -> dict[Tas
             history=((Stage.TRAINING.value, 0),),
             miners=of_role("miner"),
             supervisors=of_role("supervisor"),
+            committee=_genesis_committee(spec, of_role("supervisor")),
         )
     return tasks
 
@@ -193,6 +215,7 @@ def _spec(table: dict[str, Any]) -> ChainSpec:
     accounts = [derive_keys(dev_account_seed(name, i)) for i in range(dev_accounts)]
     genesis = table["genesis"]
     tasks = genesis.get("task", [])
+    rows = genesis.get("ticket", [])
     return ChainSpec(
         name=name,
         prefix=str(table["prefix"]),
@@ -200,9 +223,10 @@ def _spec(table: dict[str, Any]) -> ChainSpec:
         genesis_time=int(genesis["time"]),
         dev_accounts=dev_accounts,
         allocations=tuple(_allocation(a, accounts) for a in genesis.get("allocation", [])),
-        tickets=tuple(t for row in genesis.get("ticket", []) for t in _tickets(row, accounts)),
+        tickets=tuple(t for row in rows for t in _tickets(row, accounts)),
         tasks=tuple(_task(t) for t in tasks),
         task_data=tuple(str(t["data"]) for t in tasks),
+        deals=_deals(name, [_account(row, accounts) for row in rows if _supervises(row)]),
         bootstrap=tuple(str(a) for a in table.get("bootstrap", [])),
     )
 
@@ -250,6 +274,7 @@ _POSITIVE: Final = (
     "ticket_price_atoms",
     "tickets_per_block_max",
     "join_blocks",
+    "keying_blocks",
     "evaluate_commit_blocks",
     "evaluate_reveal_blocks",
     "evaluate_rounds_max",
@@ -297,11 +322,31 @@ def _tickets(row: dict[str, Any], accounts: list[Keys]) -> list[Bootstrap]:
                 bls_key=bls.public_key(keys.bls),
                 peer=PeerId(""),
                 height=0,
+                expires=0,
             ),
             in_task=bool(row.get("in_task", False)),
         )
         for role in row["roles"]
     ]
+
+
+def _supervises(row: dict[str, Any]) -> bool:
+    return bool(row.get("in_task", False)) and "supervisor" in row["roles"]
+
+
+def _deals(name: str, supervisors: list[Keys]) -> tuple[Deal, ...]:
+    """Deal as published accounts would; what they keep secret is public anyway."""
+    context = genesis_context(name)
+    receivers = [ecvrf.public_key(keys.vrf) for keys in supervisors]
+    return tuple(
+        dkg.make_deal(
+            keys.bls,
+            tagged_hash("p2pai/dealer", context, i.to_bytes(4, "little")),
+            receivers,
+            quorum(len(supervisors)),
+        )
+        for i, keys in enumerate(supervisors, 1)
+    )
 
 
 def _task(row: dict[str, Any]) -> TaskDefinition:

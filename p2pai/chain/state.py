@@ -7,11 +7,13 @@ anything that walks a table sorts first.
 Source: PROTOCOL sections 3 to 5, 9.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Final
 
 from immutables import Map
 
+from p2pai.chain.committee import Committee, Dealt
 from p2pai.chain.task import TaskDefinition
 from p2pai.chain.transaction import Conclusion, Output
 from p2pai.primitives import record
@@ -29,15 +31,33 @@ from p2pai.primitives.ids import (
     VrfPublicKey,
 )
 
+NOTHING: Final = Amount(0)
+
 
 class Stage(Enum):
     """Where a task stands; it only moves forward. Source: PROTOCOL section 5."""
 
     JOINING = "joining"
+    KEYING = "keying"
     TRAINING = "training"
     EVALUATING = "evaluating"
     PAID = "paid"
+    REVOKED = "revoked"
+    """The client took it back before it started."""
+    EXPIRED = "expired"
+    """Too few applied."""
     FAILED = "failed"
+    """It could not be brought to its end; the fee returned."""
+    MALFORMED = "malformed"
+    """Its data were not what it says; the fee was confiscated."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of the task is locked any more."""
+        return self in _OVER
+
+
+_OVER: Final = (Stage.PAID, Stage.REVOKED, Stage.EXPIRED, Stage.FAILED, Stage.MALFORMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +73,19 @@ class Ticket:
     peer: PeerId
     height: int
     """Of the block that bought it."""
+    expires: int
+    """First height at which it may be drawn no more, if it is free then; 0: never."""
     task: TaskId | None = None
     """The task it works on, or has applied for."""
 
-    def is_mature(self, at_height: int, maturity_blocks: int) -> bool:
-        """Return whether it may be drawn at a height; bootstrap tickets may from the start."""
-        return self.height == 0 or self.height + maturity_blocks <= at_height
+    def is_live(self, at_height: int, maturity_blocks: int) -> bool:
+        """Return whether it may be drawn at a height: mature (bootstrap tickets are at once), not expired."""
+        mature = self.height == 0 or self.height + maturity_blocks <= at_height
+        return mature and not self.is_expired(at_height)
+
+    def is_expired(self, at_height: int) -> bool:
+        """Return whether it waited for so long that its stake is its owner's again."""
+        return self.task is None and 0 < self.expires <= at_height
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +96,8 @@ class Join:
     role: str
     beta: bytes
     """The ticket's proven draw, 64 bytes."""
+    definition_block: Hash32
+    """That it was drawn by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +117,27 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Keying:
+    """One attempt of supervisors at a common key, or at sharing theirs anew. Source: PoUW Appendix C."""
+
+    attempt: int
+    """Counts over the task's life."""
+    since: int
+    """Height at which the deals, or the confirmations, began."""
+    members: tuple[Outpoint, ...]
+    """Who will hold shares; share i is of members[i - 1]."""
+    dealers: tuple[Outpoint, ...]
+    """Who deals: the members, or those of the committee that is shared anew."""
+    context: Hash32
+    """What the deals are made for."""
+    dealt: tuple[Dealt, ...] = ()
+    committee: Committee | None = None
+    """What the deals give, once they are closed."""
+    confirmed: tuple[Outpoint, ...] = ()
+    """Members that hold their share."""
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A task's life on chain."""
 
@@ -101,10 +151,25 @@ class Task:
     since: int
     """Height at which the stage, or its round, began."""
     history: tuple[tuple[str, int], ...]
+    omegas: tuple[tuple[int, int], ...] = ()
+    """For miners, supervisors, evaluators: how rare a draw is (see vrf/selection.py), a fraction."""
     joins: tuple[Join, ...] = ()
     miners: tuple[Outpoint, ...] = ()
     supervisors: tuple[Outpoint, ...] = ()
     evaluators: tuple[Outpoint, ...] = ()
+    reserves: tuple[Outpoint, ...] = ()
+    """Drawn tickets that were not needed, best first."""
+    expelled: tuple[Outpoint, ...] = ()
+    """Workers that lied or stayed away: they are paid nothing; what is left of their stakes returns."""
+    captured: Amount = NOTHING
+    """What workers lost of their stakes, to be divided with the fee."""
+    attempts: int = 0
+    """Attempts at a common key so far."""
+    keying: Keying | None = None
+    committee: Committee | None = None
+    """The supervisors' common key."""
+    view: tuple[int, int] = (0, 0)
+    """Epoch and view of the last leader that was installed in another's place."""
     slots: int = 0
     """Slots registered on chain."""
     models: BlobId | None = None
@@ -117,6 +182,10 @@ class Task:
     def is_predefined(self) -> bool:
         """Whether the chain spec brought it, so that it keeps the chain going."""
         return self.stake is None
+
+    def enter(self, stage: Stage, height: int) -> "Task":
+        """Return the task in a later stage."""
+        return replace(self, stage=stage, since=height, history=(*self.history, (stage.value, height)))
 
     def workers(self) -> tuple[tuple[str, tuple[Outpoint, ...]], ...]:
         """Return the tickets by role."""
@@ -177,6 +246,7 @@ class State:
     """Approved work of the chain."""
     issued: Amount
     burned: Amount
+    """Destroyed, or captured of stakes and not paid out yet."""
     utxos: Map[Outpoint, Output] = field(default_factory=Map)
     tickets: Map[Outpoint, Ticket] = field(default_factory=Map)
     tasks: Map[TaskId, Task] = field(default_factory=Map)
@@ -186,15 +256,15 @@ class State:
 
     def active_tasks(self) -> list[tuple[TaskId, Task]]:
         """Return the tasks that are not over, by id."""
-        over = (Stage.PAID, Stage.FAILED)
-        return sorted((i, t) for i, t in self.tasks.items() if t.stage not in over)
+        active = ((i, t) for i, t in self.tasks.items() if not t.stage.is_over)
+        return sorted(active, key=lambda item: item[0])
 
-    def live_tickets(self, role: str, at_height: int, maturity_blocks: int) -> list[Outpoint]:
-        """Return the free tickets of a role that are mature at a height, in order."""
+    def live_tickets(self, role: str | None, at_height: int, maturity_blocks: int) -> list[Outpoint]:
+        """Return the free tickets of a role (None: of any) that are live at a height, in order."""
         return sorted(
             outpoint
             for outpoint, t in self.tickets.items()
-            if t.role == role and t.task is None and t.is_mature(at_height, maturity_blocks)
+            if role in (None, t.role) and t.task is None and t.is_live(at_height, maturity_blocks)
         )
 
     def unspent_total(self) -> int:

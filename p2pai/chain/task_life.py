@@ -1,31 +1,42 @@
 """A task from submission to the end of training: stages, deadlines, registered message history.
 
-    JOINING --joined--> TRAINING --models registered--> EVALUATING --charged--> PAID
-       |                    |                               |
-       +--too few-----------+--deadline--> FAILED <---------+--no agreement (evaluation.py)
+    JOINING --joined--> KEYING --key--> TRAINING --models registered--> EVALUATING --charged--> PAID
+       |  |                |               |   |                             |
+       |  +--revoked       +--no members---+   +--malformed--> MALFORMED <---+
+       +--too few--> EXPIRED               +--deadline--> FAILED <-----------+--no agreement
 
-FAILED returns the fee: the stake output is its owner's again. Every stage has a deadline in blocks, so no
-coin can stay locked.
+Every stage has a deadline in blocks, so no coin can stay locked (task_end.py). A task is posted anew by a
+PAY_FOR_TASK that names the one it replaces.
 
-Source: PoUW §4; PROTOCOL section 5.
+Which block defines a task, and thereby its draws, the workers say: the one that most applications name, since
+the task may stand in several forks (PoUW Appendix B). The block in which the applications close is the
+participation block.
+
+Source: PoUW §4, Appendix B; PROTOCOL section 5.
 """
 
 from dataclasses import replace
 
-from p2pai.chain import committee
-from p2pai.chain.params import HISTORY_SLOTS_MAX, Params
+from p2pai.chain import committee, keying, task_end
+from p2pai.chain.params import (
+    ATOMS_PER_COIN,
+    EVALUATORS_MIN,
+    HISTORY_SLOTS_MAX,
+    MINERS_MIN,
+    SUPERVISORS_MIN,
+    Params,
+)
 from p2pai.chain.state import Join, Stage, State, Task
-from p2pai.chain.task import check
-from p2pai.chain.tickets import WORKER_ROLES, Context, free, release
-from p2pai.chain.transaction import MessageHistory, PayForTask, Stake, Transaction
+from p2pai.chain.supervision import MessageHistory, ReplaceLeader, ReportMalformed
+from p2pai.chain.task import TaskDefinition, check
+from p2pai.chain.tickets import WORKER_ROLES, Context, derive_omegas, lock
+from p2pai.chain.transaction import Conclusion, PayForTask, RevokeTask, Stake, Transaction
 from p2pai.primitives.errors import InvalidTransaction
-from p2pai.primitives.ids import ZERO_HASH, BlsPublicKey, Hash32, Outpoint, TaskId
+from p2pai.primitives.ids import ZERO_HASH, Amount, BlobId, Hash32, KeyHash, Outpoint, TaskId
 from p2pai.vrf import selection
 
-MINERS_MIN = 2
-SUPERVISORS_MIN = 3
-EVALUATORS_MIN = 3
-"""Least members of a task group. Source: PoUW §4.1; three evaluators so that 2/3 means something."""
+MALFORMED = Conclusion((), 0, BlobId(ZERO_HASH))
+"""The conclusion that a task's data are not what it says."""
 
 
 def apply_pay_for_task(state: State, tx: Transaction, data: PayForTask, context: Context) -> State:
@@ -45,6 +56,10 @@ def apply_pay_for_task(state: State, tx: Transaction, data: PayForTask, context:
     fee = tx.outputs[0]
     if fee.key_hash != context.author_hash:
         raise InvalidTransaction("the fee's stake belongs to another key")
+    if data.definition.group.miners > miners_max(data.definition, fee.value, context.params):
+        raise InvalidTransaction("so many miners are not worth it for this dataset, time and fee")
+    if data.timestamp > sorted(state.times)[len(state.times) // 2]:
+        raise InvalidTransaction("the task's timestamp is not before the block")
     task = Task(
         definition=data.definition,
         client=fee.key_hash,
@@ -55,7 +70,39 @@ def apply_pay_for_task(state: State, tx: Transaction, data: PayForTask, context:
         since=context.height,
         history=((Stage.JOINING.value, context.height),),
     )
-    return replace(state, tasks=state.tasks.set(TaskId(tx.txid), task))
+    return _store(state, TaskId(tx.txid), task)
+
+
+def miners_max(task: TaskDefinition, fee: Amount, params: Params) -> int:
+    """Return how many miners a task may have: wD * disk size + wt * time + wF * fee. Source: PoUW §4.1."""
+    data = task.dataset
+    size_bytes = 4 * data.samples * (data.features + max(1, data.targets))
+    by_size = params.miners_per_mib * size_bytes // 2**20
+    by_fee = params.miners_per_coin * fee // ATOMS_PER_COIN
+    return max(MINERS_MIN, by_size + params.miners_per_block * task.expected_blocks + by_fee)
+
+
+def apply_revoke_task(state: State, data: RevokeTask, context: Context) -> State:
+    """Take back a task that has not started.
+
+    Raises:
+      InvalidTransaction: it has, or it is somebody else's.
+    """
+    return revoke(state, data.task, context.author_hash, context.height)
+
+
+def revoke(state: State, task_id: TaskId, client: KeyHash, height: int) -> State:
+    """Take back a client's task, so that its fee can be spent.
+
+    Raises:
+      InvalidTransaction: there is no such task, it has started, or it is somebody else's.
+    """
+    task = state.tasks.get(task_id)
+    if task is None or task.stage is not Stage.JOINING:
+        raise InvalidTransaction("only a task that takes applications still can be revoked")
+    if task.client != client:
+        raise InvalidTransaction("only its client revokes a task")
+    return task_end.revoke(state, task_id, height)
 
 
 def apply_message_history(state: State, data: MessageHistory, context: Context) -> State:
@@ -65,42 +112,77 @@ def apply_message_history(state: State, data: MessageHistory, context: Context) 
       InvalidTransaction: the task is not training, or the slots do not follow the registered ones.
       InvalidProof: the certificate does not hold.
     """
-    task = state.tasks.get(data.task)
-    if task is None or task.stage is not Stage.TRAINING:
-        raise InvalidTransaction("the task is not training")
+    task = _require_training(state, data.task, context)
     if data.first != task.slots or data.last < data.first:
         raise InvalidTransaction(f"the next slot to register is {task.slots}")
     if data.last - data.first >= HISTORY_SLOTS_MAX:
         raise InvalidTransaction(f"at most {HISTORY_SLOTS_MAX} slots are registered at once")
     if task.is_predefined and data.models is not None:
         raise InvalidTransaction("a predefined task trains for ever")
-    owners = [state.tickets[t].owner for t in task.supervisors]
-    if context.author not in owners:
-        raise InvalidTransaction("only a supervisor of the task registers its history")
     statement = committee.HistoryStatement(data.task, data.first, data.last, data.root, data.models)
-    certificate = committee.Certificate(data.signers, data.signature)
-    committee.verify(statement, certificate, supervisor_keys(state, task))
-    task = replace(task, slots=data.last + 1, models=data.models)
-    if data.models is not None:
-        task = enter(task, Stage.EVALUATING, context.height)
-    return replace(state, tasks=state.tasks.set(data.task, task))
+    committee.verify(statement, data.signature, group_key(task).key)
+    state = _store(state, data.task, replace(task, slots=data.last + 1, models=data.models))
+    return state if data.models is None else _end_training(state, data.task, None, context.height)
 
 
-def supervisor_keys(state: State, task: Task) -> list[BlsPublicKey]:
-    """Return the committee's keys, in the order of its bitmap."""
-    return [state.tickets[t].bls_key for t in task.supervisors]
+def apply_replace_leader(state: State, data: ReplaceLeader, context: Context) -> State:
+    """Note that a leader was replaced; the committee itself has moved on already.
+
+    Raises:
+      InvalidTransaction: the task is not training, or a later leader is installed.
+      InvalidProof: the certificate does not hold.
+    """
+    task = _require_training(state, data.task, context)
+    if (data.epoch, data.view) <= task.view or data.view == 0:
+        raise InvalidTransaction("the leader has been replaced already")
+    statement = committee.ViewStatement(data.task, data.epoch, data.view, data.reason)
+    committee.verify(statement, data.signature, group_key(task).key)
+    return _store(state, data.task, replace(task, view=(data.epoch, data.view)))
 
 
-def enter(task: Task, stage: Stage, height: int) -> Task:
-    """Move a task to a later stage."""
-    return replace(task, stage=stage, since=height, history=(*task.history, (stage.value, height)))
+def apply_report_malformed(state: State, data: ReportMalformed, context: Context) -> State:
+    """Conclude that a task's revealed data are not what it says: the fee is confiscated. Source: PoUW §7.3.
+
+    Raises:
+      InvalidTransaction: the task is not training, or a predefined one.
+      InvalidProof: the certificate does not hold.
+    """
+    task = _require_training(state, data.task, context)
+    if task.is_predefined or data.fragment >= len(task.definition.dataset.fragments):
+        raise InvalidTransaction("the task has no such fragment, or nobody to blame for it")
+    statement = committee.MalformedStatement(data.task, data.fragment)
+    committee.verify(statement, data.signature, group_key(task).key)
+    return _end_training(state, data.task, MALFORMED, context.height)
 
 
-def define(state: State, task_ids: tuple[TaskId, ...], block: Hash32) -> State:
-    """Record the task definition block of tasks submitted in it."""
+def _end_training(state: State, task_id: TaskId, conclusion: Conclusion | None, height: int) -> State:
+    state = task_end.stop_keying(state, task_id)
+    task = state.tasks[task_id].enter(Stage.EVALUATING, height)
+    return _store(state, task_id, replace(task, conclusion=conclusion))
+
+
+def _require_training(state: State, task_id: TaskId, context: Context) -> Task:
+    task = state.tasks.get(task_id)
+    if task is None or task.stage is not Stage.TRAINING:
+        raise InvalidTransaction("the task is not training")
+    if context.author not in [state.tickets[t].owner for t in task.supervisors]:
+        raise InvalidTransaction("only a supervisor of the task speaks for its committee")
+    return task
+
+
+def group_key(task: Task) -> committee.Committee:
+    """Return the committee of a task that trains, or has trained."""
+    assert task.committee is not None, "a task trains only with a common key"
+    return task.committee
+
+
+def define(state: State, task_ids: tuple[TaskId, ...], block: Hash32, params: Params) -> State:
+    """Record the block that tasks were submitted in, and how rare their draws are."""
     for task_id in task_ids:
-        task = replace(state.tasks[task_id], definition_block=block)
-        state = replace(state, tasks=state.tasks.set(task_id, task))
+        task = state.tasks[task_id]
+        if task.stage is Stage.JOINING:
+            omegas = derive_omegas(state, task, params)
+            state = _store(state, task_id, replace(task, definition_block=block, omegas=omegas))
     return state
 
 
@@ -108,56 +190,61 @@ def pass_deadlines(state: State, height: int, params: Params) -> State:
     """Move on the tasks whose applications or training are due at the end of block `height`."""
     for task_id, task in state.active_tasks():
         if task.stage is Stage.JOINING and height >= task.since + params.join_blocks:
-            state = close_joining(state, task_id, task, height)
+            state = close_joining(state, task_id, height)
         elif (
             task.stage is Stage.TRAINING
             and not task.is_predefined
             and height >= task.since + task.definition.expected_blocks
         ):
-            state = fail(state, task_id, task, height)
+            state = task_end.fail(state, task_id, height)
     return state
 
 
-def close_joining(state: State, task_id: TaskId, task: Task, height: int) -> State:
-    """Admit the applicants with the smallest rank, or fail the task when there are too few."""
+def close_joining(state: State, task_id: TaskId, height: int) -> State:
+    """Admit the applicants with the smallest rank, or let the task expire when there are too few."""
+    task = state.tasks[task_id]
+    block = definition_block(task)
+    valid = [j for j in task.joins if j.definition_block == block]
     group = task.definition.group
     wanted = dict(zip(WORKER_ROLES, (group.miners, group.supervisors, group.evaluators), strict=True))
-    admitted = {role: _admit(state, task, role, count) for role, count in wanted.items()}
+    ranked = {role: _rank(state, task, [j for j in valid if j.role == role]) for role in WORKER_ROLES}
+    admitted = {role: tuple(sorted(ranked[role][:count])) for role, count in wanted.items()}
     least = (MINERS_MIN, SUPERVISORS_MIN, EVALUATORS_MIN)
     if any(len(admitted[role]) < n for role, n in zip(WORKER_ROLES, least, strict=True)):
-        return fail(state, task_id, task, height)
-    inside = [t for tickets in admitted.values() for t in tickets]
-    outside = tuple(j.ticket for j in task.joins if j.ticket not in inside)
+        return task_end.expire(state, task_id, height)
+    reserves = tuple(t for role, count in wanted.items() for t in ranked[role][count:])
+    outside = tuple(j.ticket for j in task.joins if j.definition_block != block)
     task = replace(
-        enter(task, Stage.TRAINING, height),
+        task.enter(Stage.KEYING, height),
+        definition_block=block,
         joins=(),
         miners=admitted["miner"],
         supervisors=admitted["supervisor"],
         evaluators=admitted["evaluator"],
+        reserves=reserves,
     )
-    return replace(free(state, outside), tasks=state.tasks.set(task_id, task))
+    task = keying.begin(task_id, task, task.supervisors, height)
+    return _store(lock(state, outside, None), task_id, task)
 
 
-def _admit(state: State, task: Task, role: str, count: int) -> tuple[Outpoint, ...]:
+def definition_block(task: Task) -> Hash32:
+    """Return the block that most applications name; of equals the one on this chain, then the lowest hash."""
+    votes: dict[Hash32, int] = {task.definition_block: 0}
+    for join in task.joins:
+        votes[join.definition_block] = votes.get(join.definition_block, 0) + 1
+    own = task.definition_block
+    return min(votes, key=lambda block: (-votes[block], block != own, block))
+
+
+def _rank(state: State, task: Task, joins: list[Join]) -> tuple[Outpoint, ...]:
     wanted = task.definition.preferences
 
-    def rank(join: Join) -> tuple[selection.Rank, Outpoint]:
+    def key(join: Join) -> tuple[selection.Rank, Outpoint]:
         draw = selection.draw_of(join.beta)
         return selection.rank(state.tickets[join.ticket].preferences, wanted, draw), join.ticket
 
-    joins = sorted((j for j in task.joins if j.role == role), key=rank)
-    return tuple(sorted(j.ticket for j in joins[:count]))
+    return tuple(j.ticket for j in sorted(joins, key=key))
 
 
-def fail(state: State, task_id: TaskId, task: Task, height: int) -> State:
-    """End a task without result: the fee and all stakes are their owners' again."""
-    if task.stage is Stage.JOINING:
-        state = free(state, tuple(j.ticket for j in task.joins))
-    else:
-        state = release_workers(state, task)
-    return replace(state, tasks=state.tasks.set(task_id, enter(task, Stage.FAILED, height)))
-
-
-def release_workers(state: State, task: Task) -> State:
-    """Return the stakes of everyone who worked on a task."""
-    return release(state, tuple(t for _, tickets in task.workers() for t in tickets))
+def _store(state: State, task_id: TaskId, task: Task) -> State:
+    return replace(state, tasks=state.tasks.set(task_id, task))

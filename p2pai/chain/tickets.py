@@ -6,12 +6,12 @@ Source: PoUW §3.3, §4.1; PROTOCOL section 4.
 from dataclasses import dataclass, replace
 
 from p2pai.chain.params import Params
-from p2pai.chain.state import Join, Stage, State, Ticket
+from p2pai.chain.state import Join, Stage, State, Task, Ticket
 from p2pai.chain.task import PEER_ID_LENGTH_MAX
 from p2pai.chain.transaction import ROLES, BuyTickets, JoinTask, Stake, Transaction
 from p2pai.primitives import bls, ecdsa
 from p2pai.primitives.errors import InvalidTicket, InvalidTransaction
-from p2pai.primitives.ids import ZERO_HASH, Amount, KeyHash, Outpoint, PublicKey
+from p2pai.primitives.ids import ZERO_HASH, Amount, KeyHash, Outpoint, PublicKey, TaskId
 from p2pai.vrf import ecvrf, selection
 
 WORKER_ROLES = ("miner", "supervisor", "evaluator")
@@ -69,9 +69,16 @@ def apply_buy_tickets(state: State, tx: Transaction, data: BuyTickets, context: 
         data.bls_key,
         data.peer,
         context.height,
+        expiry(context.params, context.height),
     )
     tickets = state.tickets.update({Outpoint(tx.txid, i): ticket for i in range(count)})
     return replace(state, tickets=tickets)
+
+
+def expiry(params: Params, height: int) -> int:
+    """Return the height at which a ticket bought at a height expires; 0: never."""
+    life = params.ticket_expiry_blocks
+    return height + params.ticket_maturity_blocks + life if life else 0
 
 
 def ticket_count(tx: Transaction) -> int:
@@ -96,24 +103,42 @@ def apply_join_task(state: State, data: JoinTask, context: Context) -> State:
     if task.definition_block == ZERO_HASH:
         # The draw would be known to the client while it chooses the task's id.
         raise InvalidTransaction("the task's definition block is not known yet")
-    if data.definition_block != task.definition_block:
-        raise InvalidTransaction("the application names another task definition block")
     ticket = require_ticket(state, data.ticket, context)
     if ticket.role not in WORKER_ROLES or ticket.task is not None:
         raise InvalidTicket("the ticket is not free for this task")
-    if not ticket.is_mature(task.since, context.params.ticket_maturity_blocks):
+    if not ticket.is_live(task.since, context.params.ticket_maturity_blocks):
         raise InvalidTicket("the ticket was not live when the task was submitted")
-    alpha = selection.alpha(task.definition_block, data.task, ticket.role, data.ticket)
+    # The block may be on another fork; which one counts, the majority of the applications decides.
+    alpha = selection.alpha(data.definition_block, data.task, ticket.role, data.ticket)
     beta = ecvrf.verify(ticket.vrf_key, alpha, data.proof)
-    draw = selection.draw_of(beta)
-    if not selection.is_selected(ticket.preferences, task.definition.preferences, draw):
+    if not is_drawn(task, ticket, selection.draw_of(beta)):
         raise InvalidTicket("the ticket was not drawn")
-    join = Join(data.ticket, ticket.role, beta)
+    join = Join(data.ticket, ticket.role, beta, data.definition_block)
     return replace(
         state,
         tasks=state.tasks.set(data.task, replace(task, joins=(*task.joins, join))),
         tickets=state.tickets.set(data.ticket, replace(ticket, task=data.task)),
     )
+
+
+def is_drawn(task: Task, ticket: Ticket, draw: int) -> bool:
+    """Return whether a draw selects a ticket for a task."""
+    omega = task.omegas[WORKER_ROLES.index(ticket.role)]
+    return selection.is_selected(ticket.preferences, task.definition.preferences, draw, omega)
+
+
+def derive_omegas(state: State, task: Task, params: Params) -> tuple[tuple[int, int], ...]:
+    """Return how rare the draw of each worker role is, from the tickets live when a task is posted."""
+    wanted = task.definition.preferences
+    group = task.definition.group
+    omegas = []
+    for role, count in zip(WORKER_ROLES, (group.miners, group.supervisors, group.evaluators), strict=True):
+        live = (
+            state.tickets[t].preferences
+            for t in state.live_tickets(role, task.since, params.ticket_maturity_blocks)
+        )
+        omegas.append(selection.omega([p for p in live if len(p) == len(wanted)], wanted, count))
+    return tuple(omegas)
 
 
 def require_ticket(state: State, outpoint: Outpoint, context: Context) -> Ticket:
@@ -137,7 +162,19 @@ def slash(state: State, outpoint: Outpoint, percent: int) -> State:
         return state
     cut = output.value * percent // 100
     rest = replace(output, value=Amount(output.value - cut))
-    return replace(state, utxos=state.utxos.set(outpoint, rest), burned=Amount(state.burned + cut))
+    utxos = state.utxos.set(outpoint, rest) if rest.value else state.utxos.delete(outpoint)
+    return replace(state, utxos=utxos, burned=Amount(state.burned + cut))
+
+
+def capture(state: State, task_id: TaskId, outpoint: Outpoint, percent: int) -> State:
+    """Take a share of a worker's stake for those who did their work on the task.
+
+    Source: PoUW §3.3, Table A.3.
+    """
+    after = slash(state, outpoint, percent)
+    task = after.tasks[task_id]
+    captured = Amount(task.captured + after.burned - state.burned)
+    return replace(after, tasks=after.tasks.set(task_id, replace(task, captured=captured)))
 
 
 def release(state: State, outpoints: tuple[Outpoint, ...]) -> State:
@@ -149,10 +186,10 @@ def release(state: State, outpoints: tuple[Outpoint, ...]) -> State:
     return replace(state, tickets=tickets)
 
 
-def free(state: State, outpoints: tuple[Outpoint, ...]) -> State:
-    """Make tickets available to other tasks again."""
+def lock(state: State, outpoints: tuple[Outpoint, ...], task: TaskId | None) -> State:
+    """Bind tickets to a task; or to none, so that other tasks may draw them again."""
     for outpoint in outpoints:
         ticket = state.tickets.get(outpoint)
         if ticket is not None:
-            state = replace(state, tickets=state.tickets.set(outpoint, replace(ticket, task=None)))
+            state = replace(state, tickets=state.tickets.set(outpoint, replace(ticket, task=task)))
     return state

@@ -14,12 +14,23 @@ from typing import Final
 
 from p2pai.chain.params import (
     DATA_SIZE_MAX,
+    DKG_DEAL_SIZE_MAX,
+    EQUIVOCATION_SIZE_MAX,
     EVALUATE_REVEAL_SIZE_MAX,
     INPUT_COUNT_MAX,
     MONEY_MAX,
     OUTPUT_COUNT_MAX,
     PAY_FOR_TASK_SIZE_MAX,
     TRANSACTION_SIZE_MAX,
+)
+from p2pai.chain.supervision import (
+    DkgComplaint,
+    DkgDeal,
+    DkgSuccessful,
+    Equivocation,
+    MessageHistory,
+    ReplaceLeader,
+    ReportMalformed,
 )
 from p2pai.chain.task import TaskDefinition
 from p2pai.primitives import ecdsa, record
@@ -96,6 +107,16 @@ class PayForTask:
 
     definition: TaskDefinition
     timestamp: int
+    """Unix seconds; not after the median of the last blocks, hence before the block that holds it."""
+    replaces: TaskId | None = None
+    """A task of the same client, not started yet, that this one is posted instead of."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeTask:
+    """REVOKE_TASK: the client takes back a task that has not started."""
+
+    task: TaskId
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,24 +125,9 @@ class JoinTask:
 
     task: TaskId
     definition_block: Hash32
+    """The task definition block that its owner saw, perhaps on another fork. Source: PoUW Appendix B."""
     ticket: Outpoint
     proof: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class MessageHistory:
-    """MESSAGE_HISTORY: registers slots `first` to `last`; with `models`, training is over."""
-
-    task: TaskId
-    first: int
-    last: int
-    root: Hash32
-    """RFC 6962 root over the slots' roots."""
-    models: BlobId | None
-    """Content id of the miners' model announcements."""
-    signers: int
-    """Bit i: the i-th supervisor of the task signed."""
-    signature: BlsSignature
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +159,21 @@ class VerifyReveal:
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """What an evaluator found: each miner's score (in ticket order), and the best model."""
+    """What an evaluator found: each miner's score (in ticket order), and the best model.
+
+    Without scores: the test data are not what the task says.
+    """
 
     scores: tuple[int, ...]
     """Of the final models by the task's first metric: 32 bits, more is better; 0 without a model."""
     samples: int
     """Test samples that they were scored on."""
     model: BlobId
+
+    @property
+    def is_malformed(self) -> bool:
+        """Whether it says that the data are malformed."""
+        return not self.scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +197,7 @@ class EvaluateReveal:
 
 @dataclass(frozen=True, slots=True)
 class ChargeForTask:
-    """CHARGE_FOR_TASK: pays by the agreed conclusion; result is `RESULT:task:cid`."""
+    """CHARGE_FOR_TASK: pays by the agreed conclusion; result is `RESULT:task:cid`, or `MALFORMED:task`."""
 
     task: TaskId
     result: str
@@ -194,7 +208,14 @@ Data = (
     | Coinbase
     | BuyTickets
     | PayForTask
+    | RevokeTask
     | JoinTask
+    | DkgDeal
+    | DkgComplaint
+    | DkgSuccessful
+    | ReplaceLeader
+    | Equivocation
+    | ReportMalformed
     | MessageHistory
     | VerifyCommit
     | CollectVerifications
@@ -282,5 +303,7 @@ def check_form(tx: Transaction) -> None:
 _DATA_SIZES_MAX: Final[dict[type, int]] = {
     PayForTask: PAY_FOR_TASK_SIZE_MAX,
     EvaluateReveal: EVALUATE_REVEAL_SIZE_MAX,
+    DkgDeal: DKG_DEAL_SIZE_MAX,
+    Equivocation: EQUIVOCATION_SIZE_MAX,
 }
 """Bytes of the data of the types that need more than the others."""

@@ -11,11 +11,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from p2pai.chain import difficulty, evaluation, it_res, task_life, tickets, verification, work
+from p2pai.chain import difficulty, draws, evaluation, it_res, keying, task_life, tickets, verification, work
 from p2pai.chain.block import VERSION as BLOCK_VERSION
 from p2pai.chain.block import Block, Header, transactions_root
 from p2pai.chain.params import BLOCK_SIZE_MAX, MEDIAN_TIME_BLOCKS, Params
-from p2pai.chain.state import Stage, State, Verification
+from p2pai.chain.state import State, Verification
+from p2pai.chain.supervision import (
+    DkgComplaint,
+    DkgDeal,
+    DkgSuccessful,
+    Equivocation,
+    MessageHistory,
+    ReplaceLeader,
+    ReportMalformed,
+)
 from p2pai.chain.tickets import Context
 from p2pai.chain.transaction import VERSION as TRANSACTION_VERSION
 from p2pai.chain.transaction import (
@@ -26,10 +35,10 @@ from p2pai.chain.transaction import (
     EvaluateCommit,
     EvaluateReveal,
     JoinTask,
-    MessageHistory,
     Output,
     Pay,
     PayForTask,
+    RevokeTask,
     Stake,
     Transaction,
     VerifyCommit,
@@ -141,9 +150,12 @@ def apply_transaction(
     if isinstance(tx.data, Coinbase):
         raise InvalidTransaction("a coinbase stands only at the front of a block")
     if isinstance(tx.data, ChargeForTask):
+        captured = state.burned
         state = evaluation.apply_charge_for_task(state, tx, tx.data, context)
         spent, state = _spend(state, tx)
+        spent += captured - state.burned
     else:
+        state = _revoke_replaced(state, tx, context)
         _check_witnesses(state, tx, trusted=trusted)
         spent, state = _spend(state, tx)
         state = _apply_data(state, tx, context)
@@ -169,6 +181,13 @@ def _author(tx: Transaction) -> PublicKey:
     return tx.witnesses[0].key if tx.witnesses else NO_AUTHOR
 
 
+def _revoke_replaced(state: State, tx: Transaction, context: Context) -> State:
+    """Take back the task that a PAY_FOR_TASK stands in for, so that it may spend its fee."""
+    if isinstance(tx.data, PayForTask) and tx.data.replaces is not None:
+        return task_life.revoke(state, tx.data.replaces, context.author_hash, context.height)
+    return state
+
+
 def _check_witnesses(state: State, tx: Transaction, *, trusted: bool) -> None:
     if len(tx.witnesses) != len(tx.inputs):
         raise InvalidTransaction("every input needs a witness")
@@ -186,11 +205,16 @@ def _check_witnesses(state: State, tx: Transaction, *, trusted: bool) -> None:
 
 
 def is_locked(state: State, outpoint: Outpoint) -> bool:
-    """Return whether a ticket or a task that is not over holds a stake."""
-    if outpoint in state.tickets:
-        return True
+    """Return whether a ticket or a task that is not over holds a stake, in the block after `state`.
+
+    An expired ticket holds it until the blocks that it was drawn to verify are settled.
+    """
+    ticket = state.tickets.get(outpoint)
+    if ticket is not None:
+        verifies = any(outpoint in v.verifiers for v in state.verifications.values())
+        return verifies or not ticket.is_expired(state.height + 1)
     task = state.tasks.get(TaskId(outpoint.txid))
-    return task is not None and task.stake == outpoint and task.stage not in (Stage.PAID, Stage.FAILED)
+    return task is not None and task.stake == outpoint and not task.stage.is_over
 
 
 def _unspent(state: State, outpoint: Outpoint) -> Output:
@@ -202,11 +226,13 @@ def _unspent(state: State, outpoint: Outpoint) -> Output:
 
 def _spend(state: State, tx: Transaction) -> tuple[int, State]:
     total = 0
-    utxos = state.utxos
+    utxos, known = state.utxos, state.tickets
     for outpoint in tx.inputs:
         total += _unspent(state, outpoint).value
         utxos = utxos.delete(outpoint)
-    return total, replace(state, utxos=utxos)
+        if outpoint in known:  # expired: who spends its stake gives the ticket up
+            known = known.delete(outpoint)
+    return total, replace(state, utxos=utxos, tickets=known)
 
 
 def _add_outputs(state: State, txid: Hash32, outputs: tuple[Output, ...]) -> State:
@@ -226,7 +252,14 @@ def _apply_data(state: State, tx: Transaction, context: Context) -> State:
 
 
 _RULES: Final[dict[type, Callable[[State, Any, Context], State]]] = {
+    RevokeTask: task_life.apply_revoke_task,
     JoinTask: tickets.apply_join_task,
+    DkgDeal: keying.apply_deal,
+    DkgComplaint: keying.apply_complaint,
+    DkgSuccessful: keying.apply_successful,
+    Equivocation: keying.apply_equivocation,
+    ReplaceLeader: task_life.apply_replace_leader,
+    ReportMalformed: task_life.apply_report_malformed,
     MessageHistory: task_life.apply_message_history,
     VerifyCommit: verification.apply_verify_commit,
     CollectVerifications: verification.apply_collect_verifications,
@@ -261,10 +294,12 @@ def _finish(state: State, block: Block, coinbase: Coinbase, params: Params) -> S
         state,
         tuple(TaskId(tx.txid) for tx in block.transactions if isinstance(tx.data, PayForTask)),
         header.hash,
+        params,
     )
     state = _open_verification(state, block, coinbase, params)
     state = task_life.pass_deadlines(state, height, params)
-    state = evaluation.pass_deadlines(state, height, params)
+    state = keying.pass_deadlines(state, height, params)
+    state = evaluation.pass_deadlines(state, header.hash, height, params)
     return replace(
         state,
         height=height,
@@ -278,7 +313,8 @@ def _finish(state: State, block: Block, coinbase: Coinbase, params: Params) -> S
 def _open_verification(state: State, block: Block, coinbase: Coinbase, params: Params) -> State:
     assert block.work_proof is not None
     task = state.tasks[coinbase.task]
-    supervisors = tuple(state.tickets[t].key_hash for t in task.supervisors) if task.is_predefined else ()
+    due = [t for t in task.supervisors if t not in task.expelled] if task.is_predefined else []
+    supervisors = tuple(state.tickets[t].key_hash for t in due)
     opened = Verification(
         height=coinbase.height,
         task=coinbase.task,
@@ -286,7 +322,7 @@ def _open_verification(state: State, block: Block, coinbase: Coinbase, params: P
         miner=state.tickets[coinbase.ticket].key_hash,
         nonce=it_res.decode(block.work_proof.lucky.message).nonce,
         bits=block.header.bits,
-        verifiers=verification.draw_verifiers(state, block.hash, coinbase.ticket, coinbase.height, params),
+        verifiers=draws.draw_verifiers(state, block.hash, coinbase.ticket, coinbase.height, params),
         supervisors=supervisors,
     )
     return replace(

@@ -20,24 +20,12 @@ from p2pai.chain.transaction import CollectVerifications, Pay, VerifyCommit, Ver
 from p2pai.primitives.errors import InvalidProof, InvalidTransaction
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import Amount, Hash32, Outpoint
-from p2pai.vrf import sortition
 
 
 def commitment(ticket: Outpoint, block: Hash32, precursor: Hash32, approved: bool, salt: Hash32) -> Hash32:  # noqa: FBT001
     """Return what VERIFY_COMMIT shows of a verdict."""
     verdict = b"\x01" if approved else b"\x00"
     return tagged_hash("p2pai/verdict", ticket.encode(), block, precursor, verdict, salt)
-
-
-def draw_verifiers(
-    state: State, block: Hash32, miner: Outpoint, height: int, params: Params
-) -> tuple[Outpoint, ...]:
-    """Choose a block's verifiers among the live tickets of other owners, seeded by its hash."""
-    owner = state.tickets[miner].owner
-    live = state.live_tickets("verifier", height, params.ticket_maturity_blocks)
-    candidates = {t.encode(): t for t in live if state.tickets[t].owner != owner}
-    chosen = sortition.choose(block, tuple(candidates), params.verifiers_per_block_max)
-    return tuple(sorted(candidates[c] for c in chosen))
 
 
 def apply_verify_commit(state: State, data: VerifyCommit, context: Context) -> State:

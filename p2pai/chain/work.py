@@ -8,7 +8,7 @@ from p2pai.chain.block import Header
 from p2pai.chain.params import WORK_PROOF_SLOTS_MAX, Params
 from p2pai.chain.state import Stage, State, Task
 from p2pai.chain.task import TaskDefinition
-from p2pai.chain.task_life import supervisor_keys
+from p2pai.chain.task_life import group_key
 from p2pai.chain.training import Numerics
 from p2pai.chain.transaction import Coinbase
 from p2pai.chain.work_proof import Recorded, WorkProof
@@ -52,7 +52,7 @@ def check(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, pa
         raise InvalidBlock("a task in native numerics earns no nonces")
     if coinbase.ticket not in task.miners or proof.ticket != coinbase.ticket:
         raise InvalidBlock("the ticket is not a miner of the task")
-    _check_slots(header, proof, coinbase, state, task)
+    _check_slots(header, proof, coinbase, task)
     try:
         committed = _open(proof.committed, proof, coinbase, state)
         previous = _open(proof.previous, proof, coinbase, state)
@@ -65,7 +65,7 @@ def check(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, pa
     _check_turn(proof, previous, lucky, task)
 
 
-def _check_slots(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, task: Task) -> None:
+def _check_slots(header: Header, proof: WorkProof, coinbase: Coinbase, task: Task) -> None:
     statements = [slot.statement for slot in proof.slots]
     if not 1 <= len(statements) <= WORK_PROOF_SLOTS_MAX:
         raise InvalidBlock(f"a work proof spans 1 to {WORK_PROOF_SLOTS_MAX} slots")
@@ -79,10 +79,10 @@ def _check_slots(header: Header, proof: WorkProof, coinbase: Coinbase, state: St
         raise InvalidBlock("the slots are not consecutive")
     if header.hash_msg_hist != committee.history_root([s.root for s in statements]):
         raise InvalidBlock("hash_msg_hist is not the root of the slots")
-    keys = supervisor_keys(state, task)
+    key = group_key(task).key
     try:
         for slot in proof.slots:
-            committee.verify(slot.statement, slot.certificate, keys)
+            committee.verify(slot.statement, slot.signature, key)
     except InvalidInput as error:
         raise InvalidBlock(f"slot certificate: {error}") from error
 

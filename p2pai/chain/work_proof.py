@@ -10,8 +10,8 @@ Source: PoUW §5.1, §5.2; PROTOCOL section 8.
 
 from dataclasses import dataclass
 
-from p2pai.chain.committee import Certificate, SlotStatement
-from p2pai.primitives.ids import Hash32, Outpoint
+from p2pai.chain.committee import SlotStatement
+from p2pai.primitives.ids import BlsSignature, Hash32, Outpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class CertifiedRoot:
     """A slot's root and its certificate, without the slot's messages."""
 
     statement: SlotStatement
-    certificate: Certificate
+    signature: BlsSignature
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,9 @@ def submit(
     *,
     data: Annotated[Path | None, typer.Option(help="Data file, in place of the one the task names.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the task until it is paid.")] = False,
+    replace: Annotated[
+        str | None, typer.Option(metavar="TASK", help="A task of yours, not started, to post this one for.")
+    ] = None,
     data_dir: options.DataDir = options.DATA_DIR_DEFAULT,
     as_json: options.AsJson = False,
 ) -> None:
@@ -34,15 +37,31 @@ def submit(
         for note in submission.notes:
             screen.show_line(f"Note: {note}.")
     node = running(options.expand(data_dir))
-    posted = wait_until_posted(
-        node, node.call("task.submit", {**submission.params(), "order": secrets.token_hex(8)})["id"]
-    )
+    order = {**submission.params(), "order": secrets.token_hex(8)}
+    if replace is not None:
+        order["replaces"] = node.call("task.show", {"task": replace})["task"]
+    posted = wait_until_posted(node, node.call("task.submit", order)["id"])
     if not as_json:
         screen.show_line(f"Task {posted['task']} submitted for {screen.coins(submission.fee)}.")
     if watch:
         _follow(node, posted["task"], options.expand(data_dir), is_ours=True, as_json=as_json)
     elif as_json:
         screen.show_json({**posted, "notes": list(submission.notes)} if submission.notes else posted)
+
+
+@app.command("revoke")
+def revoke(
+    task: Which, *, data_dir: options.DataDir = options.DATA_DIR_DEFAULT, as_json: options.AsJson = False
+) -> None:
+    """Take back a task that waits for workers still; its fee is yours again."""
+    node = running(options.expand(data_dir))
+    known = node.call("task.show", {"task": task})["task"]
+    order = {"task": known, "order": secrets.token_hex(8)}
+    posted = wait_until_posted(node, node.call("task.revoke", order)["id"])
+    if as_json:
+        screen.show_json(posted)
+    else:
+        screen.show_line(f"Task {known} is revoked by transaction {posted['txid']}.")
 
 
 @app.command("check")
@@ -144,6 +163,7 @@ def render_task(task: dict[str, Any]) -> RenderableType:
     return screen.stack(
         screen.facts(_plain_facts(task)),
         Group(screen.clean("Ordered"), screen.facts(_pairs(task["definition"]))),
+        Group(screen.clean("Common key"), screen.facts(_pairs(task["keys"]))),
         screen.table(("worker", "role", "ticket"), workers),
         Group(screen.clean("Result"), screen.facts(_pairs(result))) if result else None,
         progress.render_payouts(result["payouts"]) if result.get("payouts") else None,

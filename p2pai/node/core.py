@@ -248,6 +248,10 @@ class NodeCore(Services):
         """Return whether a block is on the best chain."""
         return self.ledger.tree.is_best(block)
 
+    def definition_block(self, task: TaskId) -> Hash32:
+        """Return the block that defines a task as far as we know: the oldest of all forks."""
+        return self.ledger.definition_block(task)
+
     def follow(self, task: TaskId, first_slot: int | None = None) -> TaskHistory:
         """Join a task's topics; get the slots from `first_slot` on too, not only those from now on."""
         if task not in self.following:

@@ -9,16 +9,16 @@ from typing import Final, Protocol
 from p2pai.chain import committee, course, it_res, message_map, schedule
 from p2pai.chain.committee import CertifiedSlot
 from p2pai.chain.state import Stage, State, Task
-from p2pai.chain.task_life import supervisor_keys
+from p2pai.chain.task_life import group_key
 from p2pai.effects import Verdict
 from p2pai.events import Fetched
 from p2pai.gossip import sync
 from p2pai.node.services import Services
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidInput, InvalidMessage
-from p2pai.primitives.ids import BlobId, Hash32, Millis, PublicKey, TaskId
+from p2pai.primitives.ids import BlobId, Hash32, Millis, Outpoint, PublicKey, TaskId
 from p2pai.roles.history import ModelAnnouncement, TaskHistory
-from p2pai.roles.slots import SAID_SIZE_MAX, Said
+from p2pai.roles.slots import SAID_SIZE_MAX, DataFault, Said
 
 PULL_MS: Final = Millis(700)
 """Between looks at what is missing."""
@@ -29,7 +29,7 @@ REMOTES_ASKED: Final = 2
 FETCH_TURNS: Final = 8
 """Every so many looks, messages that are still missing are fetched as a supervisor's blob of their slot."""
 
-TOPIC_NAMES: Final = ("it_res", "message_history", "model")
+TOPIC_NAMES: Final = ("it_res", "message_history", "model", "dkg")
 
 
 class Listener(Protocol):
@@ -80,7 +80,8 @@ class Following:
           InvalidInput: it breaks a rule.
         """
         task = self._task
-        if task is None or task.stage is not Stage.TRAINING:
+        keys_only = task is not None and task.stage is Stage.KEYING and name == "dkg"
+        if task is None or not (task.stage is Stage.TRAINING or keys_only):
             return Verdict.IGNORE
         if name == "it_res":
             return self._hear_iteration(task, body)
@@ -90,9 +91,16 @@ class Following:
             said = record.decode_tagged(Said, body, size_max=SAID_SIZE_MAX)
             if isinstance(said, CertifiedSlot):
                 return self.record_slot(said)
-        if sender not in (self._ledger().tickets[t].owner for t in task.supervisors):
+            if isinstance(said, DataFault) and sender in self._owners(task.miners):
+                return self._listener.said(name, self.task_id, sender, body)
+        members = (*task.supervisors, *(task.keying.members if task.keying else ()))
+        if sender not in self._owners(members):
             raise InvalidMessage("the sender is not a supervisor of the task")
         return self._listener.said(name, self.task_id, sender, body)
+
+    def _owners(self, tickets: tuple[Outpoint, ...]) -> tuple[PublicKey, ...]:
+        known = self._ledger().tickets
+        return tuple(known[t].owner for t in tickets)
 
     def _hear_iteration(self, task: Task, body: bytes) -> Verdict:
         identifier = it_res.message_id(body)
@@ -152,7 +160,7 @@ class Following:
             return Verdict.IGNORE
         if task.stage is not Stage.TRAINING:
             return Verdict.IGNORE
-        committee.verify_slot(slot, supervisor_keys(self._ledger(), task))
+        committee.verify_slot(slot, group_key(task).key)
         if self._first is None:
             self._first = number
             self.history.begin_at(number)

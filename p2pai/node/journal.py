@@ -14,7 +14,7 @@ from p2pai.primitives.errors import InvalidInput
 from p2pai.roles.client import ModelDelivered, TaskPosted
 from p2pai.roles.evaluator import ConclusionReached
 from p2pai.roles.memory import IterationSent, StateKept
-from p2pai.roles.slots import SlotRecorded, SlotSigned
+from p2pai.roles.slots import RecordBegun, SlotRecorded, SlotSigned
 from p2pai.roles.verifier import VerdictReached
 
 RECORD_SIZE_MAX: Final = 20 << 20
@@ -43,6 +43,7 @@ Record = (
     | ConclusionReached
     | IterationSent
     | StateKept
+    | RecordBegun
     | SlotRecorded
     | SlotSigned
     | VerdictReached

@@ -14,7 +14,7 @@ from p2pai.chain.mempool import Mempool
 from p2pai.chain.params import future_time_s_max
 from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State
-from p2pai.chain.transaction import VERSION, Coinbase, Transaction, check_form
+from p2pai.chain.transaction import VERSION, Coinbase, PayForTask, Transaction, check_form
 from p2pai.effects import Verdict
 from p2pai.gossip import sync
 from p2pai.node.journal import BlockAccepted
@@ -54,6 +54,8 @@ class Ledger:
         self.mempool = Mempool(self.tree.state, spec.params)
         self.pool_version = 0
         self._orphans: dict[Hash32, Transaction] = {}
+        self._definitions: dict[TaskId, list[Header]] = {}
+        """Headers of the blocks, of whatever fork, that hold a task's submission."""
         self._turn = 0
         self.discarded: dict[str, int] = {}
         """Why blocks of our own were refused, and how often; empty unless something is wrong here."""
@@ -68,7 +70,9 @@ class Ledger:
 
     def restore(self, data: bytes) -> None:
         """Take back a block of the journal."""
-        self.tree.add(Block.decode(data), trusted=True)
+        block = Block.decode(data)
+        self.tree.add(block, trusted=True)
+        self._note_tasks(block)
 
     def restored(self) -> None:
         """All blocks of the journal are back."""
@@ -101,12 +105,27 @@ class Ledger:
     def _connect(self, block: Block, then: Callable[[], None] = lambda: None) -> None:
         check_time(block, self._services.now_ms // 1000, future_time_s_max(self.spec.params))
         switch = self.tree.add(block)
+        self._note_tasks(block)
         self._services.persist(BlockAccepted(block.encode()), then)
         if switch.joined:
             self.mempool.rebase(self.tree.state, switch.left)
             self._retry_orphans()
             self.pool_version += 1
             self._changed(switch)
+
+    def _note_tasks(self, block: Block) -> None:
+        for tx in block.transactions:
+            if isinstance(tx.data, PayForTask):
+                headers = self._definitions.setdefault(TaskId(tx.txid), [])
+                if block.header not in headers:
+                    headers.append(block.header)
+
+    def definition_block(self, task: TaskId) -> Hash32:
+        """Return the oldest block of all forks with a task's submission; of equals the lowest hash.
+
+        Source: PoUW Appendix B.
+        """
+        return min(self._definitions[task], key=lambda header: (header.time, header.hash)).hash
 
     # --- keeping up
 

@@ -1,4 +1,4 @@
-"""What the local user may order: submit a task, send money.
+"""What the local user may order: submit a task, take it back, send money.
 
 An order is known by the hash of its parameters, so that the same order twice is one order.
 """
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from p2pai.chain.params import ATOMS_PER_COIN, MONEY_MAX
 from p2pai.chain.task import FRAGMENT_COUNT_MAX, FRAGMENT_COUNT_MIN, TaskDefinition
 from p2pai.chain.transaction import Pay, Transfer
-from p2pai.node import wallet
+from p2pai.node import reports, wallet
 from p2pai.primitives import address, cbor
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import Amount, Hash32
+from p2pai.primitives.ids import Amount, Hash32, TaskId
 from p2pai.roles.client import Client, Submission
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def carry_out(core: NodeCore, method: str, params: bytes) -> None:
             raise InvalidInput("the parameters are not a table")
         if method == "task.submit":
             _submit_task(core, order, decoded)
+        elif method == "task.revoke":
+            _client(core).revoke(order, _task(core, decoded["task"]))
         elif method == "wallet.send":
             _send(core, order, decoded)
     except InvalidInput as error:
@@ -68,11 +70,20 @@ def submission(core: NodeCore, params: Params) -> Params:
 
 
 def _submit_task(core: NodeCore, order: Hash32, params: dict[str, Any]) -> None:
+    client, fee = _client(core), _atoms(params["fee"])
+    replaces = _task(core, params["replaces"]) if "replaces" in params else None
+    client.submit(order, _draft(core, params["definition"]), str(params["data"]), fee, replaces)
+
+
+def _client(core: NodeCore) -> Client:
     client = core.roles.get(Client.name)
     if not isinstance(client, Client):
         raise InvalidInput("this node is no client; start it with --role client to submit tasks")
-    fee = _atoms(params["fee"])
-    client.submit(order, _draft(core, params["definition"]), str(params["data"]), fee)
+    return client
+
+
+def _task(core: NodeCore, named: Any) -> TaskId:  # noqa: ANN401
+    return reports.find_task(core, {"task": named})[0]
 
 
 def _send(core: NodeCore, order: Hash32, params: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from p2pai.node import orders, replays, reports, wallet
+from p2pai.node import committees, orders, replays, reports, wallet
 from p2pai.primitives import address
 from p2pai.primitives.errors import InvalidInput
 
@@ -81,6 +81,11 @@ def supply(core: NodeCore, params: Params) -> Params:
     }
 
 
+def dkg_transcript(core: NodeCore, params: Params) -> Params:
+    """Return the transcript of a task's common key, checked."""
+    return committees.transcript(core, *reports.find_task(core, params))
+
+
 _QUESTIONS: Final[dict[str, Callable[[NodeCore, Params], Any]]] = {
     "node.status": status,
     "wallet.balance": balance,
@@ -91,6 +96,7 @@ _QUESTIONS: Final[dict[str, Callable[[NodeCore, Params], Any]]] = {
     "task.list": reports.task_list,
     "task.show": reports.task_show,
     "task.progress": reports.task_progress,
+    "dkg.transcript": dkg_transcript,
     "ticket.list": reports.ticket_list,
     "replay.job": replays.replay_job,
     "replay.verdict": replays.replay_verdict,

@@ -18,7 +18,7 @@ from p2pai.chain.it_res import IterationResult
 from p2pai.chain.rewards import task_shares
 from p2pai.chain.state import Stage, State, Task, Ticket
 from p2pai.chain.transaction import Coinbase, VerifyReveal
-from p2pai.node import definitions
+from p2pai.node import committees, definitions
 from p2pai.primitives import address
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.ids import KeyHash, Outpoint, TaskId
@@ -105,9 +105,10 @@ def task_show(core: NodeCore, params: Report) -> Report:
     working = _state_before_release(core, task_id, task)
     report["workers"] = [
         {"role": role, "ticket": str(ticket), "address": _owner(core, working, ticket)}
-        for role, tickets in task.workers()
+        for role, tickets in (*task.workers(), ("expelled", task.expelled))
         for ticket in tickets
     ]
+    report["keys"] = committees.report(task)
     report["history"] = [{"state": name, "height": height} for name, height in task.history]
     report["result"] = _result(core, task_id, task)
     return report
@@ -126,7 +127,7 @@ def task_progress(core: NodeCore, params: Report) -> Report:
         "miners": [_miner(core, task_id, task, ticket) for ticket in task.miners],
         "slots": followed.history.next_slot if followed else task.slots,
         "blocks": [b for b in block_list(core, {"count": COUNT_MAX}) if b["task"] == task_id.hex()],
-        "payouts": result["payouts"] if result and task.stage is Stage.PAID else [],
+        "payouts": result["payouts"] if result and task.stage.is_over else [],
         "model_path": f"models/{delivered}" if delivered else None,
     }
 
@@ -156,7 +157,7 @@ def ticket_list(core: NodeCore, params: Report) -> list[Report]:
             "ticket": str(outpoint),
             "role": ticket.role,
             "owner": address.encode(core.spec.prefix, ticket.key_hash),
-            "stake": state.utxos[outpoint].value,
+            "stake": state.utxos[outpoint].value if outpoint in state.utxos else 0,
             "state": _ticket_state(core, ticket),
             "height": ticket.height,
             "task": ticket.task.hex() if ticket.task else None,
@@ -226,7 +227,7 @@ def _work_proof(block: Block) -> Report | None:
         "lucky_iteration": lucky.iteration,
         "epoch": lucky.epoch,
         "slots": [s.slot for s in statements],
-        "signers": [f"{slot.certificate.signers:b}" for slot in proof.slots],
+        "views": [s.view for s in statements],
         "batch": lucky.batch.hex(),
         "weights": lucky.weights.hex(),
         "residual": lucky.residual.hex(),
@@ -287,8 +288,8 @@ def _result(core: NodeCore, task_id: TaskId, task: Task) -> Report | None:
         "model": conclusion.model.hex(),
         "samples": conclusion.samples,
         "metric": metric,
-        "score": definitions.value_of(metric, max(conclusion.scores)),
-        "scores": [{"address": owner, "score": value} for owner, value in zip(owners, values, strict=True)],
+        "score": definitions.value_of(metric, max(conclusion.scores)) if conclusion.scores else None,
+        "scores": [{"address": o, "score": v} for o, v in zip(owners, values, strict=bool(values))],
         "payouts": [
             {"address": _owner(core, working, ticket), "role": role, "atoms": value}
             for role, ticket, value in task_shares(task, conclusion)
@@ -298,7 +299,7 @@ def _result(core: NodeCore, task_id: TaskId, task: Task) -> Report | None:
 
 def _state_before_release(core: NodeCore, task_id: TaskId, task: Task) -> State:
     """Return the ledger just before the task's tickets were released, which still knows their owners."""
-    if task.stage not in (Stage.PAID, Stage.FAILED):
+    if not task.stage.is_over:
         return core.state
     before = core.ledger.tree.get(_at(core, task.since).block.header.prev)
     assert before is not None
@@ -336,8 +337,10 @@ def _float(bits: int) -> float | None:
 def _ticket_state(core: NodeCore, ticket: Ticket) -> str:
     if ticket.task is not None:
         return "working"
-    mature = ticket.is_mature(core.state.height + 1, core.params.ticket_maturity_blocks)
-    return "live" if mature else "immature"
+    if ticket.is_expired(core.state.height + 1):
+        return "expired"
+    live = ticket.is_live(core.state.height + 1, core.params.ticket_maturity_blocks)
+    return "live" if live else "immature"
 
 
 def _owner(core: NodeCore, state: State, ticket: Outpoint) -> str:

@@ -159,7 +159,7 @@ class Agreement:
 
     def _check_leader(self, statement: SlotStatement, signature: bytes) -> None:
         leader = self.seat.leader(statement.epoch, statement.view)
-        self.seat.check_signed(leader, committee.proposal_digest(statement), signature)
+        self.seat.check_signed(leader, self.seat.proposal_digest(statement), signature)
 
     def _witness(self, statement: SlotStatement, signature: bytes) -> None:
         place = place_of(statement)

@@ -16,8 +16,8 @@ from p2pai.chain.block import Block, Header
 from p2pai.chain.committee import CertifiedSlot
 from p2pai.chain.params import Params
 from p2pai.chain.spec import ChainSpec
-from p2pai.chain.state import Stage, State, Ticket
-from p2pai.chain.tickets import WORKER_ROLES
+from p2pai.chain.state import Stage, State, Task, Ticket
+from p2pai.chain.tickets import WORKER_ROLES, is_drawn
 from p2pai.chain.transaction import BuyTickets, Data, JoinTask, Output, Stake, Transaction
 from p2pai.effects import Verdict
 from p2pai.events import Fetched
@@ -74,6 +74,9 @@ class Node(Protocol):
 
     def is_best(self, block: Hash32) -> bool:
         """Return whether a block is on the best chain."""
+
+    def definition_block(self, task: TaskId) -> Hash32:
+        """Return the block that defines a task as far as we know: the oldest of all forks."""
 
     def follow(self, task: TaskId, first_slot: int | None = None) -> TaskHistory:
         """Join a task's topics; get the slots from `first_slot` on too, not only those from now on."""
@@ -172,12 +175,8 @@ class Role:
 def keep_ticket(role: Role) -> None:
     """Buy a ticket when none of this role is free, so that the node can be drawn."""
     node = role.node
-    ours = [
-        t
-        for t in node.pool.tickets.values()
-        if t.role == role.name and t.owner == node.identity.public and t.task is None
-    ]
-    if ours:
+    ours = (t for t in node.pool.tickets.values() if (t.role, t.owner) == (role.name, node.identity.public))
+    if any(t.task is None and not t.is_expired(node.state.height + 1) for t in ours):
         return
     keys = node.identity.keys
     data = BuyTickets(
@@ -199,19 +198,21 @@ def _preferences(node: Node) -> tuple[int, ...]:
 def apply_for_tasks(role: Role) -> None:
     """Post JOIN_TASK for each of our free tickets that a task has drawn."""
     assert role.name in WORKER_ROLES
-    node = role.node
-    for task_id, task in node.state.active_tasks():
-        if task.stage is not Stage.JOINING:
-            continue
-        for outpoint, ticket in role.tickets():
-            pooled = node.pool.tickets.get(outpoint)
-            mature = ticket.is_mature(task.since, node.params.ticket_maturity_blocks)
-            if pooled is None or pooled.task is not None or not mature:
-                continue
-            if len(ticket.preferences) != len(task.definition.preferences):
-                continue  # the client speaks of other traits
-            alpha = selection.alpha(task.definition_block, task_id, role.name, outpoint)
-            proof = ecvrf.prove(node.identity.keys.vrf, alpha)
-            draw = selection.draw_of(ecvrf.output(proof))
-            if selection.is_selected(ticket.preferences, task.definition.preferences, draw):
-                node.post(JoinTask(task_id, task.definition_block, outpoint, proof))
+    for task_id, task in role.node.state.active_tasks():
+        if task.stage is Stage.JOINING:
+            for outpoint, ticket in role.tickets():
+                _apply(role.node, task_id, task, outpoint, ticket)
+
+
+def _apply(node: Node, task_id: TaskId, task: Task, outpoint: Outpoint, ticket: Ticket) -> None:
+    pooled = node.pool.tickets.get(outpoint)
+    live = ticket.is_live(task.since, node.params.ticket_maturity_blocks)
+    if pooled is None or pooled.task is not None or not live:
+        return
+    if len(ticket.preferences) != len(task.definition.preferences):
+        return  # the client speaks of other traits
+    block = node.definition_block(task_id)
+    alpha = selection.alpha(block, task_id, ticket.role, outpoint)
+    proof = ecvrf.prove(node.identity.keys.vrf, alpha)
+    if is_drawn(task, ticket, selection.draw_of(ecvrf.output(proof))):
+        node.post(JoinTask(task_id, block, outpoint, proof))

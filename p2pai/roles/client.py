@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from p2pai import jobs
-from p2pai.chain import schedule, shards
+from p2pai.chain import schedule, shards, transition
 from p2pai.chain.schedule import Schedule
 from p2pai.chain.state import Stage, Task
 from p2pai.chain.task import TaskDefinition, check
-from p2pai.chain.transaction import PayForTask, Stake
+from p2pai.chain.task_life import miners_max
+from p2pai.chain.transaction import PayForTask, RevokeTask, Stake
 from p2pai.events import Fetched
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import Amount, Hash32, TaskId
@@ -73,8 +74,15 @@ class Client(Role):
             if entry.task is not None and not self.node.has_posted(entry.task):
                 entry.state, entry.error = "failed", "a crash lost the order before it was sent, order again"
 
-    def submit(self, submission: Hash32, definition: TaskDefinition, path: str, fee: Amount) -> None:
-        """Begin a submission: cut the data, then post PAY_FOR_TASK."""
+    def submit(
+        self,
+        submission: Hash32,
+        definition: TaskDefinition,
+        path: str,
+        fee: Amount,
+        replaces: TaskId | None = None,
+    ) -> None:
+        """Begin a submission: cut the data, then post PAY_FOR_TASK, perhaps instead of an earlier one."""
         if submission in self.submissions and self.submissions[submission].state != "failed":
             return
         self.submissions[submission] = Submission()
@@ -83,10 +91,15 @@ class Client(Role):
         job = jobs.Prepare(
             path, data.format, regression, data.batch_size, len(data.fragments), definition.redundancy
         )
-        self.node.train(job, lambda result: self._prepared(submission, definition, fee, result))
+        self.node.train(job, lambda result: self._prepared(submission, definition, fee, replaces, result))
 
     def _prepared(
-        self, submission: Hash32, definition: TaskDefinition, fee: Amount, result: jobs.Result
+        self,
+        submission: Hash32,
+        definition: TaskDefinition,
+        fee: Amount,
+        replaces: TaskId | None,
+        result: jobs.Result,
     ) -> None:
         entry = self.submissions[submission]
         if not isinstance(result, jobs.Prepared):
@@ -97,21 +110,45 @@ class Client(Role):
             result.samples, result.features, result.classes, result.targets, result.fragments, result.shards
         )
         try:
-            self._pay(submission, complete, fee)
+            self._pay(submission, complete, fee, replaces)
         except InvalidInput as error:
             entry.state, entry.error = "failed", str(error)
 
-    def _pay(self, submission: Hash32, definition: TaskDefinition, fee: Amount) -> None:
+    def _pay(
+        self, submission: Hash32, definition: TaskDefinition, fee: Amount, replaces: TaskId | None
+    ) -> None:
         check(definition)
         selection.check_traits(definition.preferences)
+        wanted, most = definition.group.miners, miners_max(definition, fee, self.node.params)
+        if wanted > most:
+            raise InvalidInput(
+                f"{wanted} miners are too many for this dataset, time and fee; at most {most} are worth it"
+            )
         entry = self.submissions[submission]
-        data = PayForTask(definition, self.node.now_ms // 1000)
+        # Not after any block that may hold it, whatever our clock says.
+        data = PayForTask(definition, transition.median_time(self.node.state), replaces)
         stake = Stake(fee, self.node.identity.key_hash)
         tx = self.node.post(data, (stake,), lambda txid: TaskPosted(submission, TaskId(txid)))
         if tx is None:
             entry.state, entry.error = "failed", "the wallet cannot pay the fee"
+            if replaces is not None:
+                entry.error += ", or the task to replace has started, is over or is not ours"
             return
         entry.state, entry.task, entry.txid = "posted", TaskId(tx.txid), tx.txid
+
+    def revoke(self, submission: Hash32, task_id: TaskId) -> None:
+        """Take back a task that has not started."""
+        task = self.node.pool.tasks.get(task_id)
+        if task is None or task.client != self.node.identity.key_hash:
+            raise InvalidInput("this node has not submitted that task")
+        if task.stage is not Stage.JOINING:
+            raise InvalidInput(
+                f"the task is {task.stage.value}; it can be revoked while it waits for workers"
+            )
+        tx = self.node.post(RevokeTask(task_id))
+        if tx is None:
+            raise InvalidInput("the wallet cannot pay for the transaction")
+        self.submissions[submission] = Submission("posted", task_id, tx.txid)
 
     def tip_changed(self) -> None:
         """Share data and take models as our tasks move on."""

@@ -1,5 +1,7 @@
 """The evaluator: scores the miners' models on the hidden test data, agrees with the others, pays.
 
+Test data that are not what the task says are its conclusion too: then the fee is confiscated.
+
 Source: PoUW §4.4; PROTOCOL section 10.
 """
 
@@ -10,6 +12,7 @@ from typing import ClassVar, Final
 from p2pai import jobs
 from p2pai.chain import evaluation, schedule
 from p2pai.chain.state import Stage, Task
+from p2pai.chain.task_life import MALFORMED
 from p2pai.chain.transaction import Conclusion, EvaluateCommit, EvaluateReveal
 from p2pai.events import Fetched
 from p2pai.primitives.errors import InvalidInput
@@ -58,12 +61,12 @@ class Evaluator(Role):
 
     def _attend(self, task_id: TaskId, ticket: Outpoint, task: Task) -> None:
         conclusion = self._conclusions.get(task_id)
-        if conclusion is None:
+        if task.conclusion is not None:
+            self.node.post_unsigned(evaluation.charge(self.node.pool, task_id, task))
+        elif conclusion is None:
             if task_id not in self._busy and task.models is not None:
                 self._busy[task_id] = None
                 Scoring(self.node, task_id, task, lambda found: self._scored(task_id, found))
-        elif task.conclusion is not None:
-            self.node.post_unsigned(evaluation.charge(self.node.pool, task_id, task))
         elif not any(c.ticket == ticket for c in task.commits):
             self._commit(task_id, ticket, conclusion)
         elif not any(f.ticket == ticket for f in task.findings):
@@ -148,9 +151,18 @@ class Scoring:
             return
         del self._missing[fetched.blob]
         if not self._missing:
+            job = jobs.Inspect(self._task.definition.encode(), self._plan.test)
+            self._node.train(job, self._inspected)
+
+    def _inspected(self, result: jobs.Result) -> None:
+        if not isinstance(result, jobs.Inspected):
+            self._then(None)
+        elif result.fragment is not None:
+            self._then(MALFORMED)
+        else:
             models = tuple(self._announced[t].after.weights for t in self._present())
-            definition = self._task.definition.encode()
-            self._node.train(jobs.Evaluate(definition, models, self._plan.test), self._evaluated)
+            job = jobs.Evaluate(self._task.definition.encode(), models, self._plan.test)
+            self._node.train(job, self._evaluated)
 
     def _present(self) -> list[Outpoint]:
         return [t for t in self._task.miners if t in self._announced]

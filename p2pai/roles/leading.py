@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from p2pai.chain.committee import CertifiedSlot, PreparedStatement, SlotStatement, proposal_digest
+from p2pai.chain.committee import CertifiedSlot, PreparedStatement, SlotStatement
 from p2pai.chain.params import SLOT_MESSAGES_MAX
 from p2pai.primitives import merkle
 from p2pai.primitives.ids import BlsSignature, Hash32
@@ -125,7 +125,7 @@ class Leading:
     def _propose(self, messages: tuple[Hash32, ...], counted: tuple[Ranking, ...]) -> None:
         place, root = self._at.place, merkle.root(messages)
         statement = SlotStatement(place.task, place.epoch, place.view, place.slot, root)
-        signature = self._at.seat.sign(proposal_digest(statement))
+        signature = self._at.seat.sign(self._at.seat.proposal_digest(statement))
         proposal = SlotProposal(statement, messages, counted, signature)
         self._at.prepare(proposal, lambda: self._say(proposal))
 
@@ -207,7 +207,7 @@ class Leading:
             if self._opening is not None:
                 self._at.desk.say(self._opening)
             return
-        if proposal.signature != self._at.seat.sign(proposal_digest(proposal.statement)):
+        if proposal.signature != self._at.seat.sign(self._at.seat.proposal_digest(proposal.statement)):
             return  # of who led here before the members changed
         self._at.desk.say(proposal)
         if self._prepared is None and lock is not None and lock.statement == proposal.statement:

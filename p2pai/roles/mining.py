@@ -133,7 +133,7 @@ class Mining:
             return None
         committed, previous, found = (history.place(i, first) for i in known)
         slots = (history.slots[n] for n in numbers)
-        roots = tuple(CertifiedRoot(slot.statement, slot.certificate) for slot in slots)
+        roots = tuple(CertifiedRoot(slot.statement, slot.signature) for slot in slots)
         return WorkProof(self.ticket, roots, committed, previous, found, lucky.batch_path)
 
 

@@ -32,6 +32,7 @@ from p2pai.roles.registrar import Registrar
 from p2pai.roles.seat import Seat, take_seat
 from p2pai.roles.slots import (
     SAID_SIZE_MAX,
+    DataFault,
     HistoryProposal,
     Said,
     Share,
@@ -151,6 +152,9 @@ class Recorder:
         said = record.decode_tagged(Said, body, size_max=SAID_SIZE_MAX)
         if task_of(said) != self.task_id:
             raise InvalidMessage("the statement is of another task")
+        if isinstance(said, DataFault):
+            self._storage.doubt(said.fragment)
+            return Verdict.ACCEPT
         if isinstance(said, HistoryProposal):
             return self._registrar.hear_proposal(sender, said)
         if isinstance(said, Share) and isinstance(said.statement, HistoryStatement | MalformedStatement):

@@ -30,8 +30,27 @@ RETRY_MS: Final = Millis(2_000)
 class Revealed:
     """See the module."""
 
-    def __init__(self, node: Node, name: str, task: Task, plan: Schedule, then: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        name: str,
+        task: Task,
+        plan: Schedule,
+        then: Callable[[], None],
+        malformed: Callable[[int], None],
+    ) -> None:
+        """Get a miner's data.
+
+        Args:
+          node: ours.
+          name: of the miner's work, for timers.
+          task: as the ledger has it.
+          plan: its schedule.
+          then: runs once, when all is here.
+          malformed: runs instead with a fragment, by its place in the definition, that is not as defined.
+        """
         self._node, self._name, self._task, self._plan, self._then = node, name, task, plan, then
+        self._malformed = malformed
         self.manifests: dict[BlobId, tuple[Hash32, ...]] = {}
         """Of each fragment that is here, the hashes of its mini-batches."""
         self.fault: tuple[int, str] | None = None
@@ -76,8 +95,12 @@ class Revealed:
             self._node.set_timer(f"data:{self._name}:{fetched.blob.hex()}", RETRY_MS, self._fetch_missing)
             return
         self.manifests[fetched.blob] = fetched.chunks
-        if len(self.manifests) == len(self._plan.training):
-            self._then()
+        if len(self.manifests) < len(self._plan.training):
+            return
+        if isinstance(self._task.definition.redundancy, ReedSolomon):
+            self._inspect()
+        else:
+            self._then()  # supervisors with full replicas look into them
 
     def _fetch_missing(self) -> None:
         if len(self.manifests) < len(self._plan.training):
@@ -119,6 +142,22 @@ class Revealed:
             # It is stored here: this asks for its hashes alone.
             self._node.fetch(fragment, self._providers(), self._got)
 
+    def _inspect(self) -> None:
+        if not self._stopped:
+            job = jobs.Inspect(self._task.definition.encode(), self._plan.training)
+            self._node.train(job, self._inspected)
+
+    def _inspected(self, result: jobs.Result) -> None:
+        if self._stopped:
+            return
+        if not isinstance(result, jobs.Inspected):
+            self._node.set_timer(f"inspect:{self._name}", RETRY_MS, self._inspect)
+        elif result.fragment is None:
+            self._then()
+        else:
+            self._fail(result.fragment, result.reason)
+
     def _fail(self, fragment: BlobId, reason: str) -> None:
         self.fault = (self._task.definition.dataset.fragments.index(fragment), reason)
         self.stop()
+        self._malformed(self.fault[0])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from p2pai.chain import committee as certificates
-from p2pai.chain.committee import Committee, Statement
+from p2pai.chain.committee import Committee, SlotStatement, Statement
 from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import BlsSignature, Hash32, Outpoint, PublicKey, TaskId
@@ -64,6 +64,10 @@ class Seat:
         """Return our share of a certificate."""
         assert self.secret is not None, "who holds no share signs nothing"
         return certificates.sign(self.secret, statement)
+
+    def proposal_digest(self, statement: SlotStatement) -> Hash32:
+        """Return what a leader signs under a proposal."""
+        return certificates.proposal_digest(statement, self.committee.key)
 
     # --- others' word
 

@@ -29,6 +29,7 @@ from p2pai.roles.memory import Clock, Memory
 from p2pai.roles.mining import Attempt, Mining
 from p2pai.roles.outgoing import Outgoing
 from p2pai.roles.revealed import Revealed
+from p2pai.roles.slots import DataFault
 
 if TYPE_CHECKING:
     from p2pai.roles.base import Node
@@ -62,7 +63,7 @@ class Session:
         """Whether the trainer is at work on the next iteration already."""
         self._ahead: Queue | None = None
         """The updates of the iteration after the next, where that one has begun already."""
-        self._data = Revealed(node, self.name, self.task, self.plan, self._open)
+        self._data = Revealed(node, self.name, self.task, self.plan, self._open, self._accuse)
         self.outgoing = Outgoing(node, task_id, self.history)
         self._stopped = self._waiting = False
         self._started_ms = 0
@@ -91,6 +92,14 @@ class Session:
         self._data.stop()
 
     # --- getting ready
+
+    def _accuse(self, fragment: int) -> None:
+        """Tell the supervisors again and again that the data are malformed: there is nothing to train on."""
+        if self._stopped or self.miner.stage(self.task_id) is not self.task.stage:
+            return
+        body = record.encode_tagged(DataFault(self.task_id, fragment))
+        self.node.publish("message_history", self.task_id, body)
+        self.node.set_timer(f"fault:{self.name}", RETRY_MS, lambda: self._accuse(fragment))
 
     def _open(self) -> None:
         job = jobs.Open(

@@ -21,7 +21,7 @@ from p2pai.chain.committee import (
 )
 from p2pai.chain.supervision import Equivocation
 from p2pai.primitives import blob, record
-from p2pai.primitives.ids import BlobId, BlsSignature, Hash32, TaskId
+from p2pai.primitives.ids import BlobId, BlsPublicKey, BlsSignature, Hash32, TaskId
 from p2pai.roles.history import ModelAnnouncement
 
 SAID_SIZE_MAX: Final = 96 * 1024
@@ -171,6 +171,15 @@ class HistoryProposal:
     models: tuple[ModelAnnouncement, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class DataFault:
+    """A miner found a fragment that is not what the definition says; supervisors look for themselves."""
+
+    task: TaskId
+    fragment: int
+    """Position in the definition."""
+
+
 Said = (
     SlotOpening
     | Ballot
@@ -182,6 +191,7 @@ Said = (
     | NewView
     | Equivocation
     | HistoryProposal
+    | DataFault
 )
 
 
@@ -192,7 +202,7 @@ def task_of(said: Said) -> TaskId:
             return place.task
         case ViewChange(report):
             return report.task
-        case Equivocation(task):
+        case Equivocation(task) | DataFault(task):
             return task
         case Share(PreparedStatement(statement)):
             return statement.task
@@ -228,6 +238,14 @@ class SlotSigned:
     """What we prepared in this view; our own carries its ballots, to be said again."""
     lock: LockedSlot | None
     """What we voted to commit last, in this view or an earlier one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBegun:
+    """Journal: what follows about a task's slots belongs to the record under this group key."""
+
+    task: TaskId
+    key: BlsPublicKey
 
 
 @dataclass(frozen=True, slots=True)

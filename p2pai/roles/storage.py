@@ -1,8 +1,8 @@
 """What one supervisor stores of a task's data: all of it, or a shard of each fragment.
 
 With full replicas it looks into the fragments as soon as it has them, since a client could have cut anything.
-With Reed-Solomon it holds one shard of each fragment, and only who restores a fragment can look into it. What
-is fetched is shared. The data of a predefined task ships with the software.
+With Reed-Solomon it holds one shard of each fragment, and looks into a fragment when a miner, who restored it,
+doubts it. What is fetched is shared. The data of a predefined task ships with the software.
 
 Source: PoUW §4.2.3.
 """
@@ -19,6 +19,7 @@ from p2pai.chain.training import ReedSolomon
 from p2pai.events import Fetched
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import BlobId, Millis, PeerId, TaskId
+from p2pai.roles.restoring import Restoring
 
 if TYPE_CHECKING:
     from p2pai.roles.base import Node
@@ -56,6 +57,8 @@ class Storage:
         self._then, self._malformed = then, malformed
         self._training = schedule.make_schedule(task.definition, task.definition_block).training
         self._missing: dict[BlobId, None] = {}
+        self._rows: tuple[shards.Row, ...] = ()
+        self._doubted: dict[BlobId, Restoring] = {}
         self._stopped = False
 
     def begin(self) -> None:
@@ -70,6 +73,26 @@ class Storage:
     def stop(self) -> None:
         """Ask no more."""
         self._stopped = True
+        for restoring in self._doubted.values():
+            restoring.stop()
+
+    def doubt(self, place: int) -> None:
+        """Restore a fragment, by its place in the definition, and look into it: a miner says it is malformed."""
+        fragments = self._task.definition.dataset.fragments
+        if not self._rows or place >= len(fragments) or fragments[place] not in self._training:
+            return
+        fragment = fragments[place]
+        if fragment not in self._doubted:
+            name = f"doubt:{self._task_id.hex()}"
+            self._doubted[fragment] = Restoring(
+                self._node,
+                name,
+                self._task,
+                fragment,
+                self._rows[place],
+                lambda fault: self._restored(fragment, fault),
+            )
+            self._doubted[fragment].begin()
 
     # --- shards
 
@@ -84,6 +107,7 @@ class Storage:
         except InvalidMessage as error:
             self._fail(self._training[0], str(error))
             return
+        self._rows = rows
         fragments = self._task.definition.dataset.fragments
         # With more supervisors than shards some shards have two.
         mine = self._index % len(rows[0])
@@ -91,18 +115,30 @@ class Storage:
 
     # --- looking into fragments
 
-    def _inspect(self) -> None:
-        if not self._stopped:
-            job = jobs.Inspect(self._task.definition.encode(), self._training)
-            self._node.train(job, self._inspected)
+    def _restored(self, fragment: BlobId, fault: str) -> None:
+        if fault:
+            self._fail(fragment, fault)
+        else:
+            self._look((fragment,), lambda: None)
 
-    def _inspected(self, result: jobs.Result) -> None:
+    def _inspect(self) -> None:
+        self._look(self._training, self._then)
+
+    def _look(self, fragments: tuple[BlobId, ...], then: Callable[[], None]) -> None:
+        if not self._stopped:
+            job = jobs.Inspect(self._task.definition.encode(), fragments)
+            self._node.train(job, lambda result: self._inspected(fragments, then, result))
+
+    def _inspected(
+        self, fragments: tuple[BlobId, ...], then: Callable[[], None], result: jobs.Result
+    ) -> None:
         if self._stopped:
             return
         if not isinstance(result, jobs.Inspected):
-            self._node.set_timer(f"inspect:{self._task_id.hex()}", RETRY_MS, self._inspect)
+            timer = f"inspect:{self._task_id.hex()}:{fragments[0].hex()}"
+            self._node.set_timer(timer, RETRY_MS, lambda: self._look(fragments, then))
         elif result.fragment is None:
-            self._then()
+            then()
         else:
             self._fail(result.fragment, result.reason)
 

@@ -11,7 +11,9 @@ over real numbers, but nodes must agree on the last bit, so both sides are squar
 Source: PoUW §4.1; PROTOCOL section 4.
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
+from math import isqrt
 from typing import Final
 
 from p2pai.primitives.errors import InvalidTicket
@@ -23,6 +25,12 @@ TRAIT_VALUE_MAX: Final = 2**16 - 1
 
 DRAW_BITS: Final = 512
 """A draw is an ECVRF output read as a big-endian integer, uniform below 2^512."""
+
+SIMILARITY_BITS: Final = 32
+"""Of a similarity in fixed point, as omega is derived from."""
+
+SURPLUS: Final = (3, 2)
+"""Drawn tickets for each wanted worker, a fraction: some of them are asleep. Source: PROTOCOL section 4."""
 
 Traits = tuple[int, ...]
 """One weight per trait (kind of model, size of data, hardware, ...), shape (n,)."""
@@ -84,6 +92,38 @@ def rank(preferences: Traits, requirements: Traits, draw: int) -> Rank:
     if dot == 0:
         return 1, Fraction(draw)
     return 0, Fraction(draw**2 * norms_squared, dot**2)
+
+
+def omega(tickets: Sequence[Traits], requirements: Traits, wanted: int) -> tuple[int, int]:
+    """Return the omega with which about 1.5 times the wanted number of tickets are drawn.
+
+    A ticket of similarity s passes with probability min(1, s / omega); omega is where these sum to the number
+    to pass. Where so many are not there, all that are not orthogonal pass.
+
+    Args:
+      tickets: preferences of the live tickets, each of the length of `requirements`.
+      requirements: the task's traits, shape (n,).
+      wanted: workers that the task asks for.
+
+    Returns:
+      Numerator and denominator; similarities are rounded down to multiples of 2^-32.
+
+    Source: PoUW §4.1 (omega_S); PROTOCOL section 4.
+    """
+    near = sorted((_similarity(t, requirements) for t in tickets), reverse=True)
+    goal, rest = SURPLUS[0] * wanted, sum(near)
+    for passing, s in enumerate(near):
+        # With this many sure to pass, the others share what is left: passing + rest / omega = goal.
+        places = goal - SURPLUS[1] * passing
+        if SURPLUS[1] * rest >= s * places > 0:
+            return SURPLUS[1] * rest, places << SIMILARITY_BITS
+        rest -= s
+    return 1, 1 << SIMILARITY_BITS
+
+
+def _similarity(preferences: Traits, requirements: Traits) -> int:
+    dot, norms_squared = _dot_and_norms_squared(preferences, requirements)
+    return isqrt((dot * dot << 2 * SIMILARITY_BITS) // norms_squared)
 
 
 def check_traits(traits: Traits) -> None:

@@ -12,6 +12,7 @@ from p2pai.cli.money import format_atoms
 ACCURACY_MIN: Final = 0.95
 BLOCKS_MIN: Final = 5
 MINERS_MIN: Final = 2
+SUPERVISORS_MIN: Final = 3
 APPROVED_MIN: Final = Fraction(2, 3)
 """Share of a block's verifiers whose replay must have agreed; the same quorum as everywhere else."""
 
@@ -32,6 +33,8 @@ class Findings:
     supply: Answer
     tips: dict[str, str]
     """Hash of the tip by name of the node."""
+    keys: Answer
+    """The checked transcript of the supervisors' common key, as `p2pai dkg verify` has it."""
     model: str
     """Path of the delivered model, empty when there is none."""
 
@@ -52,6 +55,7 @@ def judge(found: Findings) -> tuple[Criterion, ...]:
         _blocks(found),
         _miners(found),
         _approvals(found),
+        _keys(found),
         _payment(found),
         _supply(found),
         _tips(found),
@@ -103,6 +107,15 @@ def _approvals(found: Findings) -> Criterion:
     figure = f"{len(approved)} of {len(proven)} blocks, {given} of {asked} approvals"
     holds = bool(proven) and len(approved) == len(proven)
     return Criterion("all of them approved by replay in other processes", holds, figure)
+
+
+def _keys(found: Findings) -> Criterion:
+    kinds = [step["type"] for step in found.keys.get("steps", ())]
+    dealt, confirmed = kinds.count("DKG_DEAL"), kinds.count("DKG_SUCCESSFUL")
+    members = found.keys.get("members", 0)
+    figure = f"{dealt} deals, {confirmed} confirmations, {found.keys.get('threshold', 0)} of {members} sign"
+    holds = members >= SUPERVISORS_MIN and dealt >= members and confirmed >= members
+    return Criterion("the supervisors made a key together, and its transcript holds", holds, figure)
 
 
 def _payment(found: Findings) -> Criterion:

@@ -160,6 +160,7 @@ def collect(devnet: Devnet, client: Node) -> criteria.Findings:
         payouts=tuple(last.get("payouts") or ()),
         blocks=tuple(client.call("block.show", block=b["hash"]) for b in _blocks(devnet, client, task)),
         supply=client.call("supply"),
+        keys=client.call("dkg.transcript", task=task["task"]),
         tips=tips,
         model=str(model) if model.is_file() else "",
     )
@@ -228,7 +229,9 @@ def _hints(
     verifier = directory / "committee-1"
     lines.append(f"Look at what is left, with nothing running:  export P2PAI_DATA_DIR={verifier}")
     block = found.blocks[0]["hash"][:12]
-    return [*lines, "  p2pai block list", "  p2pai task list", f"  p2pai replay {block}"]
+    task = found.task["task"][:12]
+    shown = ("block list", "task list", f"dkg verify {task}", f"replay {block}")
+    return [*lines, *(f"  p2pai {command}" for command in shown)]
 
 
 def _share(block: dict[str, Any]) -> str:

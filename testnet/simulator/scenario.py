@@ -92,6 +92,8 @@ class Network:
     world: World
     spec: ChainSpec
     agreement: Agreement
+    roles: Mapping[int, tuple[str, ...]] = field(default_factory=lambda: ROLES)
+    """What each account does."""
     cores: dict[PeerId, NodeCore] = field(default_factory=dict)
 
     def start(
@@ -117,7 +119,7 @@ class Network:
 
     def _core(self, account: int) -> NodeCore:
         keys = derive_keys(dev_account_seed(self.spec.name, account))
-        return NodeCore(self.spec, keys, name_of(account), ROLES[account])
+        return NodeCore(self.spec, keys, name_of(account), self.roles[account])
 
     def core(self, account: int) -> NodeCore:
         """Return an account's node as it is now."""
@@ -166,13 +168,14 @@ def network(
     workers: Mapping[int, Callable[[Blobs], Any]] | None = None,
     gossip_loss_percent: int = 0,
     spec: ChainSpec | None = None,
+    roles: Mapping[int, tuple[str, ...]] | None = None,
 ) -> Network:
-    """Start a network of accounts; those in `workers` have a trainer of their own."""
+    """Start a network of accounts; those in `workers` have a trainer, those in `roles` work of their own."""
     world = World(seed, Worker, gossip_loss_percent=gossip_loss_percent)
     dishonest = workers or {}
     agreement = Agreement()
     world.watchers.append(agreement)
-    made = Network(world, spec or quick_spec(), agreement)
+    made = Network(world, spec or quick_spec(), agreement, {**ROLES, **(roles or {})})
     for account in accounts:
         made.start(account, dishonest.get(account))
     return made

@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 
 import p2pai.chain
-from p2pai.chain import committee, evaluation, it_res, schedule, transition, verification, work
+from p2pai.chain import committee, dkg, evaluation, it_res, keying, schedule, transition, verification, work
 from p2pai.chain import spec as chain_spec
 from p2pai.chain.block import Block, Header
-from p2pai.chain.committee import Certificate, HistoryStatement, SlotStatement
+from p2pai.chain.committee import Committee, HistoryStatement, SlotStatement
 from p2pai.chain.it_res import EndState, IterationResult
+from p2pai.chain.params import quorum
 from p2pai.chain.state import Stage, State, Task
+from p2pai.chain.supervision import DkgDeal, DkgSuccessful, MessageHistory
 from p2pai.chain.task import Reward, TaskDefinition
 from p2pai.chain.transaction import (
     BuyTickets,
@@ -30,7 +32,6 @@ from p2pai.chain.transaction import (
     EvaluateCommit,
     EvaluateReveal,
     JoinTask,
-    MessageHistory,
     Output,
     Pay,
     PayForTask,
@@ -45,7 +46,7 @@ from p2pai.chain.work_proof import CertifiedRoot, Recorded, WorkProof
 from p2pai.primitives import blob, bls, ecdsa, merkle
 from p2pai.primitives.errors import InvalidBlock
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import ZERO_HASH, Amount, BlobId, Hash32, Outpoint, PeerId, TaskId
+from p2pai.primitives.ids import ZERO_HASH, Amount, BlobId, BlsSignature, Hash32, Outpoint, PeerId, TaskId
 from p2pai.primitives.keys import Keys, derive_keys
 from p2pai.vrf import ecvrf, selection
 
@@ -107,6 +108,13 @@ def devnet() -> chain_spec.ChainSpec:
 @cache
 def genesis(spec: chain_spec.ChainSpec) -> State:
     return chain_spec.genesis_state(spec)
+
+
+@cache
+def secret_share(made: Committee, index: int, own: Keys) -> bytes:
+    """Return a member's share of its committee's key."""
+    opened = {d.index: dkg.open_share(d.deal, d.context, own.vrf, index) for d in made.dealt}
+    return dkg.combine_share(opened, renewed=made.renewed)
 
 
 def definition(**changes: object) -> TaskDefinition:
@@ -182,7 +190,7 @@ class Chain:
 
     def fork(self) -> "Chain":
         """Return a chain that goes on by itself from here."""
-        return Chain(self.spec, self.state, list(self.blocks), self.precursors)
+        return type(self)(self.spec, self.state, list(self.blocks), self.precursors)
 
     # --- transactions
 
@@ -297,7 +305,7 @@ class Chain:
 
     def submit(self, fee=1_000_000, **changes) -> TaskId:
         """Post a task and mine the block that defines it."""
-        data = PayForTask(definition(**changes), 1_780_000_000)
+        data = PayForTask(definition(**changes), self.state.times[0])
         tx = self.post(CLIENT, data, (Stake(Amount(fee), key_hash(CLIENT)),))
         self.mine()
         return TaskId(tx.txid)
@@ -320,20 +328,63 @@ class Chain:
         task_id = self.submit(**changes)
         self.join_all(task_id)
         self.mine_until(self.task(task_id).since + self.params.join_blocks)
+        self.make_key(task_id)
+        self.mine()
         assert self.task(task_id).stage is Stage.TRAINING
         return task_id
 
+    def account(self, ticket) -> int:
+        """Return whose ticket it is."""
+        return next(a for a in range(ACCOUNTS) if public(a) == self.pool.tickets[ticket].owner)
+
+    def make_key(self, task_id) -> None:
+        """Let all supervisors deal and confirm, in the next block."""
+        for ticket in self.task(task_id).keying.dealers:
+            self.post(self.account(ticket), self.deal(task_id, ticket))
+        for ticket in self.task(task_id).keying.members:
+            self.post(self.account(ticket), self.confirm(task_id, ticket))
+
+    def deal(self, task_id, ticket, seed=None, constant=None) -> DkgDeal:
+        """Deal as a supervisor that keeps the rules."""
+        task, own = self.task(task_id), keys(self.account(ticket))
+        part = keying.dealer_context(task.keying, ticket)
+        if constant is None and task.committee is not None:
+            constant = secret_share(task.committee, task.committee.members.index(ticket) + 1, own)
+        deal = dkg.make_deal(
+            seed or own.bls,
+            part,
+            keying.receivers(self.pool, task.keying),
+            quorum(len(task.keying.members)),
+            constant,
+        )
+        return self.signed_deal(task_id, ticket, deal)
+
+    def signed_deal(self, task_id, ticket, deal) -> DkgDeal:
+        attempt = self.task(task_id).keying
+        part = keying.dealer_context(attempt, ticket)
+        digest = keying.deal_digest(part, dkg.digest(deal, part))
+        signature = ecdsa.sign(keys(self.account(ticket)).spending, digest)
+        return DkgDeal(task_id, attempt.attempt, ticket, deal, signature)
+
+    def confirm(self, task_id, ticket) -> DkgSuccessful:
+        attempt = self.task(task_id).keying
+        return DkgSuccessful(task_id, attempt.attempt, ticket, attempt.committee.key)
+
     def history(self, task_id, first=0, last=9, models=None, signers=SUPERVISORS) -> MessageHistory:
         statement = HistoryStatement(task_id, first, last, label("history", first, last), models)
-        certificate = self.certify(task_id, statement, signers)
-        root = statement.root
-        return MessageHistory(task_id, first, last, root, models, certificate.signers, certificate.signature)
+        signature = self.certify(task_id, statement, signers)
+        return MessageHistory(task_id, first, last, statement.root, models, signature)
 
-    def certify(self, task_id, statement, signers=SUPERVISORS) -> Certificate:
+    def certify(self, task_id, statement, signers=SUPERVISORS) -> BlsSignature:
         """Sign as the supervisors of a task whose accounts are given."""
-        owners = [self.pool.tickets[t].owner for t in self.task(task_id).supervisors]
+        made = self.task(task_id).committee
+        accounts = {i: self.account(member) for i, member in enumerate(made.members, 1)}
         return committee.combine(
-            {owners.index(public(a)): committee.sign(keys(a).bls, statement) for a in signers}
+            {
+                i: committee.sign(secret_share(made, i, keys(a)), statement)
+                for i, a in accounts.items()
+                if a in signers
+            }
         )
 
     def end_training(self, task_id) -> None:
@@ -413,7 +464,7 @@ class Drafting:
     def _turn(self) -> schedule.Turn:
         plan = schedule.make_schedule(self.task.definition, self.task.definition_block)
         rank = self.task.miners.index(self.ticket)
-        turn = plan.turn(self.plan.iteration, rank, len(self.task.miners))
+        turn = plan.turn(self.plan.iteration, rank, self.task.miners)
         assert turn is not None
         self.place = plan.place(turn.batch)
         return turn
@@ -488,7 +539,7 @@ class Drafting:
     def root(slot: list[bytes]) -> Hash32:
         return merkle.root([it_res.message_id(m) for m in slot])
 
-    def _certificate(self, statement) -> Certificate:
+    def _certificate(self, statement) -> BlsSignature:
         return self.chain.certify(self.task_id, statement, self.plan.signers)
 
     @staticmethod

@@ -1,31 +1,35 @@
 """Random valid blocks: everybody does what the ledger allows at the moment, for one seed one history."""
 
 from dataclasses import replace
+from functools import partial
 from random import Random
 
+from p2pai.chain.committee import MalformedStatement, Reason, ViewStatement
 from p2pai.chain.state import Stage
-from p2pai.chain.transaction import CollectVerifications, Conclusion, Pay, PayForTask, Stake
+from p2pai.chain.supervision import ReplaceLeader, ReportMalformed
+from p2pai.chain.task_life import MALFORMED
+from p2pai.chain.transaction import CollectVerifications, Conclusion, Pay, PayForTask, RevokeTask, Stake
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import BlobId, TaskId
 from tests.chain.ledger import (
     ACCOUNTS,
     CLIENT,
-    EVALUATORS,
     MINERS,
-    SUPERVISORS,
     VERIFIERS,
     definition,
     key_hash,
     label,
 )
 
+EVERYBODY = tuple(range(ACCOUNTS))
+
 
 def play(chain, seed, blocks, after=lambda: None):
-    """Mine `blocks` blocks, each with a few random transactions; call `after` behind each."""
+    """Mine `blocks` blocks on an `Assembly`, a few random transactions in each; call `after` behind each."""
     random = Random(seed)
     salt = 0
     for _ in range(blocks):
-        for _ in range(random.randrange(6)):
+        for _ in range(random.randrange(14)):
             salt += 1
             attempt(chain, random, random.choice(ACTIONS), salt)
         mine(chain, random)
@@ -42,11 +46,12 @@ def attempt(chain, random, action, salt):
 
 
 def mine(chain, random):
+    """Mine on any task in training, by any of its miners that this very block does not release."""
     training = [i for i, t in chain.state.active_tasks() if t.stage is Stage.TRAINING]
-    task_id = random.choice(training)
-    miners = [account for account in MINERS if chain.tickets("miner", account, task=task_id)]
+    seats = [(i, a) for i in training for a in EVERYBODY if chain.tickets("miner", a, task=i)]
+    task_id, miner = random.choice(seats)
     time = chain.state.times[-1] + random.randrange(1, 15)
-    chain.mine(task=task_id, miner=random.choice(miners), time=time)
+    chain.mine(task=task_id, miner=miner, time=time, signers=EVERYBODY)
 
 
 def pay(chain, random, salt):
@@ -72,8 +77,28 @@ def verify(chain, random, salt):
 
 
 def submit(chain, random, salt):
-    data = PayForTask(definition(name=f"task {salt}", expected_blocks=random.randrange(2, 6)), salt)
-    chain.post(CLIENT, data, (Stake(random.randrange(1, 10**9), key_hash(CLIENT)),))
+    """Post a task, most of the time when there is none to apply for."""
+    waiting = [i for i, t in chain.pool.active_tasks() if t.stage is Stage.JOINING]
+    if waiting and random.randrange(8):
+        raise LookupError
+    chain.post(CLIENT, new_task(random, salt), (Stake(random.randrange(1, 10**9), key_hash(CLIENT)),))
+
+
+def new_task(random, salt, replaces=None):
+    changes = {"name": f"task {salt}", "expected_blocks": random.randrange(2, 12)}
+    return PayForTask(definition(**changes), salt, replaces)
+
+
+def revoke(chain, random, salt):
+    """Take a task back, or post another in its place, out of its fee."""
+    task_id = in_stage(chain, random, Stage.JOINING)
+    if random.randrange(2):
+        chain.post(CLIENT, RevokeTask(task_id))
+        return
+    task = chain.task(task_id)
+    tx = chain.fund(CLIENT, new_task(random, salt, task_id))
+    outputs = (Stake(task.fee, key_hash(CLIENT)),)
+    chain.add(chain.sign(replace(tx, inputs=(task.stake,), outputs=outputs, witnesses=()), CLIENT))
 
 
 def in_stage(chain, random, stage) -> TaskId:
@@ -81,31 +106,103 @@ def in_stage(chain, random, stage) -> TaskId:
 
 
 def join(chain, random, salt):
+    """Let everybody apply who can, but for a few."""
     task_id = in_stage(chain, random, Stage.JOINING)
-    for role, accounts in (("miner", MINERS), ("supervisor", SUPERVISORS), ("evaluator", EVALUATORS)):
-        for account in accounts:
-            if random.randrange(20):
-                chain.add(chain.join(task_id, role, account))
+    for role in ("miner", "supervisor", "evaluator"):
+        for account in EVERYBODY:
+            if random.randrange(20) and chain.tickets(role, account):
+                attempt(chain, random, partial(apply_for, task_id, role, account), salt)
+
+
+def apply_for(task_id, role, account, chain, random, salt):
+    chain.add(chain.join(task_id, role, account))
+
+
+def keyed(chain, random):
+    """Choose a task whose supervisors make a key."""
+    chain.task_id = random.choice([i for i, t in chain.pool.active_tasks() if t.keying])
+    return chain.now.keying
+
+
+def make_key(chain, random, salt):
+    """Deal and confirm, or forget it."""
+    attempt = keyed(chain, random)
+    for ticket in attempt.dealers:
+        if ticket not in [d.ticket for d in attempt.dealt] and random.randrange(12):
+            chain.say(ticket, chain.deal(chain.task_id, ticket))
+    for ticket in attempt.members if chain.now.keying.committee else ():
+        if chain.now.keying and ticket not in chain.now.keying.confirmed and random.randrange(12):
+            chain.say(ticket, chain.confirm(chain.task_id, ticket))
+
+
+def lie(chain, random, salt):
+    """Deal a wrong share, or twice, or accuse somebody falsely, and be found out."""
+    attempt = keyed(chain, random)
+    liar, honest = random.sample(attempt.dealers, 2)
+    kind = random.randrange(3)
+    if kind == 0:
+        chain.say(liar, chain.wrong_deal(liar, {honest}))
+        chain.say(honest, chain.accuse(honest, liar))
+    elif kind == 1:
+        chain.say(honest, chain.deal(chain.task_id, honest))
+        chain.say(liar, chain.accuse(liar, honest))
+    else:
+        chain.say(honest, chain.two_deals(honest, chain.deal(chain.task_id, liar), chain.second_deal(liar)))
+
+
+def trained(chain, random):
+    """Choose a client's task in training and a supervisor of it."""
+    chain.task_id = in_stage(chain, random, Stage.TRAINING)
+    return chain.task_id, random.choice(chain.now.supervisors)
+
+
+def equivocate(chain, random, salt):
+    _, leader = trained(chain, random)
+    chain.post(random.choice(EVERYBODY), chain.equivocate(leader))
+
+
+def replace_leader(chain, random, salt):
+    task_id, supervisor = trained(chain, random)
+    epoch, view = chain.now.view
+    statement = ViewStatement(task_id, epoch + random.randrange(2), view + 1, random.choice(list(Reason)))
+    signature = chain.certify(task_id, statement, EVERYBODY)
+    place = (statement.epoch, statement.view, statement.reason)
+    chain.say(supervisor, ReplaceLeader(task_id, *place, signature))
+
+
+def report_malformed(chain, random, salt):
+    task_id, supervisor = trained(chain, random)
+    if random.randrange(4) == 0:
+        statement = MalformedStatement(task_id, random.randrange(10))
+        signature = chain.certify(task_id, statement, EVERYBODY)
+        chain.say(supervisor, ReportMalformed(task_id, statement.fragment, signature))
 
 
 def register(chain, random, salt):
-    task_id = in_stage(chain, random, Stage.TRAINING)
-    first = chain.pool.tasks[task_id].slots
+    task_id, supervisor = trained(chain, random)
+    first = chain.now.slots
     models = BlobId(label("models")) if random.randrange(3) else None
-    chain.post(SUPERVISORS[0], chain.history(task_id, first, first + random.randrange(5), models))
+    last = first + random.randrange(5)
+    chain.say(supervisor, chain.history(task_id, first, last, models, EVERYBODY))
 
 
 def evaluate(chain, random, salt):
     """Commit, reveal and charge, or forget some of it."""
-    task_id = in_stage(chain, random, Stage.EVALUATING)
-    conclusion = Conclusion(tuple(random.randrange(361) for _ in MINERS), 360, BlobId(label("best")))
+    chain.task_id = task_id = in_stage(chain, random, Stage.EVALUATING)
+    task = chain.now
+    scores = tuple(random.randrange(4) for _ in task.miners)
+    conclusion = Conclusion(scores, 360, BlobId(label("best"))) if random.randrange(6) else MALFORMED
     forgets = random.randrange(4)
-    for account in EVALUATORS:
+    accounts = [chain.account(t) for t in task.evaluators]
+    for account in accounts:
         chain.post(account, chain.conclude(task_id, account, conclusion))
-    for account in EVALUATORS[: 3 if forgets else 1]:
+    for account in accounts if forgets else accounts[:1]:
         chain.post(account, chain.open_conclusion(task_id, account, conclusion))
-    if forgets > 1:
-        chain.add(chain.charge(task_id))
+
+
+def charge(chain, random, salt):
+    concluded = [i for i, t in chain.pool.active_tasks() if t.conclusion]
+    chain.add(chain.charge(random.choice(concluded)))
 
 
 def spend_stakes(chain, random, salt):
@@ -127,12 +224,22 @@ ACTIONS = (
     verify,
     submit,
     submit,
+    revoke,
     join,
     join,
     join,
+    make_key,
+    make_key,
+    make_key,
+    make_key,
+    lie,
+    equivocate,
+    replace_leader,
+    report_malformed,
     register,
     register,
     evaluate,
     evaluate,
+    charge,
     spend_stakes,
 )

@@ -1,4 +1,4 @@
-"""Targets: a certificate needs a quorum of the task's own supervisors over exactly this statement."""
+"""Targets: a certificate needs a quorum of the committee's shares over exactly this statement."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -7,132 +7,250 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pai.chain import committee
-from p2pai.chain.committee import Certificate, CertifiedSlot, HistoryStatement, SlotStatement
-from p2pai.chain.params import SLOT_MESSAGES_MAX
-from p2pai.primitives import bls, merkle
+from p2pai.chain import committee, dkg
+from p2pai.chain.committee import (
+    CertifiedSlot,
+    Committee,
+    Dealt,
+    HistoryStatement,
+    MalformedStatement,
+    PreparedStatement,
+    Reason,
+    SlotStatement,
+    ViewStatement,
+)
+from p2pai.chain.params import SLOT_MESSAGES_MAX, VIEW_MAX, quorum
+from p2pai.primitives import merkle
 from p2pai.primitives.errors import InvalidMessage, InvalidProof
-from p2pai.primitives.ids import BlobId, TaskId
-from tests.chain.ledger import flip, keys, label
+from p2pai.primitives.ids import BlobId, BlsSignature, Outpoint, TaskId
+from p2pai.vrf import ecvrf
+from tests.chain.ledger import flip, keys, label, secret_share
 
 MEMBERS = (1, 2, 3, 4)
-KEYS = [bls.public_key(keys(m).bls) for m in MEMBERS]
+PLACES = (1, 2, 3, 4)
+
+
+def make_committee(accounts, occasion):
+    """Generate a key among accounts."""
+    tickets = [Outpoint(label("supervisor", account), 0) for account in accounts]
+    receivers = [ecvrf.public_key(keys(account).vrf) for account in accounts]
+    threshold = quorum(len(accounts))
+    dealt = tuple(
+        Dealt(ticket, i, part, dkg.make_deal(keys(account).bls, part, receivers, threshold), b"")
+        for i, (ticket, account) in enumerate(zip(tickets, accounts, strict=True), 1)
+        for part in [label(occasion, i)]
+    )
+    key, shares = dkg.public_keys({d.index: d.deal for d in dealt}, len(accounts), renewed=False)
+    return Committee(tuple(tickets), threshold, key, shares, dealt, label(occasion), renewed=False)
+
+
+MADE = make_committee(MEMBERS, "first")
+OTHER = make_committee(MEMBERS, "second")
 IDS = tuple(label("message", i) for i in range(3))
-SLOT = SlotStatement(TaskId(label("task")), 0, 0, 7, merkle.root(IDS))
-HISTORY = HistoryStatement(TaskId(label("task")), 0, 9, label("root"), None)
+TASK = TaskId(label("task"))
+SLOT = SlotStatement(TASK, 0, 0, 7, merkle.root(IDS))
+HISTORY = HistoryStatement(TASK, 0, 9, label("root"), None)
+STATEMENTS = [
+    SLOT,
+    PreparedStatement(SLOT),
+    HISTORY,
+    replace(HISTORY, models=BlobId(label("models"))),
+    ViewStatement(TASK, 3, 1, Reason.SILENT),
+    MalformedStatement(TASK, 2),
+]
 
 
-def certificate(statement, members=MEMBERS):
-    indices = [MEMBERS.index(m) for m in members]
-    return committee.combine({i: committee.sign(keys(MEMBERS[i]).bls, statement) for i in indices})
+def share(statement, place, made=MADE):
+    return committee.sign(secret_share(made, place, keys(MEMBERS[place - 1])), statement)
 
 
-@pytest.mark.parametrize("statement", [SLOT, HISTORY, replace(HISTORY, models=BlobId(label("models")))])
+def certificate(statement, places=PLACES, made=MADE):
+    return committee.combine({i: share(statement, i, made) for i in places})
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
 def test_a_certificate_of_all_holds(statement):
-    committee.verify(statement, certificate(statement), KEYS)
+    committee.verify(statement, certificate(statement), MADE.key)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_any_three_of_four_certify_and_no_two_do(count):
-    for members in combinations(MEMBERS, count):
+    for places in combinations(PLACES, count):
         if count >= 3:
-            committee.verify(SLOT, certificate(SLOT, members), KEYS)
+            committee.verify(SLOT, certificate(SLOT, places), MADE.key)
             continue
-        empty = Certificate(0, certificate(SLOT).signature)
-        signed = certificate(SLOT, members) if members else empty
-        with pytest.raises(InvalidProof, match=f"{count} of 4 supervisors signed, 3 needed"):
-            committee.verify(SLOT, signed, KEYS)
+        with pytest.raises(InvalidProof, match="signature does not match"):
+            committee.verify(SLOT, certificate(SLOT, places), MADE.key)
+
+
+def test_whoever_signs_the_certificate_is_the_same():
+    assert len({certificate(SLOT, places) for places in combinations(PLACES, 3)}) == 1
+
+
+@pytest.mark.parametrize("signed", STATEMENTS)
+def test_a_certificate_holds_for_no_other_statement(signed):
+    for statement in STATEMENTS:
+        if statement != signed:
+            with pytest.raises(InvalidProof, match="signature does not match"):
+                committee.verify(statement, certificate(signed), MADE.key)
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"task": label("other")}, {"epoch": 1}, {"view": 1}, {"slot": 8}, {"root": flip(SLOT.root)}],
-)
-def test_a_certificate_holds_for_one_statement_alone(changes):
-    with pytest.raises(InvalidProof, match="aggregate signature does not match"):
-        committee.verify(replace(SLOT, **changes), certificate(SLOT), KEYS)
-
-
-@pytest.mark.parametrize(
-    "changes",
+    ("statement", "changes"),
     [
-        {"task": label("other")},
-        {"first": 1},
-        {"last": 8},
-        {"root": label("other")},
-        {"models": BlobId(label("m"))},
+        (SLOT, {"task": label("other")}),
+        (SLOT, {"epoch": 1}),
+        (SLOT, {"view": 1}),
+        (SLOT, {"slot": 8}),
+        (SLOT, {"root": flip(SLOT.root)}),
+        (PreparedStatement(SLOT), {"slot": replace(SLOT, view=1)}),
+        (HISTORY, {"task": label("other")}),
+        (HISTORY, {"first": 1}),
+        (HISTORY, {"last": 8}),
+        (HISTORY, {"root": label("other")}),
+        (HISTORY, {"models": BlobId(label("m"))}),
+        (STATEMENTS[4], {"task": label("other")}),
+        (STATEMENTS[4], {"epoch": 4}),
+        (STATEMENTS[4], {"view": 2}),
+        (STATEMENTS[4], {"reason": Reason.SLOW}),
+        (STATEMENTS[5], {"task": label("other")}),
+        (STATEMENTS[5], {"fragment": 3}),
     ],
 )
-def test_a_history_certificate_holds_for_one_statement_alone(changes):
-    with pytest.raises(InvalidProof, match="aggregate signature does not match"):
-        committee.verify(replace(HISTORY, **changes), certificate(HISTORY), KEYS)
+def test_a_certificate_holds_for_one_statement_alone(statement, changes):
+    with pytest.raises(InvalidProof, match="signature does not match"):
+        committee.verify(replace(statement, **changes), certificate(statement), MADE.key)
 
 
-@pytest.mark.parametrize("signers", [0b0111, 0b1011, 0b1101, 0b1110])
-def test_the_bitmap_must_name_who_signed(signers):
-    with pytest.raises(InvalidProof, match="aggregate signature does not match"):
-        committee.verify(SLOT, replace(certificate(SLOT), signers=signers), KEYS)
+def test_shares_of_another_committee_certify_nothing():
+    for made, key in ((OTHER, MADE.key), (MADE, OTHER.key)):
+        with pytest.raises(InvalidProof, match="signature does not match"):
+            committee.verify(SLOT, certificate(SLOT, made=made), key)
 
 
-def test_one_signature_does_not_stand_for_three():
-    alone = committee.sign(keys(1).bls, SLOT)
+def test_one_share_of_another_committee_spoils_the_whole():
+    shares = {1: share(SLOT, 1, OTHER), 2: share(SLOT, 2), 3: share(SLOT, 3)}
+    with pytest.raises(InvalidProof, match="signature does not match"):
+        committee.verify(SLOT, committee.combine(shares), MADE.key)
+
+
+def test_one_share_over_another_statement_spoils_the_whole():
+    shares = {1: share(HISTORY, 1), 2: share(SLOT, 2), 3: share(SLOT, 3)}
+    with pytest.raises(InvalidProof, match="signature does not match"):
+        committee.verify(SLOT, committee.combine(shares), MADE.key)
+
+
+def test_one_share_does_not_stand_for_three():
     with pytest.raises(InvalidProof, match="does not match"):
-        committee.verify(SLOT, Certificate(0b0111, alone), KEYS)
+        committee.verify(SLOT, committee.combine(dict.fromkeys((1, 2, 3), share(SLOT, 1))), MADE.key)
+    with pytest.raises(InvalidProof, match="does not match"):
+        committee.verify(SLOT, share(SLOT, 1), MADE.key)
 
 
-def test_a_bit_beyond_the_committee_is_refused():
-    with pytest.raises(InvalidProof, match="a supervisor that the task does not have"):
-        committee.verify(SLOT, replace(certificate(SLOT), signers=0b10111), KEYS)
+def test_shares_count_at_their_own_places():
+    with pytest.raises(InvalidProof, match="does not match"):
+        committee.verify(SLOT, committee.combine({i: share(SLOT, i % 3 + 1) for i in (1, 2, 3)}), MADE.key)
 
 
-def test_a_malformed_signature_is_refused():
-    with pytest.raises(InvalidProof, match="malformed signature"):
-        committee.verify(SLOT, Certificate(0b1111, bls.BlsSignature(bytes(96))), KEYS)
+@pytest.mark.parametrize("bit", [5, 100, 300, 767])
+def test_a_certificate_with_one_bit_changed_is_refused(bit):
+    with pytest.raises(InvalidProof, match="signature"):
+        committee.verify(SLOT, flip(certificate(SLOT), bit), MADE.key)
 
 
-def test_no_committee_certifies_nothing():
+@pytest.mark.parametrize("signature", [bytes(96), bytes([0xC0]) + bytes(95), bytes(95), b""])
+def test_a_malformed_certificate_is_refused(signature):
     with pytest.raises(InvalidProof):
-        committee.verify(SLOT, Certificate(0, certificate(SLOT).signature), [])
+        committee.verify(SLOT, BlsSignature(signature), MADE.key)
 
 
 def test_the_order_of_collecting_does_not_matter():
-    votes = {i: committee.sign(keys(m).bls, SLOT) for i, m in enumerate(MEMBERS)}
+    votes = {i: share(SLOT, i) for i in PLACES}
     assert committee.combine(votes) == committee.combine(dict(reversed(votes.items())))
+
+
+class TestShare:
+    """Before shares are combined, each is checked under its member's public share."""
+
+    @pytest.mark.parametrize("place", PLACES)
+    def test_of_each_member_holds(self, place):
+        committee.verify_share(SLOT, place, share(SLOT, place), MADE)
+
+    @pytest.mark.parametrize("place", PLACES)
+    def test_of_another_member_is_refused(self, place):
+        with pytest.raises(InvalidProof, match="does not match"):
+            committee.verify_share(SLOT, place, share(SLOT, place % 4 + 1), MADE)
+
+    def test_over_another_statement_is_refused(self):
+        for statement in STATEMENTS[1:]:
+            with pytest.raises(InvalidProof, match="does not match"):
+                committee.verify_share(SLOT, 1, share(statement, 1), MADE)
+
+    def test_of_another_committee_is_refused(self):
+        with pytest.raises(InvalidProof, match="does not match"):
+            committee.verify_share(SLOT, 1, share(SLOT, 1, OTHER), MADE)
+
+    def test_with_one_bit_changed_is_refused(self):
+        for bit in (5, 300, 767):
+            with pytest.raises(InvalidProof, match="signature"):
+                committee.verify_share(SLOT, 1, flip(share(SLOT, 1), bit), MADE)
+
+    def test_the_certificate_is_no_share(self):
+        with pytest.raises(InvalidProof, match="does not match"):
+            committee.verify_share(SLOT, 1, certificate(SLOT), MADE)
 
 
 class TestSlot:
     GOOD = CertifiedSlot(SLOT, IDS, certificate(SLOT))
 
     def test_a_certified_slot_holds(self):
-        committee.verify_slot(self.GOOD, KEYS)
+        committee.verify_slot(self.GOOD, MADE.key)
 
-    @pytest.mark.parametrize("changes", [{"epoch": 1}, {"view": 1}, {"slot": 64}])
+    @pytest.mark.parametrize("changes", [{"epoch": 1}, {"view": VIEW_MAX + 1}, {"slot": 64}])
     def test_a_slot_of_another_term_is_refused(self, changes):
         statement = replace(SLOT, **changes)
         slot = CertifiedSlot(statement, IDS, certificate(statement))
         with pytest.raises(InvalidMessage, match="an epoch or a view that is not its own"):
-            committee.verify_slot(slot, KEYS)
+            committee.verify_slot(slot, MADE.key)
+
+    @pytest.mark.parametrize("view", [1, VIEW_MAX])
+    def test_a_slot_of_a_later_view_holds(self, view):
+        statement = replace(SLOT, view=view)
+        committee.verify_slot(CertifiedSlot(statement, IDS, certificate(statement)), MADE.key)
 
     @pytest.mark.parametrize("messages", [IDS[::-1], IDS[:2], (*IDS, IDS[0]), (label("other"), *IDS[1:])])
     def test_other_messages_are_refused(self, messages):
         with pytest.raises(InvalidMessage, match="do not give the slot's root"):
-            committee.verify_slot(replace(self.GOOD, messages=messages), KEYS)
+            committee.verify_slot(replace(self.GOOD, messages=messages), MADE.key)
 
     @pytest.mark.parametrize("count", [0, SLOT_MESSAGES_MAX + 1])
     def test_no_messages_or_too_many_are_refused(self, count):
         messages = tuple(label(i) for i in range(count))
         with pytest.raises(InvalidMessage, match="1 to 256 messages"):
-            committee.verify_slot(replace(self.GOOD, messages=messages), KEYS)
+            committee.verify_slot(replace(self.GOOD, messages=messages), MADE.key)
 
     def test_the_fullest_slot_holds(self):
         messages = tuple(label(i) for i in range(SLOT_MESSAGES_MAX))
         statement = replace(SLOT, root=merkle.root(messages))
-        committee.verify_slot(CertifiedSlot(statement, messages, certificate(statement)), KEYS)
+        committee.verify_slot(CertifiedSlot(statement, messages, certificate(statement)), MADE.key)
 
     def test_a_certificate_of_another_slot_is_refused(self):
         other = certificate(replace(SLOT, slot=8))
         with pytest.raises(InvalidProof, match="does not match"):
-            committee.verify_slot(replace(self.GOOD, certificate=other), KEYS)
+            committee.verify_slot(replace(self.GOOD, signature=other), MADE.key)
+
+    def test_a_prepared_slot_is_not_certified(self):
+        prepared = certificate(PreparedStatement(SLOT))
+        with pytest.raises(InvalidProof, match="does not match"):
+            committee.verify_slot(replace(self.GOOD, signature=prepared), MADE.key)
+
+
+def test_a_proposal_is_another_thing_than_a_vote():
+    proposal = committee.proposal_digest(SLOT, MADE.key)
+    assert len({committee.digest(SLOT), committee.digest(PreparedStatement(SLOT)), proposal}) == 3
+    for changes in ({"task": label("other")}, {"epoch": 1}, {"view": 1}, {"slot": 8}, {"root": label("x")}):
+        assert committee.proposal_digest(replace(SLOT, **changes), MADE.key) != proposal
+    assert committee.proposal_digest(SLOT, OTHER.key) != proposal
 
 
 def test_a_leaders_term_has_64_slots():

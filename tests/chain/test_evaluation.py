@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from p2pai.chain import evaluation, transition
+from p2pai.chain import draws, evaluation, rewards, transition
 from p2pai.chain.state import Stage
-from p2pai.chain.transaction import Conclusion, Pay, Witness
+from p2pai.chain.task_life import MALFORMED
+from p2pai.chain.transaction import Conclusion, EvaluateCommit, EvaluateReveal, Pay, Witness
 from p2pai.primitives.errors import InvalidTicket, InvalidTransaction
+from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import BlobId, Outpoint, TaskId
 from tests.chain.ledger import (
     CLIENT,
@@ -21,6 +23,7 @@ from tests.chain.ledger import (
     refused,
 )
 
+PRICE = 10**9
 GOOD = Conclusion((300, 200, 100), 360, BlobId(label("best")))
 OTHER = replace(GOOD, model=BlobId(label("worst")))
 
@@ -173,6 +176,8 @@ class TestReveal:
             (replace(GOOD, samples=0, scores=(0, 0, 0)), "a conclusion counts the test samples"),
             (replace(GOOD, samples=1798), "a conclusion counts the test samples"),
             (replace(GOOD, scores=(1 << 32, 0, 0)), "a score has 32 bits"),
+            (replace(MALFORMED, samples=1), "without scores says nothing else"),
+            (replace(MALFORMED, model=GOOD.model), "without scores says nothing else"),
         ],
     )
     def test_of_a_malformed_conclusion(self, chain, task_id, conclusion, reason):
@@ -291,7 +296,8 @@ class TestDeadlines:
             chain.mine()
         assert chain.task(task_id).stage is Stage.FAILED
         assert not transition.is_locked(chain.state, Outpoint(task_id, 0))
-        assert chain.state.burned == 0
+        # Nobody else was there, so the same three kept silent three times.
+        assert chain.state.burned == 3 * PRICE * (10**3 - 9**3) // 10**3
         pay = Pay(chain.task(task_id).fee, key_hash(CLIENT))
         tx = replace(chain.fund(CLIENT), inputs=(Outpoint(task_id, 0),), outputs=(pay,), witnesses=())
         chain.add(chain.sign(tx, CLIENT))
@@ -307,7 +313,7 @@ class TestDeadlines:
         pass_blocks(chain, self.ROUND)
         task = chain.task(task_id)
         assert (task.stage, task.round, task.commits, task.findings) == (Stage.EVALUATING, 1, (), ())
-        assert chain.state.burned == 0
+        assert chain.state.burned == task.captured == 0
         chain.evaluate(task_id)
         chain.add(chain.charge(task_id))
         chain.mine()
@@ -351,3 +357,188 @@ class TestDeadlines:
         chain.add(chain.charge(task_id))
         chain.mine()
         assert chain.task(task_id).stage is Stage.PAID
+
+
+class TestSilence:
+    """Who was drawn and stays away loses a tenth of its stake to those who work."""
+
+    @pytest.mark.parametrize("absent", ["commit", "reveal"])
+    def test_costs_a_tenth_which_is_paid_out_in_the_end(self, chain, task_id, absent):
+        quiet = chain.evaluator(task_id, 3)
+        commit(chain, task_id, 1, 2, *((3,) if absent == "reveal" else ()))
+        pass_blocks(chain, 4)
+        reveal(chain, task_id, 1)
+        pass_blocks(chain, 4)
+        task = chain.task(task_id)
+        silent = [t for t in task.evaluators if t != chain.evaluator(task_id, 1)]
+        assert quiet in silent
+        assert task.captured == chain.state.burned == 2 * PRICE // 10
+        assert [chain.state.utxos[t].value for t in silent] == [PRICE * 9 // 10] * 2
+        assert chain.state.utxos[chain.evaluator(task_id, 1)].value == PRICE
+        chain.evaluate(task_id)
+        tx = chain.add(chain.charge(task_id))
+        chain.mine()
+        assert sum(o.value for o in tx.outputs) == task.fee + 2 * PRICE // 10
+        assert chain.state.burned == 0
+        chain.check_supply()
+
+    def test_of_a_task_that_fails_is_burned(self, chain, task_id):
+        fee = chain.task(task_id).fee
+        pass_blocks(chain, 24)
+        task = chain.task(task_id)
+        assert (task.stage, task.fee) == (Stage.FAILED, fee)
+        assert task.captured == chain.state.burned > 0
+        assert not any(t.task == task_id for t in chain.state.tickets.values())
+        chain.check_supply()
+
+
+class TestScores:
+    def test_a_miner_without_a_model_loses_a_tenth(self, chain, task_id):
+        lazy = chain.task(task_id).miners[1]
+        owner = chain.state.tickets[lazy].key_hash
+        found = replace(GOOD, scores=(300, 0, 100))
+        chain.evaluate(task_id, found)
+        task = chain.task(task_id)
+        assert task.captured == chain.pool.burned == PRICE // 10
+        tx = chain.add(chain.charge(task_id))
+        chain.mine()
+        assert sum(o.value for o in tx.outputs) == task.fee + PRICE // 10
+        assert owner not in [o.key_hash for o in tx.outputs]
+        assert chain.state.utxos[lazy].value == PRICE * 9 // 10
+        assert not transition.is_locked(chain.state, lazy)
+        assert chain.state.burned == 0
+        chain.check_supply()
+
+    def test_others_lose_nothing(self, chain, task_id):
+        chain.evaluate(task_id, replace(GOOD, scores=(1, 2**32 - 1, 1)))
+        assert chain.task(task_id).captured == 0
+
+    def test_it_is_lost_once(self, chain, task_id):
+        """A reveal after the agreement does not conclude again."""
+        found = replace(GOOD, scores=(300, 0, 100))
+        chain.evaluate(task_id, found)
+        assert len(chain.task(task_id).findings) == 3
+        assert chain.task(task_id).captured == PRICE // 10
+
+    def test_of_one_evaluator_cost_nothing(self, chain, task_id):
+        found = replace(GOOD, scores=(0, 0, 0))
+        commit(chain, task_id, *EVALUATORS, conclusion=found)
+        reveal(chain, task_id, 1, conclusion=found)
+        assert chain.task(task_id).captured == 0
+
+
+class TestRounds:
+    """Without an agreement others are drawn, by the hash of the block that ends the round."""
+
+    @pytest.fixture
+    def task_id(self, chain):
+        """A task in evaluation; six more evaluators' tickets are there since it was posted."""
+        task_id = chain.start()
+        for account in (7, 8, 9):
+            chain.add(chain.buy(account, "evaluator", count=2))
+        chain.end_training(task_id)
+        return task_id
+
+    def test_others_take_over(self, chain, task_id):
+        first = chain.task(task_id).evaluators
+        pass_blocks(chain, 7)
+        assert chain.task(task_id).evaluators == first
+        chain.mine()
+        task = chain.task(task_id)
+        assert (task.round, task.since, len(task.evaluators)) == (1, chain.height, 3)
+        assert not set(task.evaluators) & set(first)
+        assert task.evaluators == tuple(sorted(task.evaluators))
+        assert all(chain.state.tickets[t].task == task_id for t in task.evaluators)
+        assert all(chain.state.tickets[t].task is None for t in first)
+        others = [t for a in (7, 8, 9) for t in chain.tickets("evaluator", a)]
+        assert len(others) == 3
+        assert all(transition.is_locked(chain.state, t) for t in first)
+
+    def test_they_are_those_that_the_block_draws(self, chain, task_id):
+        pass_blocks(chain, 7)
+        before = chain.task(task_id)
+        chain.mine()
+        expected = draws.draw_evaluators(
+            chain.state, replace(before, expelled=()), chain.state.tip, chain.height, chain.params
+        )
+        free = {t for a in (7, 8, 9) for t in chain.tickets("evaluator", a)}
+        assert set(expected) <= free  # what is left would be drawn next: those drawn are locked now
+        seed = tagged_hash("p2pai/evaluators", chain.state.tip, (0).to_bytes(4, "little"))
+        candidates = sorted([*free, *chain.task(task_id).evaluators])
+        ranked = sorted(candidates, key=lambda t: tagged_hash("p2pai/sortition", seed, t.encode()))
+        assert chain.task(task_id).evaluators == tuple(sorted(ranked[:3]))
+
+    def test_the_old_ones_have_no_say(self, chain, task_id):
+        late = chain.conclude(task_id, 1, GOOD)
+        pass_blocks(chain, 8)
+        refuse(chain, chain.fund(1, late), "the ticket is not an evaluator of this task")
+
+    def test_the_new_ones_conclude_and_are_paid(self, chain, task_id):
+        pass_blocks(chain, 8)
+        task = chain.task(task_id)
+        for ticket in task.evaluators:
+            sealed = evaluation.commitment(ticket, task_id, GOOD, label("salt"))
+            chain.post(chain.account(ticket), EvaluateCommit(task_id, ticket, sealed))
+        for ticket in task.evaluators:
+            chain.post(chain.account(ticket), EvaluateReveal(task_id, ticket, GOOD, label("salt")))
+        rows = rewards.task_shares(chain.task(task_id), GOOD)
+        assert {t for role, t, _ in rows if role == "evaluator"} == set(task.evaluators)
+        chain.add(chain.charge(task_id))
+        chain.mine()
+        assert chain.task(task_id).stage is Stage.PAID
+        assert chain.state.burned == 0
+        assert not any(t.task == task_id for t in chain.state.tickets.values())
+        # The first three were free before the end: their tickets live on, with what is left of the stakes.
+        assert [chain.state.utxos[chain.tickets("evaluator", a)[0]].value for a in EVALUATORS] == [
+            PRICE * 9 // 10
+        ] * 3
+        chain.check_supply()
+
+    def test_with_fewer_than_three_others_the_same_stay(self, chain, task_id):
+        rows = chain.state.tickets
+        for ticket in [t for a in (7, 8, 9) for t in chain.tickets("evaluator", a)][2:]:
+            rows = rows.set(ticket, replace(rows[ticket], task=chain.predefined))
+        chain.state = chain.pool = replace(chain.state, tickets=rows)
+        first = chain.task(task_id).evaluators
+        pass_blocks(chain, 8)
+        assert (chain.task(task_id).round, chain.task(task_id).evaluators) == (1, first)
+        assert chain.task(task_id).captured == 3 * PRICE // 10
+
+    def test_the_last_round_draws_nobody(self, chain, task_id):
+        pass_blocks(chain, 24)
+        assert chain.task(task_id).stage is Stage.FAILED
+        assert not any(t.task == task_id for t in chain.state.tickets.values())
+        chain.check_supply()
+
+
+class TestMalformed:
+    def test_a_conclusion_without_scores_confiscates_the_fee(self, chain, task_id):
+        commit(chain, task_id, 1, 2, conclusion=MALFORMED)
+        commit(chain, task_id, 3)
+        reveal(chain, task_id, 1, 2, conclusion=MALFORMED)
+        task = chain.task(task_id)
+        assert task.conclusion == MALFORMED
+        assert task.captured == 0
+        reveal(chain, task_id, 3)
+        tx = chain.charge(task_id)
+        assert tx.data.result == f"MALFORMED:{task_id.hex()}"
+        rows = rewards.task_shares(chain.task(task_id), MALFORMED)
+        agreed = {chain.evaluator(task_id, a) for a in (1, 2)}
+        assert {t for role, t, _ in rows if role == "evaluator"} == agreed
+        chain.add(tx)
+        chain.mine()
+        assert chain.task(task_id).stage is Stage.MALFORMED
+        assert sum(o.value for o in tx.outputs) == task.fee
+        assert key_hash(CLIENT) not in [o.key_hash for o in tx.outputs]
+        miners = [sum(o.value for o in tx.outputs if o.key_hash == key_hash(a)) for a in MINERS]
+        assert sorted(miners) == [233_333, 233_333, 233_334]
+        assert Outpoint(task_id, 0) not in chain.state.utxos
+        chain.check_supply()
+
+    def test_one_evaluator_alone_confiscates_nothing(self, chain, task_id):
+        commit(chain, task_id, 1, conclusion=MALFORMED)
+        commit(chain, task_id, 2, 3)
+        reveal(chain, task_id, 1, conclusion=MALFORMED)
+        assert chain.task(task_id).conclusion is None
+        reveal(chain, task_id, 2, 3)
+        assert chain.task(task_id).conclusion == GOOD

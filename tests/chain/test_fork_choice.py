@@ -12,6 +12,7 @@ from p2pai.chain.fork_choice import BlockTree, Switch
 from p2pai.chain.spec import genesis_block
 from p2pai.chain.transaction import Pay
 from p2pai.primitives.errors import InvalidBlock, Unavailable
+from tests.chain.assembly import Assembly
 from tests.chain.ledger import CLIENT, MINERS, Chain, devnet, key_hash, label
 from tests.chain.play import play
 
@@ -212,10 +213,10 @@ class TestSwitching:
 
 def branches(seed):
     """Return a few chains that fork off each other at random."""
-    random, chains = Random(seed), [Chain()]
+    random, chains = Random(seed), [Assembly()]
     for i in range(3):
         parent = random.choice(chains)
-        fork = Chain()
+        fork = Assembly()
         for block in parent.blocks[: random.randrange(len(parent.blocks) + 1)]:
             fork.precursors.update(parent.precursors)
             fork.connect(block)

@@ -14,6 +14,7 @@ from p2pai.chain.params import BLOCK_SIZE_MAX, IT_RES_SIZE_MAX
 from p2pai.chain.transaction import CollectVerifications, Pay, Transaction, Transfer
 from p2pai.primitives.errors import InvalidInput, InvalidTransaction
 from p2pai.primitives.ids import ZERO_HASH, Outpoint
+from tests.chain.assembly import Assembly
 from tests.chain.ledger import CLIENT, MINERS, Chain, devnet, key_hash
 from tests.chain.play import play
 
@@ -255,7 +256,7 @@ class TestFollowing:
     def test_every_template_makes_a_valid_block(self, seed):
         chain = Chain()
         pool = Mempool(chain.state, chain.params)
-        wild = Chain()
+        wild = Assembly()
         play(wild, seed, blocks=6)
         for block in wild.blocks:
             for tx in block.transactions[1:]:

@@ -1,27 +1,32 @@
 """Targets: a task's stages in order, each with a deadline that gives every coin back."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 
 from p2pai.chain import task_life, transition
+from p2pai.chain.committee import HistoryStatement, MalformedStatement, Reason, ViewStatement
 from p2pai.chain.params import HISTORY_SLOTS_MAX
-from p2pai.chain.state import Stage
+from p2pai.chain.state import Join, Stage
+from p2pai.chain.supervision import ReplaceLeader, ReportMalformed
 from p2pai.chain.task import Group
 from p2pai.chain.training import Tau
-from p2pai.chain.transaction import Pay, PayForTask, Stake
+from p2pai.chain.transaction import Pay, PayForTask, RevokeTask, Stake
 from p2pai.primitives.errors import InvalidProof, InvalidTicket, InvalidTransaction
-from p2pai.primitives.ids import ZERO_HASH, BlobId, Outpoint, TaskId
-from p2pai.vrf import selection
+from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, Outpoint, TaskId
+from p2pai.vrf import ecvrf, selection
 from tests.chain.ledger import (
     CLIENT,
     EVALUATORS,
+    FEE,
     MINERS,
     SUPERVISORS,
     Chain,
     definition,
     flip,
     key_hash,
+    keys,
     label,
     refused,
 )
@@ -98,16 +103,43 @@ class TestSubmission:
     def test_two_equal_tasks_are_two(self, chain):
         assert chain.submit() != chain.submit()
 
+    def test_is_dated_before_its_block(self, chain):
+        chain.mine_until(12)
+        median = transition.median_time(chain.state)
+        stake = (Stake(5, key_hash(CLIENT)),)
+        late = chain.fund(CLIENT, PayForTask(definition(), median + 1), stake)
+        refuse(chain, late, "the task's timestamp is not before the block")
+        refused(chain, chain.draft(transactions=[late]), "the task's timestamp is not before the block")
+        chain.post(CLIENT, PayForTask(definition(), median), stake)
+        block = chain.mine(time=median + 1)  # the earliest that the next block can be
+        assert block.header.time > median
+
+    def test_how_many_miners_it_may_have(self, chain):
+        """1797 samples of 65 numbers are 0.44 MiB: three miners; six blocks: six; a coin: one."""
+        params = chain.params
+        assert (params.miners_per_mib, params.miners_per_block, params.miners_per_coin) == (8, 1, 1)
+        coin = 10**8
+        for fee, miners in ((1, 9), (coin - 1, 9), (coin, 10), (7 * coin + 5, 16)):
+            assert task_life.miners_max(definition(), fee, params) == miners
+            stake = (Stake(fee, key_hash(CLIENT)),)
+            many = PayForTask(definition(group=Group(miners + 1, 3, 3)), 1)
+            refuse(chain, chain.fund(CLIENT, many, stake), "so many miners are not worth it")
+            fork = chain.fork()
+            fork.post(CLIENT, PayForTask(definition(group=Group(miners, 3, 3)), 1), stake)
+        assert task_life.miners_max(definition(expected_blocks=1), 1, params) == 4
+        none = replace(params, miners_per_mib=0, miners_per_block=0, miners_per_coin=0)
+        assert task_life.miners_max(definition(), 10**12, none) == 2
+
 
 class TestAdmission:
-    def test_a_full_group_starts_to_train(self, chain):
+    def test_a_full_group_starts_to_make_its_key(self, chain):
         task_id = chain.submit()
         chain.join_all(task_id)
         chain.mine()
         assert chain.task(task_id).stage is Stage.JOINING
         chain.mine()
         task = chain.task(task_id)
-        assert (task.stage, task.since) == (Stage.TRAINING, 3)
+        assert (task.stage, task.since) == (Stage.KEYING, 3)
         assert [len(group) for _, group in task.workers()] == [3, 3, 3]
         assert task.joins == ()
         for _, group in task.workers():
@@ -119,16 +151,35 @@ class TestAdmission:
         chain.mine_until(chain.task(task_id).since + chain.params.join_blocks - 1)
         chain.join_all(task_id)
         chain.mine()
-        assert chain.task(task_id).stage is Stage.TRAINING
+        assert chain.task(task_id).stage is Stage.KEYING
+
+    def test_training_begins_with_the_key(self, chain):
+        task_id = chain.submit()
+        chain.join_all(task_id)
+        chain.mine_until(3)
+        chain.make_key(task_id)
+        chain.mine()
+        task = chain.task(task_id)
+        assert (task.stage, task.since, task.keying) == (Stage.TRAINING, 4, None)
+        assert task.committee.members == task.supervisors
 
     def test_the_best_ranks_are_admitted(self, chain):
         for account in (7, 8, 9):
-            chain.add(chain.buy(account, "miner"))
+            chain.add(chain.buy(account, "miner", count=5))
         chain.mine_until(3)
         task_id = chain.submit(group=Group(2, 3, 3))
-        applicants = (*MINERS, 7, 8, 9)
-        for account in applicants:
-            chain.add(chain.join(task_id, "miner", account))
+        task, drawn = chain.task(task_id), []
+        assert Fraction(*task.omegas[0]) == 6  # of 18 alike, three for two places
+        for account in (*MINERS, 7, 8, 9):
+            for ticket in chain.tickets("miner", account):
+                alpha = selection.alpha(task.definition_block, task_id, "miner", ticket)
+                proof = ecvrf.prove(keys(account).vrf, alpha)
+                tx = chain.join(task_id, "miner", account, ticket=ticket, proof=proof)
+                if 6 * selection.draw_of(ecvrf.output(proof)) <= 2**512:
+                    drawn.append(chain.add(tx).data.ticket)
+                else:
+                    refuse(chain, tx, "the ticket was not drawn", InvalidTicket)
+        assert len(drawn) > 2
         for account in SUPERVISORS:
             chain.add(chain.join(task_id, "supervisor", account))
             chain.add(chain.join(task_id, "evaluator", account))
@@ -136,12 +187,18 @@ class TestAdmission:
         draws = {j.ticket: selection.draw_of(j.beta) for j in chain.task(task_id).joins if j.role == "miner"}
         chain.mine()
         best = sorted(draws, key=draws.__getitem__)  # all preferences are alike, so u alone ranks
+        assert sorted(draws) == sorted(drawn)
         assert chain.task(task_id).miners == tuple(sorted(best[:2]))
+        assert chain.task(task_id).reserves == tuple(best[2:])
+        assert all(chain.state.tickets[t].task == task_id for t in best[2:])
+        chain.make_key(task_id)
+        chain.mine()
+        assert chain.task(task_id).stage is Stage.TRAINING
         assert all(chain.state.tickets[t].task is None for t in best[2:])
         assert all(transition.is_locked(chain.state, t) for t in best[2:])
 
     @pytest.mark.parametrize("missing", ["miner", "supervisor", "evaluator"])
-    def test_too_few_of_a_role_fail_the_task(self, chain, missing):
+    def test_with_too_few_of_a_role_the_task_expires(self, chain, missing):
         task_id = chain.submit()
         groups = {"miner": MINERS, "supervisor": SUPERVISORS, "evaluator": EVALUATORS}
         for role, accounts in groups.items():
@@ -150,8 +207,9 @@ class TestAdmission:
                 chain.add(chain.join(task_id, role, account))
         joined = [tx.data.ticket for tx in chain.queue]
         chain.mine_until(3)
-        assert stages(chain, task_id) == ["joining", "failed"]
+        assert stages(chain, task_id) == ["joining", "expired"]
         assert all(chain.state.tickets[t].task is None for t in joined)
+        assert all(chain.state.utxos[t].value == chain.params.ticket_price_atoms for t in joined)
         spend(chain, CLIENT, Outpoint(task_id, 0))
         chain.mine()
         chain.check_supply()
@@ -163,6 +221,285 @@ class TestAdmission:
                 chain.add(chain.join(task_id, role, account))
         chain.mine_until(3)
         assert len(chain.task(task_id).miners) == 2
+
+
+class TestRevocation:
+    def test_gives_everything_back(self, chain):
+        task_id = chain.submit(fee=12_345)
+        chain.join_all(task_id)
+        joined = [j.ticket for j in chain.task(task_id).joins]
+        chain.post(CLIENT, RevokeTask(task_id))
+        chain.mine()
+        assert stages(chain, task_id) == ["joining", "revoked"]
+        assert all(chain.state.tickets[t].task is None for t in joined)
+        assert all(chain.state.utxos[t].value == chain.params.ticket_price_atoms for t in joined)
+        spend(chain, CLIENT, Outpoint(task_id, 0))
+        chain.mine()
+        chain.check_supply()
+
+    def test_frees_the_fee_for_the_same_block(self, chain):
+        task_id = chain.submit()
+        chain.post(CLIENT, RevokeTask(task_id))
+        spend(chain, CLIENT, Outpoint(task_id, 0))
+        chain.mine()
+        chain.check_supply()
+
+    def test_of_a_task_posted_in_the_same_block(self, chain):
+        tx = chain.post(CLIENT, PayForTask(definition(), 1), (Stake(5, key_hash(CLIENT)),))
+        chain.post(CLIENT, RevokeTask(TaskId(tx.txid)))
+        chain.mine()
+        assert chain.task(TaskId(tx.txid)).stage is Stage.REVOKED
+
+    def test_by_somebody_else(self, chain):
+        task_id = chain.submit()
+        for account in (MINERS[0], SUPERVISORS[0]):
+            refuse(chain, chain.fund(account, RevokeTask(task_id)), "only its client revokes a task")
+
+    def test_with_an_input_of_the_client_beside_ones_own(self, chain):
+        """Whose key comes first, acts; money of others does not speak for them."""
+        task_id = chain.submit()
+        own, theirs = chain.fund(7, RevokeTask(task_id)), chain.fund(CLIENT)
+        both = replace(own, inputs=(*own.inputs, *theirs.inputs), witnesses=())
+        witnesses = (chain.sign(both, 7).witnesses[0], chain.sign(both, CLIENT).witnesses[0])
+        refuse(chain, replace(both, witnesses=witnesses), "only its client revokes a task")
+
+    @pytest.mark.parametrize("stage", list(Stage))
+    def test_only_while_it_takes_applications(self, chain, stage):
+        task_id = chain.submit()
+        task = replace(chain.task(task_id), stage=stage)
+        chain.state = chain.pool = replace(chain.state, tasks=chain.state.tasks.set(task_id, task))
+        tx = chain.fund(CLIENT, RevokeTask(task_id))
+        if stage is Stage.JOINING:
+            chain.add(tx)
+        else:
+            refuse(chain, tx, "only a task that takes applications still can be revoked")
+
+    def test_of_an_unknown_or_predefined_task(self, chain):
+        for task_id in (TaskId(label("none")), chain.predefined):
+            refuse(chain, chain.fund(CLIENT, RevokeTask(task_id)), "only a task that takes applications")
+
+    def test_nobody_joins_afterwards(self, chain):
+        task_id = chain.submit()
+        join = chain.join(task_id, "miner", MINERS[0])
+        chain.post(CLIENT, RevokeTask(task_id))
+        refuse(chain, join, "the task does not take applications")
+
+
+def reposted(chain, task_id, fee=None, account=CLIENT, **changes):
+    """Post a task anew; its fee is the old one's stake and no other money."""
+    old = Outpoint(task_id, 0)
+    value = chain.state.utxos[old].value
+    data = PayForTask(definition(**changes), 1, task_id)
+    stake = Stake(fee or value - FEE, key_hash(account))
+    tx = replace(chain.fund(account, data), inputs=(old,), outputs=(stake,), witnesses=())
+    return chain.sign(tx, account)
+
+
+class TestPostingAnew:
+    def test_spends_the_old_fee_at_once(self, chain):
+        task_id = chain.submit(fee=100_000)
+        chain.join_all(task_id)
+        joined = [j.ticket for j in chain.task(task_id).joins]
+        chain.mine()
+        tx = chain.add(reposted(chain, task_id))
+        chain.mine()
+        anew = TaskId(tx.txid)
+        assert chain.task(task_id).stage is Stage.REVOKED
+        assert (chain.task(anew).stage, chain.task(anew).fee) == (Stage.JOINING, 100_000 - FEE)
+        assert Outpoint(task_id, 0) not in chain.state.utxos
+        assert all(chain.state.tickets[t].task is None for t in joined)
+        chain.check_supply()
+
+    def test_its_deadline_counts_anew(self, chain):
+        task_id = chain.submit()
+        chain.mine()
+        tx = chain.add(reposted(chain, task_id))
+        chain.mine()
+        anew = TaskId(tx.txid)
+        assert chain.task(anew).since == 3
+        assert chain.task(anew).definition_block == chain.blocks[-1].hash
+        chain.join_all(anew)
+        chain.mine()
+        assert chain.task(anew).stage is Stage.JOINING
+        chain.mine()
+        assert chain.task(anew).stage is Stage.KEYING
+
+    def test_may_raise_the_fee(self, chain):
+        task_id = chain.submit(fee=100_000)
+        fee = Stake(500_000, key_hash(CLIENT))
+        tx = chain.fund(CLIENT, PayForTask(definition(), 1, task_id), (fee,))
+        tx = replace(tx, inputs=(Outpoint(task_id, 0), *tx.inputs), witnesses=())
+        change = replace(tx.outputs[-1], value=tx.outputs[-1].value + 100_000)
+        chain.add(chain.sign(replace(tx, outputs=(*tx.outputs[:-1], change)), CLIENT))
+        block = chain.mine()
+        anew = TaskId(block.transactions[-1].txid)
+        assert chain.task(task_id).stage is Stage.REVOKED
+        assert (chain.task(anew).stage, chain.task(anew).fee) == (Stage.JOINING, 500_000)
+        chain.check_supply()
+
+    def test_without_spending_it_leaves_the_old_fee_to_its_client(self, chain):
+        task_id = chain.submit()
+        chain.post(CLIENT, PayForTask(definition(), 1, task_id), (Stake(5, key_hash(CLIENT)),))
+        chain.mine()
+        spend(chain, CLIENT, Outpoint(task_id, 0))
+        chain.mine()
+        chain.check_supply()
+
+    def test_somebody_elses_task(self, chain):
+        task_id = chain.submit()
+        data = PayForTask(definition(), 1, task_id)
+        tx = chain.fund(MINERS[0], data, (Stake(5, key_hash(MINERS[0])),))
+        refuse(chain, tx, "only its client revokes a task")
+
+    def test_a_task_that_has_started(self, chain):
+        task_id = chain.submit()
+        chain.join_all(task_id)
+        chain.mine_until(3)
+        refuse(chain, reposted(chain, task_id), "only a task that takes applications still can be revoked")
+
+    def test_an_unknown_task(self, chain):
+        tx = chain.fund(
+            CLIENT, PayForTask(definition(), 1, TaskId(label("none"))), (Stake(5, key_hash(CLIENT)),)
+        )
+        refuse(chain, tx, "only a task that takes applications still can be revoked")
+
+    def test_one_that_is_refused_leaves_the_old_task(self, chain):
+        task_id = chain.submit()
+        before = chain.pool.digest()
+        refuse(chain, reposted(chain, task_id, epochs=0), "trains for at least one epoch")
+        refuse(chain, reposted(chain, task_id, fee=10**9), "the outputs exceed the inputs")
+        assert chain.pool.digest() == before
+        assert chain.task(task_id).stage is Stage.JOINING
+
+
+OTHER = Hash32(label("block of another fork"))
+SEATS = [
+    (role, account)
+    for role, accounts in (("miner", MINERS), ("supervisor", SUPERVISORS), ("evaluator", EVALUATORS))
+    for account in accounts
+]
+
+
+def join_by(chain, task_id, role, account, block):
+    """Apply as one who saw the task in another block."""
+    ticket = chain.tickets(role, account)[0]
+    proof = ecvrf.prove(keys(account).vrf, selection.alpha(block, task_id, role, ticket))
+    return chain.join(task_id, role, account, definition_block=block, proof=proof)
+
+
+class TestForks:
+    """Appendix B: the task stands in two forks; the block that most applications name defines it."""
+
+    def vote(self, chain, task_id, there):
+        """Let everyone apply, some of them as if they were on the other fork; return their tickets."""
+        own = chain.task(task_id).definition_block
+        for role, account in SEATS:
+            chain.add(join_by(chain, task_id, role, account, OTHER if (role, account) in there else own))
+        joins = chain.task(task_id).joins
+        return [j.ticket for j in joins if j.definition_block == OTHER]
+
+    def test_a_real_fork(self, chain):
+        """One task in two blocks: applications made on one branch count on the other."""
+        tx = chain.post(CLIENT, PayForTask(definition(), 1), (Stake(5 * 10**6, key_hash(CLIENT)),))
+        task_id, fork = TaskId(tx.txid), chain.fork()
+        fork.add(tx)
+        chain.mine()
+        fork.mine(time=chain.state.times[-1] + 1)
+        own, other = (each.task(task_id).definition_block for each in (chain, fork))
+        assert (own, other) == (chain.state.tip, fork.state.tip)
+        assert own != other
+        fork.join_all(task_id)
+        for join in fork.queue:
+            chain.add(join)
+        for each in (chain, fork):
+            each.mine_until(3)
+            assert each.task(task_id).stage is Stage.KEYING
+            assert each.task(task_id).definition_block == other
+        assert chain.task(task_id).workers() == fork.task(task_id).workers()
+        assert chain.task(task_id).keying == fork.task(task_id).keying
+
+    def test_the_draw_is_by_the_block_it_names(self, chain):
+        task_id = chain.submit()
+        good = join_by(chain, task_id, "miner", MINERS[0], OTHER)
+        mixed = replace(good.data, definition_block=chain.task(task_id).definition_block)
+        refuse(chain, chain.fund(MINERS[0], mixed), "draw proof does not hold", InvalidProof)
+        chain.add(good)
+        (join,) = chain.task(task_id).joins
+        assert join.definition_block == OTHER
+        draw = selection.alpha(OTHER, task_id, "miner", good.data.ticket)
+        assert join.beta == ecvrf.output(ecvrf.prove(keys(MINERS[0]).vrf, draw))
+
+    def test_a_block_of_another_fork_may_win(self, chain):
+        task_id = chain.submit()
+        own = chain.task(task_id).definition_block
+        there = self.vote(chain, task_id, SEATS[1:])
+        chain.mine_until(3)
+        task = chain.task(task_id)
+        assert (task.stage, task.definition_block) == (Stage.KEYING, OTHER)
+        assert own != OTHER
+        assert sorted(t for _, group in task.workers() for t in group) == sorted(there)
+        (alone,) = chain.tickets("miner", MINERS[0])
+        assert alone not in task.miners
+        assert chain.state.tickets[alone].task is None
+
+    def test_who_names_another_block_than_most_is_free_again(self, chain):
+        task_id = chain.submit()
+        own = chain.task(task_id).definition_block
+        (there,) = self.vote(chain, task_id, SEATS[:1])
+        chain.mine_until(3)
+        task = chain.task(task_id)
+        assert (task.stage, task.definition_block) == (Stage.KEYING, own)
+        assert len(task.miners) == 2
+        assert there not in (*task.miners, *task.reserves)
+        assert chain.state.tickets[there].task is None
+        assert chain.tickets("miner", MINERS[0]) == [there]
+
+    def test_with_too_few_of_the_majority_the_task_expires(self, chain):
+        task_id = chain.submit()
+        self.vote(chain, task_id, SEATS[:5])  # five of nine, of whom nobody evaluates
+        joined = [j.ticket for j in chain.task(task_id).joins]
+        chain.mine_until(3)
+        assert stages(chain, task_id) == ["joining", "expired"]
+        assert all(chain.state.tickets[t].task is None for t in joined)
+        spend(chain, CLIENT, Outpoint(task_id, 0))
+        chain.mine()
+        chain.check_supply()
+
+    @pytest.mark.parametrize(
+        ("named", "expected"),
+        [
+            ("", "own"),
+            ("o", "own"),
+            ("a", "a"),
+            ("oa", "own"),
+            ("oab", "own"),
+            ("oaa", "a"),
+            ("ooaa", "own"),
+            ("ooaab", "own"),
+            ("aabb", "a"),
+            ("bbaa", "a"),
+            ("oaabb", "a"),
+            ("oaabbb", "b"),
+        ],
+    )
+    def test_the_most_then_this_chains_then_the_lowest(self, chain, named, expected):
+        low, high = sorted([Hash32(label("fork", i)) for i in range(2)])
+        for own in (Hash32(bytes(31) + b"\1"), Hash32(b"\xff" * 32)):
+            block = {"o": own, "own": own, "a": low, "b": high}
+            joins = tuple(
+                Join(Outpoint(label(i), 0), "miner", bytes(64), block[name]) for i, name in enumerate(named)
+            )
+            task = replace(chain.task(chain.predefined), definition_block=own, joins=joins)
+            assert task_life.definition_block(task) == block[expected]
+
+    def test_batches_are_dealt_by_the_block_that_won(self, chain):
+        task_id = chain.submit()
+        self.vote(chain, task_id, SEATS)
+        chain.mine_until(3)
+        chain.make_key(task_id)
+        chain.mine()
+        assert chain.task(task_id).definition_block == OTHER
+        chain.mine(task=task_id)
 
 
 class TestHistory:
@@ -219,7 +556,7 @@ class TestHistory:
     def test_somebody_who_does_not_supervise(self, chain):
         task_id = chain.start()
         tx = chain.fund(MINERS[0], chain.history(task_id))
-        refuse(chain, tx, "only a supervisor of the task registers its history")
+        refuse(chain, tx, "only a supervisor of the task speaks for its committee")
 
     @pytest.mark.parametrize(
         "changes",
@@ -227,13 +564,20 @@ class TestHistory:
             {"last": 8},
             {"root": label("other")},
             {"models": BlobId(label("other"))},
-            {"signers": 0b011},
         ],
     )
     def test_a_certificate_of_something_else(self, chain, changes):
         task_id = chain.start()
         data = replace(chain.history(task_id), **changes)
-        refuse(chain, chain.fund(SUPERVISORS[0], data), "aggregate signature does not match", InvalidProof)
+        refuse(chain, chain.fund(SUPERVISORS[0], data), "signature does not match", InvalidProof)
+
+    def test_a_certificate_of_another_committee(self, chain):
+        task_id = chain.start()
+        theirs = chain.certify(
+            chain.predefined, HistoryStatement(task_id, 0, 9, label("history", 0, 9), None)
+        )
+        data = replace(chain.history(task_id), signature=theirs)
+        refuse(chain, chain.fund(SUPERVISORS[0], data), "signature does not match", InvalidProof)
 
     def test_a_certificate_with_one_bit_changed(self, chain):
         task_id = chain.start()
@@ -244,8 +588,9 @@ class TestHistory:
 
     def test_a_certificate_of_too_few(self, chain):
         task_id = chain.start()
-        data = chain.history(task_id, signers=SUPERVISORS[:1])
-        refuse(chain, chain.fund(SUPERVISORS[0], data), "1 of 3 supervisors signed", InvalidProof)
+        for signer in SUPERVISORS:
+            data = chain.history(task_id, signers=(signer,))
+            refuse(chain, chain.fund(SUPERVISORS[0], data), "signature does not match", InvalidProof)
         chain.post(SUPERVISORS[0], chain.history(task_id, signers=SUPERVISORS[1:]))
 
     def test_the_models_end_the_training(self, chain):
@@ -257,6 +602,160 @@ class TestHistory:
         assert (task.stage, task.since, task.models) == (Stage.EVALUATING, chain.height, models)
 
 
+class TestReplaceLeader:
+    def view(self, chain, task_id, epoch, view, reason=Reason.SILENT, signers=SUPERVISORS):
+        signature = chain.certify(task_id, ViewStatement(task_id, epoch, view, reason), signers)
+        return ReplaceLeader(task_id, epoch, view, reason, signature)
+
+    def test_is_noted(self, chain):
+        task_id = chain.start()
+        assert chain.task(task_id).view == (0, 0)
+        for reason, place in zip(Reason, [(0, 1), (0, 5), (3, 1)], strict=True):
+            chain.post(SUPERVISORS[0], self.view(chain, task_id, *place, reason, SUPERVISORS[1:]))
+            chain.mine()
+            assert chain.task(task_id).view == place
+        assert chain.task(task_id).stage is Stage.TRAINING
+
+    def test_of_the_predefined_task(self, chain):
+        chain.post(SUPERVISORS[0], self.view(chain, chain.predefined, 7, 2))
+        assert chain.task(chain.predefined).view == (7, 2)
+
+    @pytest.mark.parametrize("place", [(2, 3), (2, 2), (2, 1), (1, 9), (0, 1), (3, 0), (2, 0)])
+    def test_goes_forward_only(self, chain, place):
+        task_id = chain.start()
+        chain.post(SUPERVISORS[0], self.view(chain, task_id, 2, 3))
+        tx = chain.fund(SUPERVISORS[1], self.view(chain, task_id, *place))
+        refuse(chain, tx, "the leader has been replaced already")
+
+    def test_the_first_view_of_an_epoch_replaces_nobody(self, chain):
+        task_id = chain.start()
+        tx = chain.fund(SUPERVISORS[1], self.view(chain, task_id, 0, 0))
+        refuse(chain, tx, "the leader has been replaced already")
+
+    @pytest.mark.parametrize(
+        "changes", [{"epoch": 4}, {"view": 3}, {"reason": Reason.SLOW}, {"task": "predefined"}]
+    )
+    def test_a_certificate_of_something_else(self, chain, changes):
+        task_id = chain.start()
+        data = self.view(chain, task_id, 3, 2)
+        if "task" in changes:
+            changes = {"task": chain.predefined}
+        refuse(chain, chain.fund(SUPERVISORS[0], replace(data, **changes)), "does not match", InvalidProof)
+
+    def test_a_certificate_of_too_few(self, chain):
+        task_id = chain.start()
+        for signer in SUPERVISORS:
+            tx = chain.fund(signer, self.view(chain, task_id, 0, 1, signers=(signer,)))
+            refuse(chain, tx, "signature does not match", InvalidProof)
+
+    def test_a_certificate_with_one_bit_changed(self, chain):
+        task_id = chain.start()
+        data = self.view(chain, task_id, 0, 1)
+        for bit in (5, 300, 767):
+            changed = replace(data, signature=flip(data.signature, bit))
+            refuse(chain, chain.fund(SUPERVISORS[0], changed), "signature", InvalidProof)
+
+    def test_by_somebody_who_does_not_supervise(self, chain):
+        task_id = chain.start()
+        tx = chain.fund(MINERS[0], self.view(chain, task_id, 0, 1))
+        refuse(chain, tx, "only a supervisor of the task speaks for its committee")
+
+    def test_of_a_task_that_does_not_train(self, chain):
+        task_id = chain.start()
+        data = self.view(chain, task_id, 0, 1)
+        chain.end_training(task_id)
+        for task in (task_id, TaskId(label("none"))):
+            tx = chain.fund(SUPERVISORS[0], replace(data, task=task))
+            refuse(chain, tx, "the task is not training")
+
+
+class TestMalformed:
+    def report(self, chain, task_id, fragment=2, signers=SUPERVISORS):
+        signature = chain.certify(task_id, MalformedStatement(task_id, fragment), signers)
+        return ReportMalformed(task_id, fragment, signature)
+
+    def test_confiscates_the_fee(self, chain):
+        """Everyone who worked shares it by R; the client gets nothing back."""
+        task_id = chain.start(fee=1_000_001)
+        chain.post(SUPERVISORS[2], self.report(chain, task_id, signers=SUPERVISORS[:2]))
+        chain.mine()
+        task = chain.task(task_id)
+        assert (task.stage, task.conclusion, task.keying) == (Stage.EVALUATING, task_life.MALFORMED, None)
+        assert transition.is_locked(chain.state, task.stake)
+        chain.mine_until(chain.height + 30)  # no deadline takes it back
+        tx = chain.add(chain.charge(task_id))
+        chain.mine()
+        assert stages(chain, task_id) == ["joining", "keying", "training", "evaluating", "malformed"]
+        assert tx.data.result == f"MALFORMED:{task_id.hex()}"
+        assert tx.inputs == (task.stake,)
+        assert task.stake not in chain.state.utxos
+        paid = {a: sum(o.value for o in tx.outputs if o.key_hash == key_hash(a)) for a in range(10)}
+        assert sum(paid.values()) == 1_000_001
+        # 70 % to three miners, 15 % each to three who supervise and to the same three who would evaluate.
+        assert sorted(paid[a] for a in MINERS) == [233_333, 233_333, 233_335]
+        assert sorted(paid[a] for a in SUPERVISORS) == [100_000] * 3
+        assert paid[CLIENT] == 0
+        assert not any(t.task == task_id for t in chain.state.tickets.values())
+        chain.check_supply()
+
+    def test_costs_no_miner_its_stake(self, chain):
+        task_id = chain.start()
+        chain.post(SUPERVISORS[0], self.report(chain, task_id))
+        assert chain.task(task_id).captured == chain.pool.burned == 0
+
+    def test_nobody_concludes_anything_else(self, chain):
+        task_id = chain.start()
+        chain.post(SUPERVISORS[0], self.report(chain, task_id))
+        chain.mine()
+        chain.evaluate(task_id)
+        chain.mine()
+        assert chain.task(task_id).conclusion == task_life.MALFORMED
+
+    def test_the_client_takes_nothing_back(self, chain):
+        task_id = chain.start()
+        chain.post(SUPERVISORS[0], self.report(chain, task_id))
+        refuse(chain, chain.fund(CLIENT, RevokeTask(task_id)), "takes applications still can be revoked")
+        stake = Outpoint(task_id, 0)
+        tx = replace(chain.fund(CLIENT), inputs=(stake,), outputs=(Pay(1, key_hash(CLIENT)),), witnesses=())
+        refuse(chain, chain.sign(tx, CLIENT), "a stake that is still locked")
+
+    def test_names_a_fragment_that_there_is(self, chain):
+        task_id = chain.start()
+        tx = chain.fund(SUPERVISORS[0], self.report(chain, task_id, 10))
+        refuse(chain, tx, "no such fragment, or nobody to blame")
+        chain.post(SUPERVISORS[0], self.report(chain, task_id, 9))
+
+    def test_a_predefined_task_has_nobody_to_blame(self, chain):
+        tx = chain.fund(SUPERVISORS[0], self.report(chain, chain.predefined))
+        refuse(chain, tx, "no such fragment, or nobody to blame")
+
+    @pytest.mark.parametrize("changes", [{"fragment": 3}, {"signature": "flipped"}, {"signature": "theirs"}])
+    def test_a_certificate_of_something_else(self, chain, changes):
+        task_id = chain.start()
+        data = self.report(chain, task_id)
+        theirs = chain.certify(chain.predefined, MalformedStatement(task_id, 2))
+        made = {"flipped": flip(data.signature, 300), "theirs": theirs}
+        changes = {name: made.get(value, value) for name, value in changes.items()}
+        refuse(chain, chain.fund(SUPERVISORS[0], replace(data, **changes)), "signature", InvalidProof)
+
+    def test_a_certificate_of_too_few(self, chain):
+        task_id = chain.start()
+        for signer in SUPERVISORS:
+            tx = chain.fund(signer, self.report(chain, task_id, signers=(signer,)))
+            refuse(chain, tx, "signature does not match", InvalidProof)
+
+    def test_by_somebody_who_does_not_supervise(self, chain):
+        task_id = chain.start()
+        tx = chain.fund(CLIENT, self.report(chain, task_id))
+        refuse(chain, tx, "only a supervisor of the task speaks for its committee")
+
+    def test_of_a_task_that_does_not_train(self, chain):
+        task_id = chain.start()
+        data = self.report(chain, task_id)
+        chain.end_training(task_id)
+        refuse(chain, chain.fund(SUPERVISORS[0], data), "the task is not training")
+
+
 class TestDeadlines:
     def test_training_that_never_ends_fails(self, chain):
         task_id = chain.start(expected_blocks=3)
@@ -264,7 +763,7 @@ class TestDeadlines:
         assert chain.task(task_id).stage is Stage.TRAINING
         workers = [t for _, group in chain.task(task_id).workers() for t in group]
         chain.mine()
-        assert stages(chain, task_id) == ["joining", "training", "failed"]
+        assert stages(chain, task_id) == ["joining", "keying", "training", "failed"]
         assert not any(t in chain.state.tickets for t in workers)
         chain.check_supply()
 
@@ -313,12 +812,6 @@ def test_stages_only_move_forward(chain):
     chain.evaluate(task_id)
     chain.add(chain.charge(task_id))
     chain.mine()
-    assert stages(chain, task_id) == ["joining", "training", "evaluating", "paid"]
+    assert stages(chain, task_id) == ["joining", "keying", "training", "evaluating", "paid"]
     heights = [height for _, height in chain.task(task_id).history]
     assert heights == sorted(heights)
-
-
-def test_supervisors_keys_stand_in_the_order_of_the_bitmap(chain):
-    task = chain.task(chain.predefined)
-    expected = [chain.state.tickets[t].bls_key for t in task.supervisors]
-    assert task_life.supervisor_keys(chain.state, task) == expected

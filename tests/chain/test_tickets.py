@@ -1,12 +1,15 @@
 """Targets: a ticket costs its stake, works once, and only a proven draw made after the task lets it apply."""
 
 from dataclasses import replace
+from fractions import Fraction
+from math import sqrt
 
 import pytest
 
 from p2pai.chain import tickets, transition
 from p2pai.chain.state import Stage
-from p2pai.chain.transaction import Pay, PayForTask, Stake
+from p2pai.chain.task import Group
+from p2pai.chain.transaction import CollectVerifications, Pay, PayForTask, Stake
 from p2pai.primitives import bls
 from p2pai.primitives.errors import InvalidInput, InvalidProof, InvalidTicket, InvalidTransaction
 from p2pai.primitives.ids import ZERO_HASH, Outpoint, TaskId
@@ -17,6 +20,7 @@ from tests.chain.ledger import (
     VERIFIERS,
     Chain,
     definition,
+    devnet,
     flip,
     key_hash,
     keys,
@@ -131,6 +135,10 @@ class TestJoining:
         late = chain.join(task_id, "miner", MINERS[0]).data
         chain.join_all(task_id)
         chain.mine_until(3)
+        assert chain.task(task_id).stage is Stage.KEYING
+        refuse(chain, chain.fund(MINERS[0], late), "the task does not take applications", InvalidTransaction)
+        chain.make_key(task_id)
+        chain.mine()
         assert chain.task(task_id).stage is Stage.TRAINING
         refuse(chain, chain.fund(MINERS[0], late), "the task does not take applications", InvalidTransaction)
 
@@ -139,10 +147,10 @@ class TestJoining:
         tx = chain.join(task_id, "miner", MINERS[0], task=chain.predefined)
         refuse(chain, tx, "the task does not take applications", InvalidTransaction)
 
-    def test_another_definition_block(self, chain):
+    def test_a_draw_by_another_block_than_it_names(self, chain):
         task_id = chain.submit()
         tx = chain.join(task_id, "miner", MINERS[0], definition_block=chain.blocks[0].header.prev)
-        refuse(chain, tx, "names another task definition block", InvalidTransaction)
+        refuse(chain, tx, "draw proof does not hold", InvalidProof)
 
     @pytest.mark.parametrize("block", [ZERO_HASH, label("guess")])
     def test_in_the_block_of_the_task_itself(self, chain, block):
@@ -190,7 +198,7 @@ class TestJoining:
         task_id = chain.submit()
         since = chain.task(task_id).since
         tx = chain.join(task_id, "miner", 7)
-        assert chain.state.tickets[tx.data.ticket].is_mature(since, 2) == live
+        assert chain.state.tickets[tx.data.ticket].is_live(since, 2) == live
         if live:
             chain.add(tx)
         else:
@@ -246,6 +254,180 @@ class TestJoining:
         refuse(chain, chain.join(task_id, "miner", MINERS[0]), "differ in length", InvalidTicket)
 
 
+class TestDraw:
+    """How rare a draw is follows from the tickets that are live when the task is posted."""
+
+    def test_half_as_many_again_are_wanted(self, chain):
+        chain.add(chain.buy(7, count=27))
+        chain.mine_until(3)
+        task = chain.task(chain.submit(group=Group(4, 3, 3)))
+        miners, supervisors, evaluators = (Fraction(*omega) for omega in task.omegas)
+        assert miners == 5  # of 30 alike, six for four places
+        assert supervisors == evaluators == Fraction(1, 2**32)  # three, and four and a half would do
+
+    def test_only_the_live_and_free_count(self, chain):
+        chain.add(chain.buy(7, count=27))
+        chain.mine()
+        young = chain.submit(group=Group(4, 3, 3))
+        assert Fraction(*chain.task(young).omegas[0]) == Fraction(1, 2**32)
+        chain.mine()
+        chain.add(chain.join(young, "miner", MINERS[0]))
+        grown = chain.submit(group=Group(4, 3, 3))
+        assert Fraction(*chain.task(grown).omegas[0]) == Fraction(29, 6)
+
+    def test_preferences_of_another_length_do_not_count(self, chain):
+        chain.add(chain.buy(7, count=27, preferences=(1, 1, 1)))
+        chain.mine_until(3)
+        task = chain.task(chain.submit(group=Group(4, 3, 3)))
+        assert Fraction(*task.omegas[0]) == Fraction(1, 2**32)
+
+    def test_about_half_as_many_again_are_drawn(self, chain):
+        """60 tickets, half of them at cosine 0.8; 20 tasks of four miners, six expected each.
+
+        Sigma of a sum of Bernoulli trials is below the root of its mean.
+        """
+        chain.add(chain.buy(7, count=27))
+        chain.add(chain.buy(8, count=20, preferences=(7, 1)))
+        chain.mine()
+        chain.add(chain.buy(8, count=10, preferences=(7, 1)))
+        chain.mine_until(5)
+        drawn = {"near": 0, "far": 0}
+        for _ in range(20):
+            task_id = chain.submit(group=Group(4, 3, 3))
+            task = chain.task(task_id)
+            for account in (*MINERS, 7, 8):
+                for ticket in chain.tickets("miner", account):
+                    question = selection.alpha(task.definition_block, task_id, "miner", ticket)
+                    draw = selection.draw_of(ecvrf.output(ecvrf.prove(keys(account).vrf, question)))
+                    is_drawn = tickets.is_drawn(task, chain.state.tickets[ticket], draw)
+                    drawn["far" if account == 8 else "near"] += is_drawn
+        assert abs(sum(drawn.values()) - 120) < 4 * sqrt(120)
+        # Cosines 1 and 0.8: 66.7 and 53.3 expected.
+        assert abs(drawn["near"] - 66.7) < 4 * sqrt(66.7)
+        assert abs(drawn["far"] - 53.3) < 4 * sqrt(53.3)
+
+    def test_is_not_known_before_the_block(self, chain):
+        tx = chain.post(CLIENT, PayForTask(definition(), 1), (Stake(10**6, key_hash(CLIENT)),))
+        assert chain.task(TaskId(tx.txid)).omegas == ()
+
+
+def expiring(blocks=5):
+    return Chain(replace(devnet(), params=replace(devnet().params, ticket_expiry_blocks=blocks)))
+
+
+def moved(chain, account, ticket):
+    """Move a stake to the purse of its owner."""
+    value = chain.pool.utxos[ticket].value
+    tx = replace(
+        chain.fund(account), inputs=(ticket,), outputs=(Pay(value, key_hash(account)),), witnesses=()
+    )
+    return chain.sign(tx, account)
+
+
+class TestExpiry:
+    """A ticket that waited in vain is worth its stake again."""
+
+    @pytest.fixture
+    def chain(self):
+        chain = expiring()
+        chain.add(chain.buy(7))
+        chain.mine()
+        return chain
+
+    def test_is_counted_from_maturity(self, chain):
+        (ticket,) = chain.tickets("miner", 7)
+        assert chain.state.tickets[ticket].expires == 1 + 2 + 5
+        assert tickets.expiry(chain.params, 10) == 17
+        assert tickets.expiry(replace(chain.params, ticket_expiry_blocks=0), 10) == 0
+
+    def test_frees_the_stake_and_who_spends_it_gives_up_the_ticket(self, chain):
+        (ticket,) = chain.tickets("miner", 7)
+        while chain.height < 7:
+            refuse(chain, moved(chain, 7, ticket), "a stake that is still locked")
+            chain.mine()
+        chain.add(moved(chain, 7, ticket))
+        block = chain.mine()
+        assert block.transactions[0].data.height == 8
+        assert ticket not in chain.state.tickets
+        assert ticket not in chain.state.utxos
+        chain.check_supply()
+
+    def test_nobody_else_takes_it(self, chain):
+        (ticket,) = chain.tickets("miner", 7)
+        chain.mine_until(8)
+        tx = replace(moved(chain, 7, ticket), witnesses=())
+        refuse(chain, chain.sign(tx, 8), "an input belongs to another key")
+
+    def test_it_is_drawn_no_more(self, chain):
+        (ticket,) = chain.tickets("miner", 7)
+        chain.mine_until(6)
+        assert ticket in chain.state.live_tickets("miner", 7, 2)
+        assert ticket not in chain.state.live_tickets("miner", 8, 2)
+        last = chain.submit()
+        assert chain.task(last).since == 7
+        late = chain.submit()
+        chain.add(chain.join(last, "miner", 7))
+        fork = chain.fork()
+        refuse(fork, fork.join(late, "miner", 7), "not live when the task was submitted", InvalidTicket)
+
+    def test_one_that_works_does_not_expire(self, chain):
+        (ticket,) = chain.tickets("miner", 7)
+        chain.mine_until(6)
+        task_id = chain.submit()
+        chain.add(chain.join(task_id, "miner", 7))
+        chain.mine()
+        assert chain.height == 8
+        refuse(chain, moved(chain, 7, ticket), "a stake that is still locked")
+        chain.mine_until(9)
+        assert chain.task(task_id).stage is Stage.EXPIRED  # the task, as nobody else applied
+        chain.add(moved(chain, 7, ticket))
+        chain.mine()
+        chain.check_supply()
+
+    def test_who_spends_the_stake_does_not_apply_with_it(self, chain):
+        (ticket,) = chain.tickets("miner", 7)
+        chain.mine_until(6)
+        task_id = chain.submit()
+        data = chain.join(task_id, "miner", 7).data
+        tx = replace(moved(chain, 7, ticket), data=data, witnesses=())
+        refuse(chain, chain.sign(tx, 7), "no such ticket", InvalidTicket)
+
+    def test_bootstrap_tickets_do_not_expire(self, chain):
+        chain.mine_until(20)
+        refuse(chain, moved(chain, 1, chain.verifier(1)), "a stake that is still locked")
+
+    def test_a_drawn_verifier_waits_until_its_blocks_are_settled(self):
+        """Or it could commit and run, and who approved could not be paid."""
+        chain = expiring()
+        chain.add(chain.buy(7, "verifier"))
+        chain.mine_until(7)
+        (ticket,) = chain.tickets("verifier", 7)
+        block = chain.blocks[-1]
+        assert ticket in chain.state.verifications[block.hash].verifiers
+        chain.post(7, chain.commit(block, 7))
+        chain.post(MINERS[0], CollectVerifications(block.hash))
+        chain.post(7, chain.reveal(block, 7))
+        while block.hash in chain.state.verifications:
+            refuse(chain, moved(chain, 7, ticket), "a stake that is still locked")
+            chain.mine()
+        assert chain.height == 7 + chain.params.verification_window_blocks
+        assert chain.blocks[-1].transactions[0].outputs
+        chain.add(moved(chain, 7, ticket))
+        chain.mine()
+        chain.check_supply()
+
+    def test_a_verifier_that_keeps_its_verdict_back_does_not_escape(self):
+        chain = expiring()
+        chain.add(chain.buy(7, "verifier"))
+        chain.mine_until(7)
+        (ticket,) = chain.tickets("verifier", 7)
+        chain.post(7, chain.commit(chain.blocks[-1], 7))
+        chain.mine_until(11)
+        assert chain.state.utxos[ticket].value == PRICE * 9 // 10
+        assert chain.state.burned == PRICE // 10
+        chain.check_supply()
+
+
 class TestStakes:
     def test_a_slash_burns_its_share(self, chain):
         ticket = chain.verifier(1)
@@ -265,6 +447,22 @@ class TestStakes:
         assert tickets.slash(chain.state, coin, 10) is chain.state
         assert tickets.slash(chain.state, Outpoint(ZERO_HASH, 0), 10) is chain.state
 
+    def test_a_captured_share_waits_for_the_tasks_payment(self, chain):
+        ticket = chain.tickets("miner", MINERS[0], task=chain.predefined)[0]
+        state = tickets.capture(chain.state, chain.predefined, ticket, 10)
+        state = tickets.capture(state, chain.predefined, ticket, 10)
+        assert state.utxos[ticket].value == PRICE * 81 // 100
+        assert state.tasks[chain.predefined].captured == state.burned == PRICE * 19 // 100
+        assert state.issued - state.burned == state.unspent_total()
+
+    def test_all_of_a_stake_may_be_captured(self, chain):
+        ticket = chain.tickets("miner", MINERS[0], task=chain.predefined)[0]
+        state = tickets.capture(chain.state, chain.predefined, ticket, 100)
+        assert ticket not in state.utxos
+        assert ticket in state.tickets  # it is known still, for as long as the task refers to it
+        assert state.tasks[chain.predefined].captured == PRICE
+        assert tickets.capture(state, chain.predefined, ticket, 100).digest() == state.digest()
+
     def test_released_tickets_are_gone_and_their_stakes_free(self, chain):
         ticket = chain.verifier(1)
         state = tickets.release(chain.state, (ticket, ticket, Outpoint(ZERO_HASH, 0)))
@@ -275,6 +473,6 @@ class TestStakes:
 
     def test_freed_tickets_may_work_again(self, chain):
         busy = chain.tickets("miner", MINERS[0], task=chain.predefined)[0]
-        state = tickets.free(chain.state, (busy, Outpoint(ZERO_HASH, 0)))
+        state = tickets.lock(chain.state, (busy, Outpoint(ZERO_HASH, 0)), None)
         assert state.tickets[busy].task is None
         assert transition.is_locked(state, busy)

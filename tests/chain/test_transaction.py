@@ -7,11 +7,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pai.chain.committee import Reason, SlotStatement
+from p2pai.chain.dkg import Accusation, Deal
 from p2pai.chain.params import (
     DATA_SIZE_MAX,
+    DKG_DEAL_SIZE_MAX,
+    EQUIVOCATION_SIZE_MAX,
     EVALUATE_REVEAL_SIZE_MAX,
     PAY_FOR_TASK_SIZE_MAX,
     TRANSACTION_SIZE_MAX,
+)
+from p2pai.chain.supervision import (
+    DkgComplaint,
+    DkgDeal,
+    DkgSuccessful,
+    Equivocation,
+    MessageHistory,
+    ReplaceLeader,
+    ReportMalformed,
+    TwoDeals,
+    WrongShare,
 )
 from p2pai.chain.transaction import (
     BuyTickets,
@@ -22,9 +37,9 @@ from p2pai.chain.transaction import (
     EvaluateCommit,
     EvaluateReveal,
     JoinTask,
-    MessageHistory,
     Pay,
     PayForTask,
+    RevokeTask,
     Stake,
     Transaction,
     Transfer,
@@ -47,12 +62,32 @@ PAY = Pay(5, key_hash(1))
 TX = sign(Transaction(1, (COIN,), (PAY,), Transfer()), CHAIN, keys(0).spending)
 
 CONCLUSION = Conclusion((2**32 - 1,) * 256, 2**32 - 1, label("model"))
+DEAL = Deal((bytes(48),) * 21, bytes(96), bytes(32), bytes(80), (label("share"),) * 31)
+"""Of the largest committee: 31 supervisors, 21 of whom sign."""
+TWO_DEALS = TwoDeals(TICKET, label("one"), bytes(72), label("two"), bytes(72))
+SLOT = SlotStatement(label("task"), 2**64 - 1, 2**64 - 1, 2**64 - 1, label("root"))
+LIMITS = {
+    EvaluateReveal: EVALUATE_REVEAL_SIZE_MAX,
+    DkgDeal: DKG_DEAL_SIZE_MAX,
+    Equivocation: EQUIVOCATION_SIZE_MAX,
+}
 LARGEST = [
     (Transfer(), 10),
     (Coinbase(2**64 - 1, label("task"), TICKET), 91),
     (BuyTickets("supervisor", (65_535,) * 64, bytes(32), bytes(48), bytes(96), "p" * 64), 465),
     (JoinTask(label("task"), label("block"), TICKET, bytes(80)), 198),
-    (MessageHistory(label("task"), 2**63, 2**63, label("root"), label("models"), 2**16 - 1, bytes(96)), 237),
+    (RevokeTask(label("task")), 46),
+    (DkgDeal(label("task"), 2**64 - 1, TICKET, DEAL, bytes(72)), 2486),
+    (
+        DkgComplaint(label("task"), 2**64 - 1, TICKET, WrongShare(TICKET, Accusation(bytes(32), bytes(48)))),
+        230,
+    ),
+    (DkgComplaint(label("task"), 2**64 - 1, TICKET, TWO_DEALS), 359),
+    (DkgSuccessful(label("task"), 2**64 - 1, TICKET, bytes(48)), 146),
+    (ReplaceLeader(label("task"), 2**64 - 1, 2**64 - 1, Reason.MALICIOUS, bytes(96)), 175),
+    (Equivocation(label("task"), TICKET, SLOT, bytes(72), SLOT, bytes(72)), 426),
+    (ReportMalformed(label("task"), 2**64 - 1, bytes(96)), 158),
+    (MessageHistory(label("task"), 2**63, 2**63, label("root"), label("models"), bytes(96)), 234),
     (VerifyCommit(label("block"), TICKET, label("commitment")), 120),
     (CollectVerifications(label("block")), 56),
     (VerifyReveal(label("block"), TICKET, label("precursor"), True, label("salt")), 155),  # noqa: FBT003
@@ -63,13 +98,17 @@ LARGEST = [
 """The largest data that each type can hold, and its bytes: figures of docs/adr/0002-data-size.md."""
 
 
+PAID = [PayForTask(definition(), 7), PayForTask(definition(), 7, label("replaced"))]
+
+
 @pytest.mark.parametrize(("data", "size"), LARGEST, ids=lambda v: type(v).__name__)
 def test_the_largest_data_of_each_type_fits(data, size):
     assert len(record.encode_tagged(data)) == size
-    assert size <= (EVALUATE_REVEAL_SIZE_MAX if isinstance(data, EvaluateReveal) else DATA_SIZE_MAX)
+    assert size <= LIMITS.get(type(data), DATA_SIZE_MAX)
+    check_form(replace(TX, data=data))
 
 
-@pytest.mark.parametrize("data", [d for d, _ in LARGEST] + [PayForTask(definition(), 7)])
+@pytest.mark.parametrize("data", [d for d, _ in LARGEST] + PAID)
 def test_each_type_survives_the_wire(data):
     tx = replace(TX, data=data)
     assert Transaction.decode(tx.encode()) == tx
@@ -82,6 +121,14 @@ def test_the_types_names_are_those_of_the_protocol():
         "COINBASE",
         "BUY_TICKETS",
         "JOIN_TASK",
+        "REVOKE_TASK",
+        "DKG_DEAL",
+        "DKG_COMPLAINT",
+        "DKG_COMPLAINT",
+        "DKG_SUCCESSFUL",
+        "REPLACE_LEADER",
+        "EQUIVOCATION",
+        "REPORT_MALFORMED",
         "MESSAGE_HISTORY",
         "VERIFY_COMMIT",
         "COLLECT_VERIFICATIONS",
@@ -147,6 +194,15 @@ class TestForm:
             ),
             ({"data": PayForTask(definition(name="n" * 16_384), 7)}, "larger than 16384"),
             (
+                {"data": DkgDeal(label(1), 0, TICKET, replace(DEAL, shares=DEAL.shares * 3), bytes(72))},
+                "larger than 4096",
+            ),
+            (
+                {"data": DkgComplaint(label(1), 0, TICKET, replace(TWO_DEALS, first_signature=bytes(300)))},
+                "512",
+            ),
+            ({"data": Equivocation(label(1), TICKET, SLOT, bytes(800), SLOT, bytes(72))}, "larger than 1024"),
+            (
                 {"witnesses": (Witness(TX.witnesses[0].key, bytes(TRANSACTION_SIZE_MAX)),)},
                 "the transaction is larger than 32768",
             ),
@@ -163,6 +219,19 @@ class TestForm:
         data = PayForTask(definition(name="n" * 10_000), 7)
         assert DATA_SIZE_MAX < len(record.encode_tagged(data)) < PAY_FOR_TASK_SIZE_MAX
         check_form(replace(TX, data=data))
+
+
+@pytest.mark.parametrize(
+    ("data", "changes"),
+    [
+        (DkgSuccessful(label("task"), 0, TICKET, bytes(48)), {"key": bytes(47)}),
+        (ReportMalformed(label("task"), 1, bytes(96)), {"signature": bytes(95)}),
+        (RevokeTask(label("task")), {"task": bytes(31)}),
+    ],
+)
+def test_a_field_of_another_size_is_our_own_fault_to_write(data, changes):
+    with pytest.raises(AssertionError):
+        record.encode(replace(TX, data=replace(data, **changes)))
 
 
 @given(st.binary(max_size=400))

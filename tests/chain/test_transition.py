@@ -1,6 +1,7 @@
 """Targets: each rule of blocks and spending refuses what breaks it alone; money is conserved, time passes."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,9 +11,10 @@ from p2pai.chain import difficulty, transition, work
 from p2pai.chain.block import transactions_root
 from p2pai.chain.params import BLOCK_SIZE_MAX
 from p2pai.chain.state import Stage
-from p2pai.chain.transaction import Coinbase, CollectVerifications, Pay, Stake, Transfer, sign
+from p2pai.chain.transaction import Coinbase, CollectVerifications, Data, Pay, Stake, Transfer, sign
 from p2pai.primitives.errors import InvalidBlock, InvalidProof, InvalidTransaction
 from p2pai.primitives.ids import ZERO_HASH, Outpoint
+from tests.chain.assembly import Assembly, spec_of
 from tests.chain.ledger import (
     CLIENT,
     EASY,
@@ -406,9 +408,9 @@ def test_a_block_that_fails_leaves_the_state_as_it_was(chain):
     chain.connect(good)
 
 
-def test_undoing_a_block_is_keeping_the_state_before_it(chain):
-    states = [chain.state]
-    digests = [chain.state.digest()]
+def test_undoing_a_block_is_keeping_the_state_before_it():
+    chain = Assembly()
+    states, digests = [chain.state], [chain.state.digest()]
     play(
         chain,
         seed=7,
@@ -419,40 +421,76 @@ def test_undoing_a_block_is_keeping_the_state_before_it(chain):
     assert [s.digest() for s in states] == digests
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def bound(task):
+    """Return the tickets that a task may hold."""
+    called = task.keying.members if task.keying else ()
+    workers = (t for _, group in task.workers() for t in group)
+    return {*workers, *called, *task.expelled, *task.reserves, *(j.ticket for j in task.joins)}
+
+
+def check_money(chain):
+    """Check that no coin is made, lost, or locked by what is over."""
+    state = chain.state
+    chain.check_supply()
+    assert state.burned >= 0
+    assert all(output.value > 0 for output in state.utxos.values())
+    for task in state.tasks.values():
+        if task.stake is None:
+            continue
+        if task.stage.is_over:
+            assert not transition.is_locked(state, task.stake)
+            assert task.keying is None
+        else:
+            assert state.utxos[task.stake].value == task.fee
+            assert transition.is_locked(state, task.stake)
+    for ticket, row in state.tickets.items():
+        if row.task is not None:
+            task = state.tasks[row.task]
+            assert not task.stage.is_over
+            assert ticket in bound(task)
+        if ticket not in state.utxos:  # all of it was captured
+            assert ticket in state.tasks[row.task].expelled
+    for task_id, task in state.active_tasks():
+        workers = {t for _, group in task.workers() for t in group} - set(task.expelled)
+        called = set(task.keying.members) if task.keying else set()
+        assert all(state.tickets[t].task == task_id for t in workers | called)
+
+
+def begun(seed):
+    """Return a chain at its beginning, or with a task in training and reserves for its supervisors."""
+    if seed % 2:
+        return Assembly(spec_of(5, ticket_expiry_blocks=6))
+    return Assembly.training(4, reserves=1, expected_blocks=20, ticket_expiry_blocks=6)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32))
 def test_no_sequence_of_valid_blocks_makes_or_loses_money(seed):
-    chain = Chain()
-
-    def check():
-        chain.check_supply()
-        assert chain.state.burned >= 0
-        assert all(output.value > 0 for output in chain.state.utxos.values())
-        assert all(ticket in chain.state.utxos for ticket in chain.state.tickets)
-        for task_id, task in chain.state.tasks.items():
-            over = task.stage in (Stage.PAID, Stage.FAILED)
-            if task.stake is not None and not over:
-                assert chain.state.utxos[task.stake].value == task.fee
-                assert transition.is_locked(chain.state, task.stake)
-            if over:
-                assert not any(t.task == task_id for t in chain.state.tickets.values())
-
-    play(chain, seed, blocks=10, after=check)
-    assert chain.height == 10
+    chain = begun(seed)
+    height = chain.height
+    play(chain, seed, blocks=16, after=lambda: check_money(chain))
+    assert chain.height == height + 16
 
 
 def test_the_play_reaches_every_kind_of_transaction_and_stage():
-    kinds, stages, burned = {}, {}, 0
-    for seed in range(12):
-        chain = Chain()
-        play(chain, seed, blocks=14)
+    kinds, stages, burned, renewed = {}, {}, 0, 0
+    for seed in range(24):
+        chain = begun(seed)
+        play(chain, seed, blocks=24)
         for block in chain.blocks:
             kinds.update({tx.kind: True for tx in block.transactions})
         stages.update({stage: True for t in chain.state.tasks.values() for stage, _ in t.history})
         burned += chain.state.burned
-    assert len(kinds) == 12
+        renewed += sum(t.committee.renewed for t in chain.state.tasks.values() if t.committee)
+    assert set(kinds) == {replace(chain.fund(0), data=kind_only(kind)).kind for kind in get_args(Data)}
     assert set(stages) == {stage.value for stage in Stage}
     assert burned > 0
+    assert renewed > 0
+
+
+def kind_only(kind):
+    """Return a record of a kind, without what is in it."""
+    return object.__new__(kind)
 
 
 def test_the_easy_target_is_met_by_every_second_hash(chain):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from p2pai.chain import difficulty, transition, verification
+from p2pai.chain import difficulty, draws, transition, verification
 from p2pai.chain.transaction import CollectVerifications, Pay
 from p2pai.primitives.errors import InvalidProof, InvalidTicket, InvalidTransaction
 from p2pai.primitives.ids import ZERO_HASH, Outpoint
@@ -64,8 +64,7 @@ class TestDraw:
         assert len(live) == 19
         ticket = chain.tickets("miner", MINERS[0], task=chain.predefined)[0]
         drawn = [
-            verification.draw_verifiers(chain.state, label("block", i), ticket, 4, chain.params)
-            for i in range(50)
+            draws.draw_verifiers(chain.state, label("block", i), ticket, 4, chain.params) for i in range(50)
         ]
         assert {len(d) for d in drawn} == {10}
         assert set().union(*drawn) == set(live)

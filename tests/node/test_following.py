@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 
 from p2pai import effects, events
-from p2pai.chain import committee, it_res
+from p2pai.chain import it_res
 from p2pai.chain.state import Stage
 from p2pai.effects import Judge, Verdict
 from p2pai.gossip import sync
 from p2pai.node.following import FETCH_TURNS, PULL_MS, TOPIC_NAMES
 from p2pai.primitives import ecdsa, merkle, record
 from p2pai.primitives.ids import BlobId, Outpoint, PeerId, TaskId
-from p2pai.roles.slots import SlotSignature
+from p2pai.roles.slots import Share
 from tests.chain.ledger import MINERS, SUPERVISORS, Chain, flip, keys, label, sign_message
 from tests.node.parts import REMOTE, STRANGER, Driven, iteration, model, of, questions, slot
 
@@ -269,9 +269,7 @@ class TestSupervisors:
     def test_only_they_talk_to_each_other(self, node, chain, task):
         statement = slot(chain, 0, [iteration(chain, 0)]).statement
         for account in SUPERVISORS:
-            ticket = chain.tickets("supervisor", account, task=task)[0]
-            signature = committee.sign(keys(account).bls, statement)
-            body = record.encode_tagged(SlotSignature(statement, ticket, signature))
+            body = record.encode_tagged(Share(statement, 1, bytes(96)))
             assert node.hear("message_history", body, task=task, sender=account) == ACCEPT
             for other in (STRANGER, MINERS[0]):
                 judge = node.hear("message_history", body, task=task, sender=other)

@@ -442,7 +442,7 @@ class Reorder(Member):
         if isinstance(said, SlotProposal) and len(said.messages) > 1 and said.ballots:
             messages = (said.messages[-1], *said.messages[:-1])
             statement = replace(said.statement, root=merkle.root(messages))
-            signature = self.agreement.seat.sign(committee.proposal_digest(statement))
+            signature = self.agreement.seat.sign(self.agreement.seat.proposal_digest(statement))
             said = SlotProposal(statement, messages, said.ballots, signature)
         super().say(said)
 
@@ -456,7 +456,7 @@ class Forger(Member):
             forged = tuple(Ranking(r.member, order, r.signature) for r in said.ballots)
             messages = tuple(sorted(said.messages))
             statement = replace(said.statement, root=merkle.root(messages))
-            signature = self.agreement.seat.sign(committee.proposal_digest(statement))
+            signature = self.agreement.seat.sign(self.agreement.seat.proposal_digest(statement))
             said = SlotProposal(statement, messages, forged, signature)
         super().say(said)
 
@@ -552,7 +552,7 @@ class TwoFaced(Member):
         messages = ballots.count(opening.messages, cast.values())
         place = said.place
         statement = SlotStatement(TASK, place.epoch, place.view, place.slot, merkle.root(messages))
-        signature = self.agreement.seat.sign(committee.proposal_digest(statement))
+        signature = self.agreement.seat.sign(self.agreement.seat.proposal_digest(statement))
         proposal = SlotProposal(statement, messages, tuple(cast.values()), signature)
         self.proposed[statement] = messages
         half = list(self.two).index(said.candidates)

@@ -81,7 +81,8 @@ class Seats:
     def proposal(self, slot, *messages, view=0, voters=None, bound=False) -> SlotProposal:
         """The leader's proposal, if all voters saw the messages in the order given."""
         statement = self.statement(slot, messages, view)
-        signature = self.seat(self.leader(slot, view)).sign(committee.proposal_digest(statement))
+        leader = self.seat(self.leader(slot, view))
+        signature = leader.sign(leader.proposal_digest(statement))
         voters = () if bound else voters or self.accounts
         cast = tuple(self.ballot(a, slot, *messages, view=view).ranking for a in voters)
         return SlotProposal(statement, ids_of(messages), cast, signature)

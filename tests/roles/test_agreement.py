@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pai.chain import schulze
-from p2pai.chain.committee import Reason, ViewStatement, epoch_of, proposal_digest
+from p2pai.chain.committee import Reason, ViewStatement, epoch_of
 from p2pai.chain.params import SLOTS_PER_TERM
 from p2pai.primitives.errors import InvalidProof
 from p2pai.roles.agreement import Agreement
@@ -244,8 +244,8 @@ class TestCheats:
             leader = seat.leader(evidence.first.epoch, evidence.first.view)
             assert evidence.ticket == seat.committee.members[leader - 1]
             assert leader in council.cheats, "nobody honest is ever accused"
-            seat.check_signed(leader, proposal_digest(evidence.first), evidence.first_signature)
-            seat.check_signed(leader, proposal_digest(evidence.second), evidence.second_signature)
+            seat.check_signed(leader, seat.proposal_digest(evidence.first), evidence.first_signature)
+            seat.check_signed(leader, seat.proposal_digest(evidence.second), evidence.second_signature)
         first = council.accused[0][2].first
         accusers = {member for _, member, e in council.accused if e.first == first}
         assert accusers >= {m.member for m in council.honest}

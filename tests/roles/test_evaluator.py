@@ -8,6 +8,7 @@ from p2pai import jobs
 from p2pai.chain import evaluation, schedule
 from p2pai.chain.it_res import EndState
 from p2pai.chain.state import Stage
+from p2pai.chain.task_life import MALFORMED
 from p2pai.chain.transaction import ChargeForTask, Conclusion, EvaluateCommit, EvaluateReveal
 from p2pai.primitives import blob, record
 from p2pai.primitives.ids import BlobId, Outpoint
@@ -70,6 +71,7 @@ class Task:
         node = node or self.node
         self.give_models(node)
         self.give_data(node)
+        node.trained(jobs.Inspected(None, ""))
         node.trained(jobs.Evaluated(correct, SAMPLES))
         return node
 
@@ -101,12 +103,19 @@ class TestScoring:
         task.give_models()
         assert task.node.jobs == []
         task.give_data()
+        definition = task.chain.task(task.id).definition.encode()
         (effect,) = task.node.jobs
-        assert effect.job == jobs.Evaluate(
-            task.chain.task(task.id).definition.encode(),
-            tuple(m.after.weights for m in task.models),
-            task.test,
-        )
+        assert effect.job == jobs.Inspect(definition, task.test)
+        task.node.trained(jobs.Inspected(None, ""))
+        (effect,) = task.node.jobs
+        weights = tuple(m.after.weights for m in task.models)
+        assert effect.job == jobs.Evaluate(definition, weights, task.test)
+
+    def test_data_that_are_not_what_the_task_says_are_the_conclusion(self, task):
+        task.give_models()
+        task.give_data()
+        task.node.trained(jobs.Inspected(task.test[1], "a label is no class"))
+        assert task.found() == MALFORMED
 
     def test_the_best_model_is_named(self, task):
         task.score(200, 350, 340)

@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 
-from p2pai.chain import committee, it_res
+from p2pai.chain import it_res
 from p2pai.chain.committee import CertifiedSlot, Reason
 from p2pai.chain.params import SLOT_MESSAGES_MAX, SLOTS_PER_TERM
 from p2pai.chain.supervision import Equivocation, ReplaceLeader
@@ -403,7 +403,7 @@ class TestPreparing:
     def test_what_the_leader_did_not_sign_is_refused(self, follower):
         follower.hear_iteration(message(0))
         good = WHO.proposal(0, message(0))
-        signature = WHO.seat(OTHER).sign(committee.proposal_digest(good.statement))
+        signature = WHO.seat(OTHER).sign(WHO.seat(OTHER).proposal_digest(good.statement))
         judged = follower.hear_said(replace(good, signature=signature), OTHER)
         assert (judged.verdict, follower.take_said()) == (Verdict.REJECT, [])
 

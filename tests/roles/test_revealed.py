@@ -15,7 +15,8 @@ class Mined(Part):
     def __init__(self, **changes):
         super().__init__(2, **changes)
         self.complete = 0
-        self.revealed = Revealed(self.node, "work", self.task, self.plan, self.done)
+        self.faults = []
+        self.revealed = Revealed(self.node, "work", self.task, self.plan, self.done, self.faults.append)
         self.run(self.revealed.begin)
 
     def done(self):

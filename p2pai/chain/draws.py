@@ -1,0 +1,47 @@
+"""Who is drawn in public: a block's verifiers, further evaluators of a task, validators of a checkpoint.
+
+Unlike workers, who show a private draw, these follow from the hash of a block, the same for everyone.
+
+Source: PoUW §4.4, §5.2, §7.3; PROTOCOL sections 4, 8, 9.
+"""
+
+from p2pai.chain.params import Params
+from p2pai.chain.state import State, Task
+from p2pai.primitives.hashing import tagged_hash
+from p2pai.primitives.ids import Hash32, Outpoint
+from p2pai.vrf import sortition
+
+
+def draw_verifiers(
+    state: State, block: Hash32, miner: Outpoint, height: int, params: Params
+) -> tuple[Outpoint, ...]:
+    """Choose a block's verifiers among the live tickets of other owners, seeded by its hash."""
+    owner = state.tickets[miner].owner
+    live = state.live_tickets("verifier", height, params.ticket_maturity_blocks)
+    others = [t for t in live if state.tickets[t].owner != owner]
+    return _choose(block, others, params.verifiers_per_block_max)
+
+
+def draw_evaluators(
+    state: State, task: Task, beacon: Hash32, height: int, params: Params
+) -> tuple[Outpoint, ...]:
+    """Choose evaluators for a task's next round, other tickets than those of the rounds before."""
+    live = state.live_tickets("evaluator", height, params.ticket_maturity_blocks)
+    others = [t for t in live if t not in task.evaluators and t not in task.expelled]
+    seed = tagged_hash("p2pai/evaluators", beacon, task.round.to_bytes(4, "little"))
+    return _choose(seed, others, task.definition.group.evaluators)
+
+
+def draw_validators(
+    state: State, beacon: Hash32, height: int, count: int, params: Params
+) -> tuple[Outpoint, ...]:
+    """Choose validators among the live tickets of all roles, at most one for each owner."""
+    first: dict[bytes, Outpoint] = {}
+    for ticket in state.live_tickets(None, height, params.ticket_maturity_blocks):
+        first.setdefault(state.tickets[ticket].owner, ticket)
+    return _choose(tagged_hash("p2pai/validators", beacon), list(first.values()), count)
+
+
+def _choose(seed: Hash32, tickets: list[Outpoint], count: int) -> tuple[Outpoint, ...]:
+    by_name = {t.encode(): t for t in tickets}
+    return tuple(sorted(by_name[c] for c in sortition.choose(seed, tuple(by_name), count)))
