@@ -208,7 +208,7 @@ class Worker:
             theta, statistics = weights.unpack_model(self._bytes(model), trainer.architecture)
         except InvalidMessage:
             return 0
-        return score_model(trainer, theta, statistics, batches).quality(task.metrics[0])
+        return max(1, score_model(trainer, theta, statistics, batches).quality(task.metrics[0]))
 
     def _export(self, job: jobs.Export) -> jobs.Exported:
         architecture = Architecture.of(_decode_task(job.task))

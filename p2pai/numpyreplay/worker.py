@@ -62,7 +62,7 @@ class Worker:
     def _score(self, task: TaskDefinition, name: BlobId, chunks: list[bytes]) -> int:
         weights = b"".join(self._blobs.get(name))
         try:
-            return evaluation.evaluate(task, weights, chunks)
+            return max(1, evaluation.evaluate(task, weights, chunks))
         except InvalidMessage:
             return 0
 

@@ -1,8 +1,8 @@
 """What one supervisor stores of a task's data: all of it, or a shard of each fragment.
 
 With full replicas it looks into the fragments as soon as it has them, since a client could have cut anything.
-With Reed-Solomon it holds one shard of each fragment, and looks into a fragment when a miner, who restored it,
-doubts it. What is fetched is shared. The data of a predefined task ships with the software.
+With Reed-Solomon it holds one shard of each fragment, and looks into a fragment when a miner, who restored
+it, doubts it. What is fetched is shared. The data of a predefined task ships with the software.
 
 Source: PoUW §4.2.3.
 """
@@ -77,7 +77,7 @@ class Storage:
             restoring.stop()
 
     def doubt(self, place: int) -> None:
-        """Restore a fragment, by its place in the definition, and look into it: a miner says it is malformed."""
+        """Restore a fragment, by its place in the definition, and look into it: a miner doubts it."""
         fragments = self._task.definition.dataset.fragments
         if not self._rows or place >= len(fragments) or fragments[place] not in self._training:
             return

@@ -165,7 +165,8 @@ class Assembly(Chain):
             (place, replace(place, root=label("another"))), key=lambda statement: statement.root
         )
         secret = self.own_keys(leader).spending
-        signatures = [ecdsa.sign(secret, proposal_digest(s, self.now.committee.key)) for s in statements]
+        made = self.now.committee or self.task(self.predefined).committee
+        signatures = [ecdsa.sign(secret, proposal_digest(s, made.key)) for s in statements]
         data = Equivocation(self.task_id, leader, statements[0], signatures[0], statements[1], signatures[1])
         return replace(data, **changes)
 

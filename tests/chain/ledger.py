@@ -326,12 +326,16 @@ class Chain:
     def start(self, **changes) -> TaskId:
         """Bring a new task to its training."""
         task_id = self.submit(**changes)
+        self.begin(task_id)
+        return task_id
+
+    def begin(self, task_id) -> None:
+        """Bring a submitted task to its training: everybody applies, the supervisors make their key."""
         self.join_all(task_id)
         self.mine_until(self.task(task_id).since + self.params.join_blocks)
         self.make_key(task_id)
         self.mine()
         assert self.task(task_id).stage is Stage.TRAINING
-        return task_id
 
     def account(self, ticket) -> int:
         """Return whose ticket it is."""

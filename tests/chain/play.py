@@ -14,7 +14,6 @@ from p2pai.primitives.ids import BlobId, TaskId
 from tests.chain.ledger import (
     ACCOUNTS,
     CLIENT,
-    MINERS,
     VERIFIERS,
     definition,
     key_hash,
@@ -71,7 +70,7 @@ def verify(chain, random, salt):
     for account in accounts:
         chain.post(account, chain.commit(block, account))
     miner = chain.pool.verifications[block.hash].miner
-    chain.post(next(a for a in MINERS if key_hash(a) == miner), CollectVerifications(block.hash))
+    chain.post(next(a for a in EVERYBODY if key_hash(a) == miner), CollectVerifications(block.hash))
     for account in random.sample(accounts, random.randrange(len(accounts) + 1)):
         chain.post(account, chain.reveal(block, account))
 

@@ -21,7 +21,7 @@ from p2pai.primitives.ids import BlobId, Outpoint, PeerId, TaskId
 from p2pai.roles.client import ModelDelivered, TaskPosted
 from p2pai.roles.evaluator import ConclusionReached
 from p2pai.roles.memory import IterationSent, StateKept
-from p2pai.roles.slots import LockedSlot, Ranking, SlotProposal, SlotRecorded, SlotSigned
+from p2pai.roles.slots import LockedSlot, Ranking, RecordBegun, SlotProposal, SlotRecorded, SlotSigned
 from p2pai.roles.verifier import VerdictReached
 from tests.chain.ledger import Chain, devnet, flip, keys, label
 from tests.node.parts import grown, iteration, payment, slot
@@ -44,6 +44,7 @@ def samples():
         ConclusionReached(TASK, Conclusion((3, 0, 9), 10, model)),
         IterationSent(chain.predefined, TICKET, 0, message),
         StateKept(chain.predefined, TICKET, state, ((TICKET, 4), (Outpoint(label("peer"), 0), 0)), 7),
+        RecordBegun(chain.predefined, chain.task(chain.predefined).committee.key),
         SlotRecorded(certified, (message,)),
         SlotSigned(chain.predefined, 0, 1, 9, None, None),
         VerdictReached(chain.blocks[0].hash, label("precursor"), "message map at layer 0"),

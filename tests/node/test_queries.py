@@ -26,6 +26,7 @@ METHODS = {
     "task.show": {},
     "task.progress": {},
     "ticket.list": {},
+    "dkg.transcript": {},
     "replay.job": {"block": "1"},
 }
 """Questions that have an answer as soon as there is a block; those about a task get its id besides."""
@@ -43,7 +44,7 @@ def paid():
 
 def ask(paid, method, **params):
     node, task, _ = paid
-    if method.startswith("task."):
+    if method.startswith(("task.", "dkg.")):
         params = {"task": task.hex(), **params}
     return node.core.query(method, {**METHODS.get(method, {}), **params})
 

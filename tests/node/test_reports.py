@@ -136,7 +136,7 @@ class TestBlockShow:
         lucky = it_res.decode(proof.lucky.message)
         assert shown["ticket"] == str(proof.ticket)
         assert (shown["committed_iteration"], shown["lucky_iteration"], shown["epoch"]) == (4, 7, lucky.epoch)
-        assert (shown["slots"], shown["signers"]) == ([20, 21, 22], ["111"] * 3)
+        assert (shown["slots"], shown["views"]) == ([20, 21, 22], [0] * 3)
         assert shown["batch"] == lucky.batch.hex()
 
     def test_who_approved(self, query):
@@ -171,7 +171,7 @@ class TestBlockShow:
         for wanted in (digits, digits.upper(), digits[:start]):
             assert query("block.show", {"block": wanted})["height"] == 3
 
-    @pytest.mark.parametrize("wanted", ["8", "999999999999999", 99])
+    @pytest.mark.parametrize("wanted", ["9", "999999999999999", 99])
     def test_a_height_that_is_not_there(self, query, chain, wanted):
         with pytest.raises(
             Unavailable, match=f"^there is no block {wanted}; the tip is at height {chain.height}$"
@@ -227,8 +227,8 @@ class TestTasks:
 
     def test_the_stages_with_their_heights(self, query, task):
         history = query("task.show", {"task": task.hex()})["history"]
-        assert [h["state"] for h in history] == ["joining", "training", "evaluating", "paid"]
-        assert [h["height"] for h in history] == [2, 4, 5, 6]
+        assert [h["state"] for h in history] == ["joining", "keying", "training", "evaluating", "paid"]
+        assert [h["height"] for h in history] == [2, 4, 5, 6, 7]
 
     def test_the_workers_are_known_after_their_tickets_are_released(self, query, chain, task):
         workers = query("task.show", {"task": task.hex()})["workers"]
@@ -253,7 +253,7 @@ class TestTasks:
         assert shares == {"miner": 700_000, "supervisor": 150_000, "evaluator": 150_000}
 
     def test_it_says_who_was_paid_as_the_chain_does(self, query, chain, task):
-        (charge,) = [tx for tx in chain.blocks[5].transactions if tx.kind == "CHARGE_FOR_TASK"]
+        (charge,) = [tx for tx in chain.blocks[6].transactions if tx.kind == "CHARGE_FOR_TASK"]
         payouts = query("task.show", {"task": task.hex()})["result"]["payouts"]
         assert [(p["address"], p["atoms"]) for p in payouts] == [
             (address.encode("dpai", o.key_hash), o.value) for o in charge.outputs
@@ -283,10 +283,10 @@ class TestOtherEnds:
         chain = Chain()
         task = chain.submit()
         chain.mine_until(chain.task(task).since + chain.params.join_blocks)
-        assert chain.task(task).stage is Stage.FAILED
+        assert chain.task(task).stage is Stage.EXPIRED
         core = node_of(chain).core
         shown = core.query("task.show", {"task": task.hex()})
-        assert (shown["state"], shown["result"], shown["workers"]) == ("failed", None, [])
+        assert (shown["state"], shown["result"], shown["workers"]) == ("expired", None, [])
         assert core.query("task.progress", {"task": task.hex()})["miners"] == []
 
     def test_a_task_that_failed_in_its_training_still_names_its_workers(self):
@@ -315,8 +315,7 @@ class TestOtherEnds:
     def paid(self, conclusion=None, fee=1_000_000, **changes):
         chain = Chain()
         task = chain.submit(fee=fee, **changes)
-        chain.join_all(task)
-        chain.mine_until(chain.task(task).since + chain.params.join_blocks)
+        chain.begin(task)
         chain.end_training(task)
         chain.evaluate(task, conclusion)
         chain.add(chain.charge(task))
@@ -326,10 +325,12 @@ class TestOtherEnds:
     def test_a_miner_without_a_model_is_not_paid(self):
         payouts = self.paid(Conclusion((300, 0, 100), 360, BlobId(label("best"))))
         assert [p["role"] for p in payouts] == ["miner"] * 2 + ["supervisor"] * 3 + ["evaluator"] * 3
-        assert [p["atoms"] for p in payouts if p["role"] == "miner"] == [525_000, 175_000]
+        fee_and_captured = 1_000_000 + devnet().params.ticket_price_atoms // 10
+        miners = fee_and_captured * 70 // 100
+        assert [p["atoms"] for p in payouts if p["role"] == "miner"] == [miners * 3 // 4, miners // 4]
 
-    def test_when_nobody_has_one_right_all_miners_share(self):
-        payouts = self.paid(Conclusion((0, 0, 0), 360, BlobId(label("best"))))
+    def test_equal_models_are_paid_alike(self):
+        payouts = self.paid(Conclusion((1, 1, 1), 360, BlobId(label("best"))))
         assert [p["atoms"] for p in payouts if p["role"] == "miner"] == [233_334, 233_333, 233_333]
 
     @pytest.mark.parametrize("reward", [Reward(100, 0, 0), Reward(80, 20, 0), Reward(0, 50, 50)])

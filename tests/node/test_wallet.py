@@ -167,7 +167,7 @@ class TestFunding:
         assert wallet.balance(chain.state, key_hash(CLIENT)).staked == fee
         assert fund(chain, CLIENT, 5_000 * COIN) is None
         chain.mine_until(chain.task(task).since + chain.params.join_blocks)
-        assert chain.task(task).stage is Stage.FAILED
+        assert chain.task(task).stage is Stage.EXPIRED
         assert wallet.balance(chain.state, key_hash(CLIENT)).staked == 0
         tx = fund(chain, CLIENT, 5_000 * COIN)
         assert chain.task(task).stake in tx.inputs

@@ -157,9 +157,7 @@ class TestApplying:
 
     def test_nobody_applies_when_the_applications_are_closed(self, chain):
         task = chain.submit()
-        chain.join_all(task)
-        chain.mine_until(chain.task(task).since + chain.params.join_blocks)
-        assert chain.task(task).stage is Stage.TRAINING
+        chain.begin(task)
         lone = Lone(chain, 4, ("miner",))
         assert lone.posted(JoinTask) == []
 

@@ -158,8 +158,7 @@ class TestSharing:
         chain = lone.chain
         heard = len(chain.blocks)
         if stage is Stage.TRAINING:
-            chain.join_all(task)
-            chain.mine_until(chain.task(task).since + chain.params.join_blocks)
+            chain.begin(task)
         else:
             chain.end_training(task)
         for block in chain.blocks[heard:]:

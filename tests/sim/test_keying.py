@@ -1,8 +1,8 @@
-"""NodeCore and the ledger: supervisors make their key, whoever lies is out, and the task is paid all the same.
+"""NodeCore and the ledger: supervisors make their key, whoever lies is out, and the task is paid.
 
-What: a client's task with real nodes over simulated gossip; account 1 lies while the key is made, in every way
-there is. How: its supervisor's dealer is replaced; accounts 7 and 8 supervise too, so that somebody can take
-its place.
+What: a client's task with real nodes over simulated gossip; account 1 lies while the key is made, in every
+way there is. How: its supervisor's dealer is replaced; accounts 7 and 8 supervise too, so that somebody can
+take its place.
 """
 
 from collections.abc import Callable

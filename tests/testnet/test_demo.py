@@ -33,7 +33,11 @@ GOOD = Findings(
     blocks=tuple(block(n) for n in range(5)),
     supply={"issued": 1000, "burned": 1, "unspent": 999, "holds": True},
     tips={"a": "t", "b": "t"},
-    keys={"steps": [{"type": "DKG_DEAL"}] * 3 + [{"type": "DKG_SUCCESSFUL"}] * 3, "members": 3, "threshold": 2},
+    keys={
+        "steps": [{"type": "DKG_DEAL"}] * 3 + [{"type": "DKG_SUCCESSFUL"}] * 3,
+        "members": 3,
+        "threshold": 2,
+    },
     model="/models/digits.safetensors",
 )
 
