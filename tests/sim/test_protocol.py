@@ -55,7 +55,8 @@ class TestMainLife:
 
     def test_every_kind_of_promise_was_made_and_kept(self):
         counts = life().network.agreement.counts
-        assert set(counts) == {"transaction", "iteration", "slot", "block", "verdict", "conclusion"}
+        promises = {"transaction", "iteration", "prepare", "commit", "block", "verdict", "conclusion"}
+        assert set(counts) == promises
         assert counts["iteration"] > 100
         assert counts["verdict"] > 10
 
@@ -211,7 +212,7 @@ class TestKills:
         net, task, _ = killed
         assert net.task(task).stage is Stage.PAID
         assert net.world.fired["kill"] == 6
-        assert net.agreement.counts["slot"] > 50
+        assert net.agreement.counts["commit"] > 50
 
     def test_every_miner_is_paid(self, killed):
         net, task, _ = killed
