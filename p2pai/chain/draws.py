@@ -6,9 +6,9 @@ Source: PoUW §4.4, §5.2, §7.3; PROTOCOL sections 4, 8, 9.
 """
 
 from p2pai.chain.params import Params
-from p2pai.chain.state import State, Task
+from p2pai.chain.state import State
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import Hash32, Outpoint
+from p2pai.primitives.ids import Hash32, Outpoint, TaskId
 from p2pai.vrf import sortition
 
 
@@ -23,12 +23,13 @@ def draw_verifiers(
 
 
 def draw_evaluators(
-    state: State, task: Task, beacon: Hash32, height: int, params: Params
+    state: State, task_id: TaskId, beacon: Hash32, height: int, params: Params
 ) -> tuple[Outpoint, ...]:
-    """Choose evaluators for a task's next round, other tickets than those of the rounds before."""
+    """Choose evaluators for a task's next round, other tickets than those of the round before."""
+    task = state.tasks[task_id]
     live = state.live_tickets("evaluator", height, params.ticket_maturity_blocks)
     others = [t for t in live if t not in task.evaluators and t not in task.expelled]
-    seed = tagged_hash("p2pai/evaluators", beacon, task.round.to_bytes(4, "little"))
+    seed = tagged_hash("p2pai/evaluators", beacon, task_id)
     return _choose(seed, others, task.definition.group.evaluators)
 
 

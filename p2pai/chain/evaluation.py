@@ -93,9 +93,18 @@ def apply_charge_for_task(state: State, tx: Transaction, data: ChargeForTask, co
     task = state.tasks.get(data.task)
     if task is None or task.stage is not Stage.EVALUATING or task.conclusion is None:
         raise InvalidTransaction("the task has no conclusion to be paid by")
+    if not may_charge(task, context.height, context.params):
+        raise InvalidTransaction("other evaluators may reveal their conclusions still")
     if tx != charge(state, data.task, task):
         raise InvalidTransaction("the payouts are not those of the agreed conclusion")
     return task_end.pay(state, data.task, context.height)
+
+
+def may_charge(task: Task, height: int, params: Params) -> bool:
+    """Return whether nobody can reveal any more; so that who is slower than a quorum is paid as well."""
+    everyone = len(task.findings) == len(task.evaluators)
+    closed = height > task.since + params.evaluate_commit_blocks + params.evaluate_reveal_blocks
+    return everyone or closed or not task.commits
 
 
 def charge(state: State, task_id: TaskId, task: Task) -> Transaction:
@@ -134,7 +143,7 @@ def _end_round(state: State, task_id: TaskId, beacon: Hash32, height: int, param
     if task.round + 1 >= params.evaluate_rounds_max:
         return task_end.fail(state, task_id, height)
     again = replace(task, round=task.round + 1, since=height, commits=(), findings=())
-    drawn = draws.draw_evaluators(state, task, beacon, height, params)
+    drawn = draws.draw_evaluators(state, task_id, beacon, height, params)
     if len(drawn) < EVALUATORS_MIN:
         return _store(state, task_id, again)  # nobody else is there
     state = lock(lock(state, task.evaluators, None), drawn, task_id)

@@ -188,17 +188,18 @@ def apply_equivocation(state: State, data: Equivocation, context: Context) -> St
       InvalidProof: not the leader's signatures.
     """
     task = state.tasks.get(data.task)
-    if task is None or task.stage is not Stage.TRAINING or data.ticket not in task.supervisors:
-        raise InvalidTransaction("the ticket does not supervise a task in training")
-    if data.ticket in task.expelled:
-        raise InvalidTransaction("the supervisor is expelled already")
+    if task is None or task.committee is None or task.stage.is_over:
+        raise InvalidTransaction("no task whose supervisors record")
+    if data.ticket not in (*task.supervisors, *task.expelled) or data.ticket not in state.utxos:
+        raise InvalidTransaction("the ticket supervises nothing here, or has lost its stake already")
     first, second = data.first, data.second
     if replace(first, root=second.root) != second or first.root >= second.root or first.task != data.task:
         raise InvalidTransaction("the statements are not two for one place")
-    assert task.committee is not None, "a task trains only with a common key"
     _verify_proposals(state.tickets[data.ticket].owner, task.committee.key, data)
     state = _expel(state, data.task, (data.ticket,), EVERYTHING)
-    return _restart(state, data.task, context.height)
+    if task.stage is Stage.TRAINING and data.ticket not in task.expelled:
+        return _restart(state, data.task, context.height)
+    return state
 
 
 def _verify_proposals(owner: PublicKey, key: BlsPublicKey, data: Equivocation) -> None:

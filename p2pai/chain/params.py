@@ -120,6 +120,9 @@ class Params:
     tickets_per_block_max: int = 50
     """Source: PoUW §3.3."""
 
+    trait_count: int = 2
+    """Traits that tickets and tasks speak of: with other traits a task would draw its client's tickets alone."""
+
     ticket_expiry_blocks: int = 40_960
     """A mature ticket not drawn for so long is worth its stake again; 0: never. Source: PoUW §3.3."""
 

@@ -257,11 +257,18 @@ def _check(spec: ChainSpec) -> None:
         raise InvalidInput("an allocation of the chain spec is out of range")
     for bits in (spec.params.genesis_bits, spec.params.limit_bits):
         difficulty.decode_bits(bits)
-    for bootstrap in spec.tickets:
-        selection.check_traits(bootstrap.ticket.preferences)
+    _check_traits(spec)
+
+
+def _check_traits(spec: ChainSpec) -> None:
     for task in spec.tasks:
         check(task)
-        selection.check_traits(task.preferences)
+    for traits in (*(b.ticket.preferences for b in spec.tickets), *(t.preferences for t in spec.tasks)):
+        selection.check_traits(traits)
+        if len(traits) != spec.params.trait_count:
+            raise InvalidInput(
+                f"the chain spec has preferences of other than {spec.params.trait_count} traits"
+            )
 
 
 _POSITIVE: Final = (

@@ -57,11 +57,14 @@ def _close_applications(state: State, task_id: TaskId, stage: Stage, height: int
 def _end(state: State, task_id: TaskId, stage: Stage, height: int) -> State:
     state = stop_keying(state, task_id)
     task = state.tasks[task_id]
-    workers = [t for _, tickets in task.workers() for t in tickets]
-    state = release(state, (*workers, *task.expelled))
-    if task.history[-1][0] == Stage.KEYING.value:
-        state = lock(state, task.reserves, None)
-    return _store(state, task_id, task.enter(stage, height))
+    workers = tuple(t for _, tickets in task.workers() for t in tickets)
+    if task.stage is Stage.KEYING:  # nobody has worked: all but those who prevented it may be drawn again
+        honest = tuple(t for t in (*workers, *task.reserves) if t not in task.expelled)
+        state = release(lock(state, honest, None), task.expelled)
+    else:
+        state = release(state, (*workers, *task.expelled))
+    made = replace(task.committee, dealt=()) if task.committee else None
+    return _store(state, task_id, replace(task.enter(stage, height), committee=made))
 
 
 def _store(state: State, task_id: TaskId, task: Task) -> State:

@@ -8,9 +8,9 @@
 Every stage has a deadline in blocks, so no coin can stay locked (task_end.py). A task is posted anew by a
 PAY_FOR_TASK that names the one it replaces.
 
-Which block defines a task, and thereby its draws, the workers say: the one that most applications name, since
-the task may stand in several forks (PoUW Appendix B). The block in which the applications close is the
-participation block.
+Which block defines a task, and thereby its draws, the workers say: since the task may stand in several forks,
+the one that two thirds of the applications name, else the one on this chain (PoUW Appendix B). The block in
+which the applications close is the participation block.
 
 Source: PoUW §4, Appendix B; PROTOCOL section 5.
 """
@@ -49,6 +49,8 @@ def apply_pay_for_task(state: State, tx: Transaction, data: PayForTask, context:
     if data.definition.epochs == 0:
         raise InvalidTransaction("a paid task trains for at least one epoch")
     selection.check_traits(data.definition.preferences)
+    if len(data.definition.preferences) != context.params.trait_count:
+        raise InvalidTransaction(f"a task has {context.params.trait_count} preferences on this network")
     if not tx.outputs or not isinstance(tx.outputs[0], Stake):
         raise InvalidTransaction("the first output must stake the fee")
     if any(isinstance(output, Stake) for output in tx.outputs[1:]):
@@ -228,12 +230,14 @@ def close_joining(state: State, task_id: TaskId, height: int) -> State:
 
 
 def definition_block(task: Task) -> Hash32:
-    """Return the block that most applications name; of equals the one on this chain, then the lowest hash."""
-    votes: dict[Hash32, int] = {task.definition_block: 0}
-    for join in task.joins:
-        votes[join.definition_block] = votes.get(join.definition_block, 0) + 1
-    own = task.definition_block
-    return min(votes, key=lambda block: (-votes[block], block != own, block))
+    """Return the block that the applications settle on: one of another fork only with two thirds of them.
+
+    The ledger can't tell whether a block of another fork exists. With a bare majority, whoever holds a third of
+    the tickets could try hashes until enough of its own are drawn.
+    """
+    named = [join.definition_block for join in task.joins]
+    agreed = (block for block in dict.fromkeys(named) if 3 * named.count(block) >= 2 * len(named))
+    return next(agreed, task.definition_block)
 
 
 def _rank(state: State, task: Task, joins: list[Join]) -> tuple[Outpoint, ...]:

@@ -46,6 +46,8 @@ def apply_buy_tickets(state: State, tx: Transaction, data: BuyTickets, context: 
     if len(data.peer) > PEER_ID_LENGTH_MAX:
         raise InvalidTicket("peer id is too long")
     selection.check_traits(data.preferences)
+    if len(data.preferences) != context.params.trait_count:
+        raise InvalidTicket(f"a ticket has {context.params.trait_count} preferences on this network")
     ecvrf.check_key(data.vrf_key)
     bls.verify_possession(data.bls_key, data.possession)
     count = ticket_count(tx)
@@ -133,11 +135,8 @@ def derive_omegas(state: State, task: Task, params: Params) -> tuple[tuple[int, 
     group = task.definition.group
     omegas = []
     for role, count in zip(WORKER_ROLES, (group.miners, group.supervisors, group.evaluators), strict=True):
-        live = (
-            state.tickets[t].preferences
-            for t in state.live_tickets(role, task.since, params.ticket_maturity_blocks)
-        )
-        omegas.append(selection.omega([p for p in live if len(p) == len(wanted)], wanted, count))
+        live = state.live_tickets(role, task.since, params.ticket_maturity_blocks)
+        omegas.append(selection.omega([state.tickets[t].preferences for t in live], wanted, count))
     return tuple(omegas)
 
 

@@ -165,7 +165,7 @@ class Conclusion:
     """
 
     scores: tuple[int, ...]
-    """Of the final models by the task's first metric: 32 bits, more is better; 0 without a model, at least 1 with one."""
+    """Of the final models by the task's first metric: 1 to 2^32 - 1, more is better; 0 without a model."""
     samples: int
     """Test samples that they were scored on."""
     model: BlobId

@@ -50,10 +50,11 @@ def transcript(core: NodeCore, task_id: TaskId, task: Task) -> Report:
       InvalidInput: the transcript does not hold, or there is none.
     """
     steps = list(_steps(core, task_id))
-    made = task.committee
+    last = _last_state(core, task_id)
+    made = last.tasks[task_id].committee
     if made is None:
         raise InvalidInput("the task's supervisors have no common key (yet)")
-    _check(made, core.state if task.is_predefined else _last_state(core, task_id))
+    _check(made, last)
     return {
         "task": task_id.hex(),
         "steps": steps,

@@ -191,8 +191,8 @@ def keep_ticket(role: Role) -> None:
 
 
 def _preferences(node: Node) -> tuple[int, ...]:
-    # A node without a wish of its own takes all traits alike; which traits there are, the network says.
-    return (1,) * (len(node.spec.tasks[0].preferences) if node.spec.tasks else 2)
+    # A node without a wish of its own takes all traits alike.
+    return (1,) * node.params.trait_count
 
 
 def apply_for_tasks(role: Role) -> None:
@@ -209,8 +209,6 @@ def _apply(node: Node, task_id: TaskId, task: Task, outpoint: Outpoint, ticket: 
     live = ticket.is_live(task.since, node.params.ticket_maturity_blocks)
     if pooled is None or pooled.task is not None or not live:
         return
-    if len(ticket.preferences) != len(task.definition.preferences):
-        return  # the client speaks of other traits
     block = node.definition_block(task_id)
     alpha = selection.alpha(block, task_id, ticket.role, outpoint)
     proof = ecvrf.prove(node.identity.keys.vrf, alpha)

@@ -119,6 +119,8 @@ class Client(Role):
     ) -> None:
         check(definition)
         selection.check_traits(definition.preferences)
+        if len(definition.preferences) != self.node.params.trait_count:
+            raise InvalidInput(f"a task has {self.node.params.trait_count} preferences on this network")
         wanted, most = definition.group.miners, miners_max(definition, fee, self.node.params)
         if wanted > most:
             raise InvalidInput(

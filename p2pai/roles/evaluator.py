@@ -1,6 +1,7 @@
 """The evaluator: scores the miners' models on the hidden test data, agrees with the others, pays.
 
-Test data that are not what the task says are its conclusion too: then the fee is confiscated.
+Test data that are not what the task says, or that the client keeps back until the commits close, are its
+conclusion too: then the fee is confiscated.
 
 Source: PoUW §4.4; PROTOCOL section 10.
 """
@@ -41,7 +42,7 @@ class Evaluator(Role):
     def __init__(self, node: Node) -> None:
         super().__init__(node)
         self._conclusions: dict[TaskId, Conclusion] = {}
-        self._busy: dict[TaskId, None] = {}
+        self._busy: dict[TaskId, Scoring] = {}
 
     def restore(self, record: object) -> None:
         """Take back conclusions."""
@@ -61,19 +62,31 @@ class Evaluator(Role):
 
     def _attend(self, task_id: TaskId, ticket: Outpoint, task: Task) -> None:
         conclusion = self._conclusions.get(task_id)
-        if task.conclusion is not None:
+        if task.conclusion is not None and self._may_charge(task):
             self.node.post_unsigned(evaluation.charge(self.node.pool, task_id, task))
         elif conclusion is None:
             if task_id not in self._busy and task.models is not None:
-                self._busy[task_id] = None
-                Scoring(self.node, task_id, task, lambda found: self._scored(task_id, found))
+                scoring = Scoring(self.node, task, lambda found: self._scored(task_id, found))
+                self._busy[task_id] = scoring
+                scoring.begin()
         elif not any(c.ticket == ticket for c in task.commits):
             self._commit(task_id, ticket, conclusion)
         elif not any(f.ticket == ticket for f in task.findings):
             self._reveal(task_id, ticket, conclusion)
 
+    def _may_charge(self, task: Task) -> bool:
+        return evaluation.may_charge(task, self.node.state.height + 1, self.node.params)
+
+    def _commits_close(self, task_id: TaskId) -> bool:
+        """Return whether the next block is the last one to commit in, or comes later."""
+        task = self.node.state.tasks.get(task_id)
+        if task is None:
+            return False
+        return self.node.state.height + 1 >= task.since + self.node.params.evaluate_commit_blocks
+
     def _scored(self, task_id: TaskId, conclusion: Conclusion | None) -> None:
-        self._busy.pop(task_id, None)
+        if self._busy.pop(task_id).is_kept_back and self._commits_close(task_id):
+            conclusion = MALFORMED
         if conclusion is None:
             self.node.set_timer(f"evaluate:{task_id.hex()}", RETRY_MS, self.tip_changed)
             return
@@ -106,16 +119,19 @@ class Evaluator(Role):
 class Scoring:
     """Gets models and test data of one task and scores them; ends with a conclusion, or None to try again."""
 
-    def __init__(
-        self, node: Node, task_id: TaskId, task: Task, then: Callable[[Conclusion | None], None]
-    ) -> None:
-        assert task.models is not None
-        self._node, self._task_id, self._task, self._then = node, task_id, task, then
+    def __init__(self, node: Node, task: Task, then: Callable[[Conclusion | None], None]) -> None:
+        self._node, self._task, self._then = node, task, then
         self._plan = schedule.make_schedule(task.definition, task.definition_block)
         self._announced: dict[Outpoint, ModelAnnouncement] = {}
         self._missing: dict[BlobId, None] = {}
         self._failed = False
-        node.fetch(task.models, self._peers(task.supervisors), self._got_list)
+        self.is_kept_back = False
+        """Whether it was test data that nobody had."""
+
+    def begin(self) -> None:
+        """Ask for the list of models."""
+        assert self._task.models is not None
+        self._node.fetch(self._task.models, self._peers(self._task.supervisors), self._got_list)
 
     def _peers(self, tickets: tuple[Outpoint, ...]) -> tuple[PeerId, ...]:
         known = (self._node.state.tickets.get(t) for t in tickets)
@@ -146,7 +162,7 @@ class Scoring:
         if self._failed or fetched.blob not in self._missing:
             return
         if fetched.chunks is None:
-            self._failed = True
+            self._failed, self.is_kept_back = True, fetched.blob in self._plan.test
             self._then(None)
             return
         del self._missing[fetched.blob]

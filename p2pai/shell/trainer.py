@@ -35,6 +35,8 @@ LOG_BYTES_MAX: Final = 8 << 20
 DEADLINES_S: Final[Mapping[type, float]] = MappingProxyType(
     {
         jobs.Prepare: 600,  # reads and hashes a whole dataset
+        jobs.Restore: 120,
+        jobs.Inspect: 600,  # reads whole fragments
         jobs.Open: 300,  # reads the batches, compiles
         jobs.Begin: 120,
         jobs.Step: 120,  # the first one compiles; a steady one takes milliseconds

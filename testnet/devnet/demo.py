@@ -160,7 +160,7 @@ def collect(devnet: Devnet, client: Node) -> criteria.Findings:
         payouts=tuple(last.get("payouts") or ()),
         blocks=tuple(client.call("block.show", block=b["hash"]) for b in _blocks(devnet, client, task)),
         supply=client.call("supply"),
-        keys=client.call("dkg.transcript", task=task["task"]),
+        keys=client.call("dkg.transcript", task=task),
         tips=tips,
         model=str(model) if model.is_file() else "",
     )

@@ -113,7 +113,7 @@ def test_models_are_scored_and_malformed_ones_get_nothing(shelf, task, state):
     assert result.samples == 24
     assert result.scores[0] > 0
     assert result.scores[1] == 0
-    assert Worker(shelf).run(jobs.Evaluate(task.encode(), models, ())) == jobs.Evaluated((0, 0), 0)
+    assert Worker(shelf).run(jobs.Evaluate(task.encode(), models, ())) == jobs.Evaluated((1, 0), 0)
 
 
 def test_a_fragment_of_another_cut_is_refused(shelf, task, state):
