@@ -43,6 +43,8 @@ def apply_evaluate_commit(state: State, data: EvaluateCommit, context: Context) 
       InvalidTransaction: the task takes no commit from this ticket.
     """
     task = _require_evaluating(state, data.task, data.ticket, context)
+    if task.conclusion is not None:
+        raise InvalidTransaction("the task is concluded already")
     if context.height > task.since + context.params.evaluate_commit_blocks:
         raise InvalidTransaction("the commits of this round are closed")
     if any(c.ticket == data.ticket for c in task.commits):

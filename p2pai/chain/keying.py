@@ -190,7 +190,8 @@ def apply_equivocation(state: State, data: Equivocation, context: Context) -> St
     task = state.tasks.get(data.task)
     if task is None or task.committee is None or task.stage.is_over:
         raise InvalidTransaction("no task whose supervisors record")
-    if data.ticket not in (*task.supervisors, *task.expelled) or data.ticket not in state.utxos:
+    locked = data.ticket in state.tickets and data.ticket in state.utxos
+    if data.ticket not in (*task.supervisors, *task.expelled) or not locked:
         raise InvalidTransaction("the ticket supervises nothing here, or has lost its stake already")
     first, second = data.first, data.second
     if replace(first, root=second.root) != second or first.root >= second.root or first.task != data.task:

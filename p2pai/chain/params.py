@@ -121,7 +121,7 @@ class Params:
     """Source: PoUW §3.3."""
 
     trait_count: int = 2
-    """Traits that tickets and tasks speak of: with other traits a task would draw its client's tickets alone."""
+    """Traits of tickets and tasks: with a number of its own a task would draw its client's tickets alone."""
 
     ticket_expiry_blocks: int = 40_960
     """A mature ticket not drawn for so long is worth its stake again; 0: never. Source: PoUW §3.3."""

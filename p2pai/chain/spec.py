@@ -280,6 +280,7 @@ _POSITIVE: Final = (
     "verifiers_per_block_max",
     "ticket_price_atoms",
     "tickets_per_block_max",
+    "trait_count",
     "join_blocks",
     "keying_blocks",
     "evaluate_commit_blocks",

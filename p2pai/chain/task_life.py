@@ -232,7 +232,7 @@ def close_joining(state: State, task_id: TaskId, height: int) -> State:
 def definition_block(task: Task) -> Hash32:
     """Return the block that the applications settle on: one of another fork only with two thirds of them.
 
-    The ledger can't tell whether a block of another fork exists. With a bare majority, whoever holds a third of
+    The ledger can't tell whether a block of another fork exists. With a bare majority, who holds a third of
     the tickets could try hashes until enough of its own are drawn.
     """
     named = [join.definition_block for join in task.joins]

@@ -110,7 +110,7 @@ def apply_join_task(state: State, data: JoinTask, context: Context) -> State:
         raise InvalidTicket("the ticket is not free for this task")
     if not ticket.is_live(task.since, context.params.ticket_maturity_blocks):
         raise InvalidTicket("the ticket was not live when the task was submitted")
-    # The block may be on another fork; which one counts, the majority of the applications decides.
+    # The block may be on another fork; which one counts, two thirds of the applications decide.
     alpha = selection.alpha(data.definition_block, data.task, ticket.role, data.ticket)
     beta = ecvrf.verify(ticket.vrf_key, alpha, data.proof)
     if not is_drawn(task, ticket, selection.draw_of(beta)):

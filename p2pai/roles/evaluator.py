@@ -26,6 +26,10 @@ RETRY_MS: Final = Millis(1_500)
 """Pause before models or test data are asked for again."""
 
 
+KEPT_BACK_MS: Final = Millis(10_000)
+"""Time that a client has at least to hand out its test data, however fast blocks come."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConclusionReached:
     """Journal: what we found, so that it can be revealed after a restart."""
@@ -43,6 +47,8 @@ class Evaluator(Role):
         super().__init__(node)
         self._conclusions: dict[TaskId, Conclusion] = {}
         self._busy: dict[TaskId, Scoring] = {}
+        self._kept_back_ms: dict[TaskId, int] = {}
+        """Since when nothing but test data has been missing."""
 
     def restore(self, record: object) -> None:
         """Take back conclusions."""
@@ -77,15 +83,21 @@ class Evaluator(Role):
     def _may_charge(self, task: Task) -> bool:
         return evaluation.may_charge(task, self.node.state.height + 1, self.node.params)
 
+    def _waited_long(self, task_id: TaskId) -> bool:
+        since_ms = self._kept_back_ms.setdefault(task_id, self.node.now_ms)
+        return self.node.now_ms - since_ms >= KEPT_BACK_MS
+
     def _commits_close(self, task_id: TaskId) -> bool:
         """Return whether the next block is the last one to commit in, or comes later."""
         task = self.node.state.tasks.get(task_id)
-        if task is None:
-            return False
+        if task is None or task.stage is not Stage.EVALUATING:
+            return False  # it stands in no block yet, so the client may not know
         return self.node.state.height + 1 >= task.since + self.node.params.evaluate_commit_blocks
 
     def _scored(self, task_id: TaskId, conclusion: Conclusion | None) -> None:
-        if self._busy.pop(task_id).is_kept_back and self._commits_close(task_id):
+        if not self._busy.pop(task_id).is_kept_back:
+            self._kept_back_ms.pop(task_id, None)
+        elif self._waited_long(task_id) and self._commits_close(task_id):
             conclusion = MALFORMED
         if conclusion is None:
             self.node.set_timer(f"evaluate:{task_id.hex()}", RETRY_MS, self.tip_changed)

@@ -112,7 +112,6 @@ class Miner(Role):
                 self.node.post(CollectVerifications(block))
 
     def _is_due(self, verification: Verification) -> bool:
-        if verification.collected or not verification.commits:
-            return False
-        everyone = len(verification.commits) == len(verification.verifiers)
-        return everyone or self.node.state.height > verification.height + 1
+        # To close the commits earlier would lose the approvals, and pay, of verifiers that are busy.
+        everyone = len(verification.commits) == len(verification.verifiers) > 0
+        return everyone and not verification.collected

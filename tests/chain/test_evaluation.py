@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from p2pai.chain import draws, evaluation, rewards, transition
+from p2pai.chain import evaluation, rewards, transition
 from p2pai.chain.state import Stage
 from p2pai.chain.task_life import MALFORMED
 from p2pai.chain.transaction import Conclusion, EvaluateCommit, EvaluateReveal, Pay, Witness
@@ -57,6 +57,12 @@ def reveal(chain, task_id, *accounts, conclusion=GOOD):
 
 def pass_blocks(chain, count):
     chain.mine_until(chain.height + count)
+
+
+def paid_evaluators(chain, task_id):
+    """Return the accounts of the evaluators that a charge would pay now."""
+    rows = rewards.task_shares(chain.task(task_id), GOOD)
+    return {chain.account(ticket) for role, ticket, _ in rows if role == "evaluator"}
 
 
 class TestCommit:
@@ -277,6 +283,62 @@ class TestCharge:
         tx = replace(chain.fund(CLIENT), inputs=(Outpoint(task_id, 0),), outputs=(pay,), witnesses=())
         refuse(chain, chain.sign(tx, CLIENT), "a stake that is still locked")
 
+    def test_waits_for_those_who_may_reveal_still(self, chain, task_id):
+        """Or who is slower than a quorum would work for nothing, at the will of a block's miner."""
+        commit(chain, task_id, *EVALUATORS)
+        reveal(chain, task_id, 1, 2)
+        early = chain.charge(task_id)
+        refuse(chain, early, "other evaluators may reveal their conclusions still")
+        refused(chain, chain.draft(transactions=[*chain.queue, early]), "may reveal their conclusions still")
+        chain.mine()
+        refuse(chain, early, "other evaluators may reveal their conclusions still")
+        reveal(chain, task_id, 3)
+        refuse(chain, early, "not those of the agreed conclusion")
+        assert paid_evaluators(chain, task_id) == set(EVALUATORS)
+        chain.add(chain.charge(task_id))
+        chain.mine()
+        assert chain.task(task_id).stage is Stage.PAID
+        chain.check_supply()
+
+    @pytest.mark.parametrize("absent", ["commit", "reveal"])
+    def test_waits_for_the_silent_as_long_as_they_may_reveal(self, chain, task_id, absent):
+        since, params = chain.task(task_id).since, chain.params
+        commit(chain, task_id, 1, 2, *((3,) if absent == "reveal" else ()))
+        chain.mine_until(since + params.evaluate_commit_blocks)
+        reveal(chain, task_id, 1, 2)
+        chain.mine()
+        last = since + params.evaluate_commit_blocks + params.evaluate_reveal_blocks
+        while chain.height < last:
+            refuse(chain, chain.charge(task_id), "other evaluators may reveal their conclusions still")
+            chain.mine()
+        assert chain.task(task_id).stage is Stage.EVALUATING
+        tx = chain.add(chain.charge(task_id))
+        chain.mine()
+        assert chain.task(task_id).stage is Stage.PAID
+        assert sum(o.value for o in tx.outputs) == chain.task(task_id).fee
+        chain.check_supply()
+
+    def test_who_reveals_in_the_last_block_of_the_window_is_paid(self, chain, task_id):
+        params = chain.params
+        last = chain.task(task_id).since + params.evaluate_commit_blocks + params.evaluate_reveal_blocks
+        commit(chain, task_id, *EVALUATORS)
+        reveal(chain, task_id, 1, 2)
+        chain.mine_until(last - 1)
+        reveal(chain, task_id, 3)
+        chain.mine()
+        assert chain.height == last
+        assert paid_evaluators(chain, task_id) == set(EVALUATORS)
+        chain.add(chain.charge(task_id))
+
+    def test_one_who_found_something_else_is_waited_for_and_paid_nothing(self, chain, task_id):
+        commit(chain, task_id, 1, 2)
+        commit(chain, task_id, 3, conclusion=OTHER)
+        reveal(chain, task_id, 1, 2)
+        refuse(chain, chain.charge(task_id), "other evaluators may reveal their conclusions still")
+        reveal(chain, task_id, 3, conclusion=OTHER)
+        assert paid_evaluators(chain, task_id) == {1, 2}
+        chain.add(chain.charge(task_id))
+
     def test_is_refused_in_a_block_before_the_conclusion(self, chain, task_id):
         other = chain.fork()
         other.evaluate(task_id)
@@ -458,15 +520,13 @@ class TestRounds:
         pass_blocks(chain, 7)
         before = chain.task(task_id)
         chain.mine()
-        expected = draws.draw_evaluators(
-            chain.state, replace(before, expelled=()), chain.state.tip, chain.height, chain.params
-        )
         free = {t for a in (7, 8, 9) for t in chain.tickets("evaluator", a)}
-        assert set(expected) <= free  # what is left would be drawn next: those drawn are locked now
-        seed = tagged_hash("p2pai/evaluators", chain.state.tip, (0).to_bytes(4, "little"))
+        seed = tagged_hash("p2pai/evaluators", chain.state.tip, task_id)
         candidates = sorted([*free, *chain.task(task_id).evaluators])
+        assert len(candidates) == 6
         ranked = sorted(candidates, key=lambda t: tagged_hash("p2pai/sortition", seed, t.encode()))
         assert chain.task(task_id).evaluators == tuple(sorted(ranked[:3]))
+        assert not set(before.evaluators) & set(candidates)
 
     def test_the_old_ones_have_no_say(self, chain, task_id):
         late = chain.conclude(task_id, 1, GOOD)

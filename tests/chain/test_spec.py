@@ -160,6 +160,13 @@ BROKEN = [
     (with_line(r'roles = \["supervisor"\]', 'roles = ["king"]'), "unknown role 'king'"),
     (with_line(r"preferences = \[1, 1\], in_task", "preferences = [0, 0], in_task"), "all zero"),
     (with_line(r"^preferences = \[1, 1\]$", "preferences = []"), "0 traits"),
+    (with_line(r"^preferences = \[1, 1\]$", "preferences = [1]"), "preferences of other than 2 traits"),
+    (
+        with_line(r"preferences = \[1, 1\], in_task", "preferences = [1, 1, 1], in_task"),
+        "preferences of other than 2 traits",
+    ),
+    (with_line(r"^\[params\]$", "[params]\ntrait_count = 3"), "preferences of other than 3 traits"),
+    (with_line(r"^\[params\]$", "[params]\ntrait_count = 0"), "'trait_count' must be positive"),
     (with_line(r"^tau_bits = 6$", "tau_bits = 1"), "task definition: tau"),
     (with_line(r"^hidden = \[128\]$", "hidden = 128"), "value of the wrong kind"),
     (with_line(r'^  "e3ae[0-9a-f]*",$', '  "e3ae",'), "where 32 bytes belong"),

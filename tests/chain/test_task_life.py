@@ -5,14 +5,14 @@ from fractions import Fraction
 
 import pytest
 
-from p2pai.chain import task_life, transition
+from p2pai.chain import rewards, task_life, transition
 from p2pai.chain.committee import HistoryStatement, MalformedStatement, Reason, ViewStatement
 from p2pai.chain.params import HISTORY_SLOTS_MAX
 from p2pai.chain.state import Join, Stage
 from p2pai.chain.supervision import ReplaceLeader, ReportMalformed
 from p2pai.chain.task import Group
 from p2pai.chain.training import Tau
-from p2pai.chain.transaction import Pay, PayForTask, RevokeTask, Stake
+from p2pai.chain.transaction import Conclusion, Pay, PayForTask, RevokeTask, Stake
 from p2pai.primitives.errors import InvalidProof, InvalidTicket, InvalidTransaction
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, Outpoint, TaskId
 from p2pai.vrf import ecvrf, selection
@@ -74,6 +74,8 @@ class TestSubmission:
             ({"group": Group(1, 3, 3)}, "task definition: 2 to 256 miners", InvalidTransaction),
             ({"preferences": (0, 0)}, "all zero", InvalidTicket),
             ({"preferences": ()}, "0 traits", InvalidTicket),
+            ({"preferences": (1,)}, "a task has 2 preferences on this network", InvalidTransaction),
+            ({"preferences": (1, 1, 1)}, "a task has 2 preferences on this network", InvalidTransaction),
         ],
     )
     def test_refuses_a_bad_definition(self, chain, changes, reason, error):
@@ -388,7 +390,7 @@ def join_by(chain, task_id, role, account, block):
 
 
 class TestForks:
-    """Appendix B: the task stands in two forks; the block that most applications name defines it."""
+    """Appendix B: the task stands in two forks; another one's block defines it if two thirds name it."""
 
     def vote(self, chain, task_id, there):
         """Let everyone apply, some of them as if they were on the other fork; return their tickets."""
@@ -442,7 +444,7 @@ class TestForks:
         assert alone not in task.miners
         assert chain.state.tickets[alone].task is None
 
-    def test_who_names_another_block_than_most_is_free_again(self, chain):
+    def test_who_names_another_block_than_the_one_that_counts_is_free_again(self, chain):
         task_id = chain.submit()
         own = chain.task(task_id).definition_block
         (there,) = self.vote(chain, task_id, SEATS[:1])
@@ -454,9 +456,11 @@ class TestForks:
         assert chain.state.tickets[there].task is None
         assert chain.tickets("miner", MINERS[0]) == [there]
 
-    def test_with_too_few_of_the_majority_the_task_expires(self, chain):
+    @pytest.mark.parametrize("count", [5, 6])
+    def test_with_too_few_for_the_block_that_counts_the_task_expires(self, chain, count):
+        """Six of nine name the other block, and nobody of them evaluates; five leave nobody who mines."""
         task_id = chain.submit()
-        self.vote(chain, task_id, SEATS[:5])  # five of nine, of whom nobody evaluates
+        self.vote(chain, task_id, SEATS[:count])
         joined = [j.ticket for j in chain.task(task_id).joins]
         chain.mine_until(3)
         assert stages(chain, task_id) == ["joining", "expired"]
@@ -465,6 +469,23 @@ class TestForks:
         chain.mine()
         chain.check_supply()
 
+    def test_a_bare_majority_chooses_no_block(self, chain):
+        """Who tries hashes until its own tickets are drawn would need two thirds of the applications."""
+        chain.add(chain.buy(7, "miner", count=10))
+        chain.mine_until(3)
+        task_id = chain.submit(group=Group(9, 3, 3))
+        own = chain.task(task_id).definition_block
+        self.vote(chain, task_id, ())
+        for _ in range(10):
+            chain.add(join_by(chain, task_id, "miner", 7, OTHER))
+        named = [j.definition_block for j in chain.task(task_id).joins]
+        assert (named.count(OTHER), named.count(own)) == (10, 9)
+        chain.mine_until(chain.task(task_id).since + chain.params.join_blocks)
+        task = chain.task(task_id)
+        assert (task.stage, task.definition_block) == (Stage.KEYING, own)
+        assert {chain.account(t) for t in task.miners} == set(MINERS)
+        assert len(chain.tickets("miner", 7)) == 10
+
     @pytest.mark.parametrize(
         ("named", "expected"),
         [
@@ -472,17 +493,25 @@ class TestForks:
             ("o", "own"),
             ("a", "a"),
             ("oa", "own"),
+            ("ab", "own"),
             ("oab", "own"),
             ("oaa", "a"),
+            ("aab", "a"),
+            ("bba", "b"),
+            ("oaaa", "a"),
             ("ooaa", "own"),
             ("ooaab", "own"),
-            ("aabb", "a"),
-            ("bbaa", "a"),
-            ("oaabb", "a"),
-            ("oaabbb", "b"),
+            ("aabb", "own"),
+            ("aaabb", "own"),
+            ("oaabb", "own"),
+            ("oaabbb", "own"),
+            ("oobbbb", "b"),
+            ("oooaaaaa", "own"),
+            ("oobaaaaaa", "a"),
+            ("oobaaaaa", "own"),
         ],
     )
-    def test_the_most_then_this_chains_then_the_lowest(self, chain, named, expected):
+    def test_two_thirds_or_this_chains(self, chain, named, expected):
         low, high = sorted([Hash32(label("fork", i)) for i in range(2)])
         for own in (Hash32(bytes(31) + b"\1"), Hash32(b"\xff" * 32)):
             block = {"o": own, "own": own, "a": low, "b": high}
@@ -703,13 +732,27 @@ class TestMalformed:
         chain.post(SUPERVISORS[0], self.report(chain, task_id))
         assert chain.task(task_id).captured == chain.pool.burned == 0
 
-    def test_nobody_concludes_anything_else(self, chain):
+    def test_is_charged_at_once(self, chain):
+        """Nobody has anything to reveal."""
+        task_id = chain.start()
+        chain.post(SUPERVISORS[0], self.report(chain, task_id))
+        chain.add(chain.charge(task_id))
+        chain.mine()
+        assert chain.task(task_id).stage is Stage.MALFORMED
+        chain.check_supply()
+
+    @pytest.mark.parametrize("conclusion", [None, task_life.MALFORMED], ids=["another", "the same"])
+    def test_nobody_evaluates_any_more(self, chain, conclusion):
+        """Or one evaluator that commits and reveals in time would have the others' shares."""
         task_id = chain.start()
         chain.post(SUPERVISORS[0], self.report(chain, task_id))
         chain.mine()
-        chain.evaluate(task_id)
-        chain.mine()
+        conclusion = conclusion or Conclusion((3, 2, 1), 360, BlobId(label("best")))
+        tx = chain.fund(EVALUATORS[0], chain.conclude(task_id, EVALUATORS[0], conclusion))
+        refuse(chain, tx, "the task is concluded already")
         assert chain.task(task_id).conclusion == task_life.MALFORMED
+        rows = rewards.task_shares(chain.task(task_id), task_life.MALFORMED)
+        assert len([t for role, t, _ in rows if role == "evaluator"]) == len(EVALUATORS)
 
     def test_the_client_takes_nothing_back(self, chain):
         task_id = chain.start()

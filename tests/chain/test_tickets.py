@@ -42,6 +42,18 @@ def refuse(chain, tx, reason, error=InvalidInput):
         transition.apply_transaction(chain.pool, tx, chain.params)
 
 
+def with_traits(count):
+    """The devnet of another number of traits."""
+    spec, alike = devnet(), (1,) * count
+    tickets_alike = (replace(b, ticket=replace(b.ticket, preferences=alike)) for b in spec.tickets)
+    return replace(
+        spec,
+        params=replace(spec.params, trait_count=count),
+        tickets=tuple(tickets_alike),
+        tasks=tuple(replace(task, preferences=alike) for task in spec.tasks),
+    )
+
+
 class TestBuying:
     def test_makes_one_ticket_per_stake(self, chain):
         before = len(chain.state.tickets)
@@ -70,6 +82,8 @@ class TestBuying:
             ({"preferences": (1,) * 65}, "65 traits", InvalidTicket),
             ({"preferences": (0, 0)}, "all zero", InvalidTicket),
             ({"preferences": (65_536,)}, "trait out of range", InvalidTicket),
+            ({"preferences": (1,)}, "a ticket has 2 preferences on this network", InvalidTicket),
+            ({"preferences": (1, 1, 1)}, "a ticket has 2 preferences on this network", InvalidTicket),
             ({"vrf_key": bytes(32)}, "not a point of the prime-order subgroup", InvalidProof),
             ({"bls_key": bls.public_key(keys(8).bls)}, "proof of possession does not match", InvalidProof),
             ({"possession": bls.prove_possession(keys(8).bls)}, "does not match", InvalidProof),
@@ -249,9 +263,21 @@ class TestJoining:
         task_id = chain.submit(preferences=(0, 1))
         refuse(chain, chain.join(task_id, "miner", 7), "the ticket was not drawn", InvalidTicket)
 
-    def test_preferences_of_another_length(self, chain):
-        task_id = chain.submit(preferences=(1, 1, 1))
-        refuse(chain, chain.join(task_id, "miner", MINERS[0]), "differ in length", InvalidTicket)
+    @pytest.mark.parametrize("count", [1, 2, 3])
+    def test_tickets_and_tasks_speak_of_the_same_traits(self, count):
+        """With traits of its own a task would draw its client's tickets alone."""
+        chain = Chain(with_traits(count))
+        for other in {1, 2, 3} - {count}:
+            wrong = (1,) * other
+            refuse(chain, chain.buy(7, preferences=wrong), f"a ticket has {count} preferences", InvalidTicket)
+            data = PayForTask(definition(preferences=wrong), 1)
+            tx = chain.fund(CLIENT, data, (Stake(10**6, key_hash(CLIENT)),))
+            refuse(chain, tx, f"a task has {count} preferences on this network", InvalidTransaction)
+        chain.add(chain.buy(7, preferences=(1,) * count))
+        chain.mine_until(3)
+        task_id = chain.submit(preferences=(1,) * count)
+        chain.add(chain.join(task_id, "miner", MINERS[0]))
+        chain.add(chain.join(task_id, "miner", 7))
 
 
 class TestDraw:
@@ -274,12 +300,6 @@ class TestDraw:
         chain.add(chain.join(young, "miner", MINERS[0]))
         grown = chain.submit(group=Group(4, 3, 3))
         assert Fraction(*chain.task(grown).omegas[0]) == Fraction(29, 6)
-
-    def test_preferences_of_another_length_do_not_count(self, chain):
-        chain.add(chain.buy(7, count=27, preferences=(1, 1, 1)))
-        chain.mine_until(3)
-        task = chain.task(chain.submit(group=Group(4, 3, 3)))
-        assert Fraction(*task.omegas[0]) == Fraction(1, 2**32)
 
     def test_about_half_as_many_again_are_drawn(self, chain):
         """60 tickets, half of them at cosine 0.8; 20 tasks of four miners, six expected each.
