@@ -138,7 +138,7 @@ class Scoring:
         self._missing: dict[BlobId, None] = {}
         self._failed = False
         self.is_kept_back = False
-        """Whether it was test data that nobody had."""
+        """Whether it was test data alone that nobody had."""
 
     def begin(self) -> None:
         """Ask for the list of models."""
@@ -174,7 +174,7 @@ class Scoring:
         if self._failed or fetched.blob not in self._missing:
             return
         if fetched.chunks is None:
-            self._failed, self.is_kept_back = True, fetched.blob in self._plan.test
+            self._failed, self.is_kept_back = True, all(b in self._plan.test for b in self._missing)
             self._then(None)
             return
         del self._missing[fetched.blob]

@@ -156,7 +156,9 @@ def trained(chain, random):
 
 
 def equivocate(chain, random, salt):
-    _, leader = trained(chain, random)
+    """Show that a supervisor cheated, perhaps one that is out, or after the training."""
+    chain.task_id = in_stage(chain, random, random.choice((Stage.TRAINING, Stage.TRAINING, Stage.EVALUATING)))
+    leader = random.choice((*chain.now.supervisors, *chain.now.expelled))
     chain.post(random.choice(EVERYBODY), chain.equivocate(leader))
 
 

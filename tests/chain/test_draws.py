@@ -7,7 +7,7 @@ import pytest
 from immutables import Map
 
 from p2pai.chain import draws
-from p2pai.primitives.ids import Outpoint
+from p2pai.primitives.ids import Outpoint, TaskId
 from tests.chain.ledger import MINERS, Chain, devnet, label, public
 
 BEACONS = [label("beacon", i) for i in range(1000)]
@@ -97,9 +97,11 @@ class TestValidators:
 
 
 class TestEvaluators:
-    def draw(self, chain, beacon, state=None, **changes):
+    def draw(self, chain, beacon, state=None, task_id=None, **changes):
+        state, task_id = state or chain.state, task_id or chain.predefined
         task = replace(chain.state.tasks[chain.predefined], **changes)
-        return draws.draw_evaluators(state or chain.state, task, beacon, 9, chain.params)
+        state = replace(state, tasks=state.tasks.set(task_id, task))
+        return draws.draw_evaluators(state, task_id, beacon, 9, chain.params)
 
     def test_are_as_many_as_the_task_asks_for(self, chain):
         drawn = self.draw(chain, BEACONS[0])
@@ -113,10 +115,16 @@ class TestEvaluators:
             drawn = self.draw(chain, beacon, evaluators=everyone[:8], expelled=everyone[8:15])
             assert set(drawn) <= set(everyone[15:])
 
-    def test_follow_from_beacon_and_round(self, chain):
+    def test_follow_from_beacon_and_task(self, chain):
         one = self.draw(chain, BEACONS[0])
         assert one == self.draw(chain, BEACONS[0])
-        assert len({one, self.draw(chain, BEACONS[1]), self.draw(chain, BEACONS[0], round=1)}) == 3
+        assert one != self.draw(chain, BEACONS[1])
+
+    def test_two_tasks_whose_rounds_end_together_draw_apart(self, chain):
+        """Or the same few would judge all of them."""
+        drawn = {self.draw(chain, BEACONS[0], task_id=TaskId(label("task", i))) for i in range(20)}
+        assert len(drawn) > 15
+        assert len({t for some in drawn for t in some}) > 15
 
     def test_everyone_is_drawn_equally_often(self, chain):
         """3 of 20 in 1000 draws: 150 each, sigma 11.3."""

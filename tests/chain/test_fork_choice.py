@@ -187,9 +187,17 @@ class TestSwitching:
         assert not any(o.value == 12345 for o in tree.state.utxos.values())
         assert tree.state.digest() == other.state.digest()
 
-    @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @pytest.mark.parametrize("seed", range(4))
+    def test_the_order_of_arrival_does_not_matter(self, seed):
+        self.check_arrival(seed, Random(seed))
+
+    @pytest.mark.slow
+    @settings(max_examples=24, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(seed=st.integers(0, 2**32), order=st.randoms(use_true_random=False))
     def test_every_order_of_arrival_leads_to_the_same_state(self, seed, order):
+        self.check_arrival(seed, order)
+
+    def check_arrival(self, seed, order):
         chains = branches(seed)
         blocks = list({b.hash: b for chain in chains for b in chain.blocks}.values())
         order.shuffle(blocks)

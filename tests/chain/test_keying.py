@@ -536,8 +536,9 @@ class TestSilence:
         task = chain.now
         assert (task.stage, task.keying) == (Stage.FAILED, None)
         honest = {*workers, *everyone} - set(silent)
-        assert len(honest) == 9 - 1
-        assert honest <= set(chain.state.live_tickets(None, chain.height, chain.params.ticket_maturity_blocks))
+        assert len(honest) == 8
+        maturity = chain.params.ticket_maturity_blocks
+        assert honest <= set(chain.state.live_tickets(None, chain.height, maturity))
         assert all(transition.is_locked(chain.state, t) for t in honest)
         assert not any(t in chain.state.tickets for t in silent)
         assert not any(transition.is_locked(chain.state, t) for t in silent)
@@ -621,7 +622,11 @@ class TestEquivocation:
     @pytest.mark.parametrize(
         ("changes", "reason", "error"),
         [
-            ({"ticket": Outpoint(label("none"), 0)}, "the ticket supervises nothing here", InvalidTransaction),
+            (
+                {"ticket": Outpoint(label("none"), 0)},
+                "the ticket supervises nothing here",
+                InvalidTransaction,
+            ),
             ({"task": label("none")}, "no task whose supervisors record", InvalidTransaction),
             ({"first_signature": b""}, "signature", InvalidProof),
             ({"second_signature": b""}, "signature", InvalidProof),

@@ -463,9 +463,19 @@ def begun(seed):
     return Assembly.training(4, reserves=1, expected_blocks=20, ticket_expiry_blocks=6)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(seed=st.integers(0, 2**32))
+@pytest.mark.parametrize("seed", range(4))
 def test_no_sequence_of_valid_blocks_makes_or_loses_money(seed):
+    check_play(seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 2**32))
+def test_nor_does_any_other(seed):
+    check_play(seed)
+
+
+def check_play(seed):
     chain = begun(seed)
     height = chain.height
     play(chain, seed, blocks=16, after=lambda: check_money(chain))
@@ -473,8 +483,13 @@ def test_no_sequence_of_valid_blocks_makes_or_loses_money(seed):
 
 
 def test_the_play_reaches_every_kind_of_transaction_and_stage():
+    sample = Chain().fund(0)
+    every_kind = {replace(sample, data=kind_only(kind)).kind for kind in get_args(Data)}
+    every_stage = {stage.value for stage in Stage}
     kinds, stages, burned, renewed = {}, {}, 0, 0
-    for seed in range(24):
+    for seed in (17, 0, 12, *range(60)):  # the first three reach it all, as long as the rules are these
+        if (set(kinds), set(stages)) == (every_kind, every_stage) and burned and renewed:
+            return
         chain = begun(seed)
         play(chain, seed, blocks=24)
         for block in chain.blocks:
@@ -482,10 +497,7 @@ def test_the_play_reaches_every_kind_of_transaction_and_stage():
         stages.update({stage: True for t in chain.state.tasks.values() for stage, _ in t.history})
         burned += chain.state.burned
         renewed += sum(t.committee.renewed for t in chain.state.tasks.values() if t.committee)
-    assert set(kinds) == {replace(chain.fund(0), data=kind_only(kind)).kind for kind in get_args(Data)}
-    assert set(stages) == {stage.value for stage in Stage}
-    assert burned > 0
-    assert renewed > 0
+    raise AssertionError(f"never reached: {every_kind - set(kinds)}, {every_stage - set(stages)}")
 
 
 def kind_only(kind):

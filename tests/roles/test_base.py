@@ -91,8 +91,13 @@ class TestKeepTicket:
         spec = Chain().spec
         task = replace(spec.tasks[0], preferences=(1, 2, 3))
         traits = tuple(replace(b, ticket=replace(b.ticket, preferences=(1, 1, 1))) for b in spec.tickets)
-        lone = Lone(Chain(replace(spec, tasks=(task,), tickets=traits)), FREE, ("verifier",))
+        params = replace(spec.params, trait_count=3)
+        other = replace(spec, tasks=(task,), tickets=traits, params=params)
+        lone = Lone(Chain(other), FREE, ("verifier",))
         assert [tx.data.preferences for tx in lone.posted(BuyTickets)] == [(1, 1, 1)]
+        lone.hand_over()
+        lone.mine()
+        assert len(lone.role().tickets()) == 1
 
 
 class TestApplying:
@@ -139,12 +144,6 @@ class TestApplying:
         assert len(lone.posted(JoinTask)) == mature
         lone.hand_over()
         assert len(chain.task(task).joins) == mature
-
-    def test_a_task_of_other_traits_is_left_alone(self, chain):
-        lone = Lone(chain, 4, ("miner",))
-        chain.submit(preferences=(1, 1, 1))
-        lone.connect(chain.blocks[-1])
-        assert lone.posted(JoinTask) == []
 
     def test_a_ticket_that_was_not_drawn_does_not_apply(self, chain):
         # Orthogonal wishes: only a draw of exactly zero would pass.

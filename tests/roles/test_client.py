@@ -123,9 +123,10 @@ class TestSubmitting:
             ({}, "/no/such/file.npz", FEE, "file"),
             ({"tau": Tau(1, 0)}, DIGITS, FEE, "tau"),
             ({"preferences": (0, 0)}, DIGITS, FEE, "all zero"),
+            ({"preferences": (1, 1, 1)}, DIGITS, FEE, "a task has 2 preferences on this network"),
             ({}, DIGITS, Amount(10**16), "the wallet cannot pay the fee"),
         ],
-        ids=["no file", "bad definition", "bad traits", "too poor"],
+        ids=["no file", "bad definition", "bad traits", "other traits", "too poor"],
     )
     def test_what_cannot_be_submitted_fails_with_a_sentence(self, chain, changes, path, fee, reason):
         lone = trained_client(chain)

@@ -5,17 +5,19 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from p2pai import jobs
-from p2pai.chain import evaluation, schedule
+from p2pai.chain import evaluation, rewards, schedule
+from p2pai.chain.committee import MalformedStatement
 from p2pai.chain.it_res import EndState
 from p2pai.chain.state import Stage
+from p2pai.chain.supervision import ReportMalformed
 from p2pai.chain.task_life import MALFORMED
 from p2pai.chain.transaction import ChargeForTask, Conclusion, EvaluateCommit, EvaluateReveal
 from p2pai.primitives import blob, record
 from p2pai.primitives.ids import BlobId, Outpoint
-from p2pai.roles.evaluator import RETRY_MS, ConclusionReached
+from p2pai.roles.evaluator import KEPT_BACK_MS, RETRY_MS, ConclusionReached
 from p2pai.roles.history import ModelAnnouncement
 from p2pai.roles.slots import FinalModels, models_blob
-from tests.chain.ledger import EVALUATORS, FRAGMENTS, Chain, label
+from tests.chain.ledger import EVALUATORS, FRAGMENTS, SUPERVISORS, Chain, label
 from tests.roles.lone import Lone
 
 SAMPLES = 360
@@ -263,13 +265,54 @@ class TestAgreeing:
             task.chain.post(account, task.chain.conclude(task.id, account, conclusion))
         for account in EVALUATORS[1:]:
             task.chain.post(account, task.chain.open_conclusion(task.id, account, conclusion))
-        assert task.node.posted(ChargeForTask) == []
+        task.node.mine()
+        assert task.chain.task(task.id).conclusion == conclusion
+        (opened,) = task.node.posted(EvaluateReveal)
+        assert opened.data.conclusion == task.conclusion(*mine), "it is not too late to be paid"
+        charges = task.node.posted(ChargeForTask)
+        task.chain.add(opened)
         task.node.mine()
         (tx,) = task.node.posted(ChargeForTask)
+        assert charges in ([], [tx])
         assert tx == evaluation.charge(task.chain.state, task.id, task.chain.state.tasks[task.id])
+        rows = rewards.task_shares(task.chain.task(task.id), conclusion)
+        paid = {t for role, t, _ in rows if role == "evaluator"}
+        assert (opened.data.ticket in paid) == agrees
         task.node.hand_over()
         task.node.mine()
         assert task.chain.task(task.id).stage is Stage.PAID
+
+    def test_nobody_charges_while_another_may_reveal(self, task):
+        task.score(1, 2, 3)
+        self.commit(task, task.node)
+        conclusion, params = task.conclusion((1, 2, 3), best=2), task.chain.params
+        since, second = task.chain.task(task.id).since, EVALUATORS[1]
+        task.chain.post(second, task.chain.conclude(task.id, second, conclusion))
+        while task.chain.height < since + params.evaluate_commit_blocks:
+            task.node.mine()
+        task.node.hand_over()
+        task.chain.post(second, task.chain.open_conclusion(task.id, second, conclusion))
+        end = since + params.evaluate_commit_blocks + params.evaluate_reveal_blocks
+        while task.chain.height < end:
+            assert task.node.posted(ChargeForTask) == []
+            task.node.mine()
+            assert task.chain.task(task.id).conclusion == conclusion
+        assert len(task.node.posted(ChargeForTask)) == 1
+        task.node.hand_over()
+        task.node.mine()
+        assert task.chain.task(task.id).stage is Stage.PAID
+
+    def test_what_the_supervisors_certified_as_malformed_is_charged_at_once(self):
+        chain = Chain()
+        task_id = chain.start()
+        signature = chain.certify(task_id, MalformedStatement(task_id, 2))
+        node = Lone(chain, EVALUATORS[0], ("evaluator",))
+        chain.post(SUPERVISORS[0], ReportMalformed(task_id, 2, signature))
+        node.mine()
+        assert node.posted(EvaluateCommit) == []
+        node.hand_over()
+        node.mine()
+        assert chain.task(task_id).stage is Stage.MALFORMED
 
     def test_in_another_round_it_commits_again(self, task):
         task.score(1, 2, 3)
@@ -282,6 +325,102 @@ class TestAgreeing:
         assert task.chain.task(task.id).round == 1
         task.node.wait(1_000)
         assert len(task.node.posted(EvaluateCommit)) == 2
+
+
+class TestKeptBack:
+    """A client that never shows its test data would have its models for nothing."""
+
+    def last_block(self, task, before=0):
+        """Let blocks pass until the next one is the last to commit in, or so many blocks before."""
+        last = task.chain.task(task.id).since + task.chain.params.evaluate_commit_blocks
+        while task.chain.height + 1 + before < last:
+            task.node.mine()
+
+    def ask(self, task, *lost, times=1):
+        """Let the node ask for everything again and again, of which nobody ever has what is lost."""
+        node = task.node
+        for _ in range(times):
+            node.wait(RETRY_MS)
+            for wanted in [w for w in node.fetches if w not in lost]:
+                if wanted in task.test:
+                    number = list(FRAGMENTS).index(wanted)
+                    node.fetched(wanted, tuple(b"batch %d of fragment %d" % (i, number) for i in range(6)))
+            for name in lost:
+                node.fetched(name)
+
+    LONG = KEPT_BACK_MS // RETRY_MS + 1
+    """Times to ask until the client has had its time."""
+
+    def test_data_are_waited_for_until_the_commits_close(self, task):
+        task.give_models()
+        self.ask(task, task.test[0], times=self.LONG + 1)
+        self.last_block(task)
+        assert task.node.records(ConclusionReached) == []
+        self.ask(task, task.test[0])
+        assert task.found() == MALFORMED
+        task.node.hand_over()
+        task.node.mine()
+        (commit,) = task.chain.task(task.id).commits
+        assert commit.ticket == task.node.posted(EvaluateCommit)[0].data.ticket
+        task.node.hand_over()
+        task.node.mine()
+        assert [f.conclusion for f in task.chain.task(task.id).findings] == [MALFORMED]
+
+    def test_one_block_earlier_is_too_early(self, task):
+        task.give_models()
+        while (
+            task.chain.height + 2 < task.chain.task(task.id).since + task.chain.params.evaluate_commit_blocks
+        ):
+            task.node.mine()
+        self.ask(task, *task.test, times=self.LONG + 1)
+        assert task.node.records(ConclusionReached) == []
+
+    def test_the_client_has_ten_seconds_however_fast_blocks_come(self, task):
+        task.give_models()
+        self.last_block(task)
+        self.ask(task, task.test[0], times=self.LONG)
+        assert task.node.records(ConclusionReached) == []
+        self.ask(task, task.test[0])
+        assert task.found() == MALFORMED
+
+    def test_data_that_come_in_the_end_are_scored(self, task):
+        task.give_models()
+        self.ask(task, task.test[0], times=self.LONG + 1)
+        self.last_block(task)
+        task.node.wait(RETRY_MS)
+        task.give_data()
+        task.node.trained(jobs.Inspected(None, ""))
+        task.node.trained(jobs.Evaluated((1, 2, 3), SAMPLES))
+        assert task.found() == task.conclusion((1, 2, 3), best=2)
+
+    def lose_a_model(self, task):
+        """Let the node have all models but one, in the last block for commits; return that one."""
+        self.last_block(task)
+        task.node.fetched(models_blob(task.models), (task.data,))
+        for rank in (0, 2):
+            task.node.fetched(task.models[rank].after.weights, (b"model %d" % rank,))
+        return task.models[1].after.weights
+
+    def test_a_model_that_nobody_has_is_not_the_clients_fault(self, task):
+        self.ask(task, self.lose_a_model(task), times=2 * self.LONG)
+        assert task.node.records(ConclusionReached) == []
+
+    @pytest.mark.parametrize("order", [1, -1], ids=["model first", "data first"])
+    def test_with_a_model_missing_too_it_may_be_we_who_are_cut_off(self, task, order):
+        model = self.lose_a_model(task)
+        self.ask(task, *[model, task.test[0]][::order], times=2 * self.LONG)
+        assert task.node.records(ConclusionReached) == []
+        task.node.fetched(model, (b"model 1",))
+        # From here on the data alone are missing: the client's time begins.
+        self.ask(task, task.test[0], times=self.LONG)
+        assert task.node.records(ConclusionReached) == []
+        self.ask(task, task.test[0])
+        assert task.found() == MALFORMED
+
+    def test_a_list_that_nobody_has_is_not_the_clients_fault(self, task):
+        self.last_block(task)
+        self.ask(task, models_blob(task.models), times=2 * self.LONG)
+        assert task.node.records(ConclusionReached) == []
 
 
 def test_who_is_no_evaluator_of_the_task_scores_nothing(task):
