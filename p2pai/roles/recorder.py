@@ -24,7 +24,7 @@ from p2pai.chain.supervision import Equivocation, ReplaceLeader
 from p2pai.effects import Verdict
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidMessage
-from p2pai.primitives.ids import BlsSignature, Hash32, Millis, Outpoint, PublicKey, TaskId
+from p2pai.primitives.ids import BlsPublicKey, BlsSignature, Hash32, Millis, Outpoint, PublicKey, TaskId
 from p2pai.roles.agreement import Agreement
 from p2pai.roles.ballots import Turn
 from p2pai.roles.leading import REPEAT_MS
@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     from p2pai.roles.base import Node
     from p2pai.roles.supervisor import Supervisor
 
-Group = tuple[tuple[Outpoint, ...], Hash32]
+Group = tuple[tuple[Outpoint, ...], Hash32, BlsPublicKey | None]
 
 
 def group_of(task: Task) -> Group:
-    """Return what a record is made for: the miners, and the task definition block."""
-    return task.miners, task.definition_block
+    """Return what a record is made for: the miners, the task definition block, and the group key."""
+    return task.miners, task.definition_block, task.committee.key if task.committee else None
 
 
 class Recorder:

@@ -70,6 +70,8 @@ class Supervisor(Role):
         committee = self.node.state.tasks[task_id].committee
         assert committee is not None, "a task trains only with a common key"
         if self._keys.get(task_id) != committee.key:
+            if task_id in self._keys:
+                self.node.unfollow(task_id)  # its history has slots that another key certified
             begun = RecordBegun(task_id, committee.key)
             self._forget(begun)
             self.node.persist(begun, lambda: None)

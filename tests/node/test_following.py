@@ -16,7 +16,7 @@ from p2pai.gossip import sync
 from p2pai.node.following import FETCH_TURNS, PULL_MS, TOPIC_NAMES
 from p2pai.primitives import ecdsa, merkle, record
 from p2pai.primitives.ids import BlobId, Outpoint, PeerId, TaskId
-from p2pai.roles.slots import Share
+from p2pai.roles.slots import DataFault, Share
 from tests.chain.ledger import MINERS, SUPERVISORS, Chain, flip, keys, label, sign_message
 from tests.node.parts import REMOTE, STRANGER, Driven, iteration, model, of, questions, slot
 
@@ -274,6 +274,15 @@ class TestSupervisors:
             for other in (STRANGER, MINERS[0]):
                 judge = node.hear("message_history", body, task=task, sender=other)
                 assert judge == reject("the sender is not a supervisor of the task")
+
+    def test_of_malformed_data_the_miners_tell_them(self, node, chain, task):
+        """Whoever else said so could make supervisors fetch and look into a fragment as often as it likes."""
+        body = record.encode_tagged(DataFault(task, 2))
+        for account in MINERS:
+            assert node.hear("message_history", body, task=task, sender=account) == ACCEPT
+        judge = node.hear("message_history", body, task=task, sender=STRANGER)
+        assert judge == reject("the sender is not a supervisor of the task")
+        assert node.hear("model", body, task=task, sender=MINERS[0]).verdict is Verdict.REJECT
 
     @pytest.mark.parametrize("name", ["heartbeat", "consider_pause", "dkg", "vote", "candidate"])
     def test_so_it_is_on_topics_that_nobody_uses_yet(self, node, task, name):

@@ -127,6 +127,58 @@ class TestShards:
         assert (at.lone.fetches, at.lone.jobs, at.complete) == ({}, [], 0)
 
 
+class TestInspection:
+    """With Reed-Solomon no supervisor sees whole fragments: who restores them looks into them first."""
+
+    def restored(self):
+        """A miner that has restored every fragment, in its trainer's hands."""
+        at = Mined()
+        at.list()
+        at.serve_all()
+        for fragment in at.plan.training:
+            (effect,) = [e for e in at.lone.jobs if e.job == jobs.Restore(at.definition.encode(), fragment)]
+            at.lone.blobs.put(cut()[0].get(fragment), shared=False)
+            at.lone.trained(jobs.Restored(fragment, ""), at.lone.jobs.index(effect))
+        return at
+
+    def test_fragments_are_looked_into_before_anything_begins(self):
+        at = self.restored()
+        (effect,) = at.lone.jobs
+        assert effect.job == jobs.Inspect(at.definition.encode(), at.plan.training)
+        assert at.complete == 0
+        at.lone.trained(jobs.Inspected(None, ""))
+        assert (at.complete, at.faults, at.revealed.fault) == (1, [], None)
+
+    def test_a_fault_is_told_instead_with_its_place_in_the_definition(self):
+        at = self.restored()
+        fragment = at.plan.training[4]
+        at.lone.trained(jobs.Inspected(fragment, "a label is out of range"))
+        place = at.definition.dataset.fragments.index(fragment)
+        assert (at.complete, at.faults) == (0, [place])
+        assert at.revealed.fault == (place, "a label is out of range")
+        at.lone.wait(10 * RETRY_MS)
+        assert (at.lone.jobs, at.lone.fetches, at.complete, at.faults) == ([], {}, 0, [place])
+
+    def test_a_trainer_that_failed_is_asked_again(self):
+        at = self.restored()
+        at.lone.trained(jobs.Failed("the trainer died"))
+        assert (at.complete, at.faults, at.lone.jobs) == (0, [], [])
+        at.lone.wait(RETRY_MS + 1)
+        at.lone.trained(jobs.Inspected(None, ""))
+        assert at.complete == 1
+
+    def test_after_the_end_nothing_is_told(self):
+        at = self.restored()
+        at.revealed.stop()
+        at.lone.trained(jobs.Inspected(at.plan.training[0], "malformed"))
+        assert (at.complete, at.faults) == (0, [])
+
+    def test_whole_fragments_the_supervisors_looked_into(self):
+        at = Mined(scheme=WHOLE)
+        at.serve(*at.plan.training)
+        assert (at.complete, at.lone.jobs) == (1, [])
+
+
 class TestLies:
     def lying(self, change):
         """A miner whose client has a list of its own making."""
@@ -148,6 +200,7 @@ class TestLies:
         fragment, reason = at.revealed.fault
         assert at.definition.dataset.fragments[fragment] in at.plan.training
         assert reason
+        assert at.faults == [fragment]
         at.lone.wait(10 * RETRY_MS)
         assert at.lone.fetches == {}
 
@@ -156,4 +209,5 @@ class TestLies:
         at = Mined(listed=blob.blob_id(chunks))
         at.lone.fetched(blob.blob_id(chunks), chunks)
         assert "list of shards" in at.revealed.fault[1]
+        assert at.faults == [at.revealed.fault[0]]
         assert at.lone.fetches == {}

@@ -8,6 +8,8 @@ import pytest
 
 from p2pai import jobs
 from p2pai.chain import it_res, message_map
+from p2pai.chain.committee import MalformedStatement
+from p2pai.chain.supervision import ReportMalformed
 from p2pai.chain.training import SCORE_MAX, Assignment
 from p2pai.jaxtrain.worker import Worker
 from p2pai.primitives import merkle, record
@@ -15,8 +17,10 @@ from p2pai.roles.history import QUEUE_BYTES_MAX, QUEUE_MAX, ModelAnnouncement, P
 from p2pai.roles.memory import IterationSent, StateKept
 from p2pai.roles.outgoing import REPUBLISH_AGE_MS
 from p2pai.roles.session import KEEP_EVERY, RETRY_MS
-from tests.chain.ledger import MINERS, Chain, public
-from tests.roles.lone import ids_of, iteration, miners_of
+from p2pai.roles.slots import DataFault
+from tests.chain.ledger import MINERS, SUPERVISORS, Chain, public
+from tests.roles.lone import Lone, ids_of, iteration, miners_of
+from tests.roles.sharded import Part, cut
 from tests.roles.trained import Group, start_task
 
 A, B, C = MINERS
@@ -257,6 +261,78 @@ class TestRestart:
         numbers = [m.iteration for m in alone.decoded(A)]
         assert len(numbers) > said
         assert numbers == list(range(len(numbers)))
+
+
+class TestMalformedData:
+    """There is nothing to train on, and the supervisors, who hold shards, can't see it for themselves."""
+
+    def miner(self, index=0):
+        """A miner of a task in shards that has restored all fragments, in its trainer's hands."""
+        part = Part(8)
+        lone = Lone(part.chain, MINERS[index], ("miner",))
+        blobs = cut()[0]
+        while lone.fetches:
+            for wanted in list(lone.fetches):
+                lone.fetched(wanted, blobs.get(wanted))
+        while lone.jobs and isinstance(lone.jobs[0].job, jobs.Restore):
+            fragment = lone.jobs[0].job.fragment
+            lone.blobs.put(blobs.get(fragment), shared=False)
+            lone.trained(jobs.Restored(fragment, ""))
+        (effect,) = lone.jobs
+        assert effect.job == jobs.Inspect(part.definition.encode(), part.plan.training)
+        return part, lone
+
+    def accusing(self, number=2):
+        part, lone = self.miner()
+        fragment = part.plan.training[number]
+        lone.trained(jobs.Inspected(fragment, "a label is out of range"))
+        place = part.definition.dataset.fragments.index(fragment)
+        return part, lone, DataFault(part.id, place)
+
+    def test_it_is_told_again_and_again_on_the_tasks_topic(self):
+        part, lone, fault = self.accusing()
+        body = record.encode_tagged(fault)
+        assert [entry for entry in lone.said if entry[0] == "message_history"] == [
+            ("message_history", part.id, body)
+        ]
+        for _ in range(3):
+            lone.take("message_history")
+            lone.wait(RETRY_MS)
+            assert lone.take_said() == [fault]
+
+    def test_no_trainer_is_opened_and_nothing_said_of_iterations(self):
+        _, lone, _ = self.accusing()
+        lone.wait(10 * RETRY_MS)
+        lone.mine()
+        assert lone.jobs == []
+        assert (lone.take("it_res"), lone.take("model")) == ([], [])
+
+    def test_good_data_are_trained_on(self):
+        part, lone = self.miner()
+        lone.trained(jobs.Inspected(None, ""))
+        (effect,) = lone.jobs
+        assert isinstance(effect.job, jobs.Open)
+        assert effect.job.fragments == part.plan.training
+        assert lone.take_said() == []
+
+    def test_it_ends_when_the_supervisors_have_certified_it(self):
+        part, lone, fault = self.accusing()
+        statement = MalformedStatement(part.id, fault.fragment)
+        report = ReportMalformed(part.id, fault.fragment, part.chain.certify(part.id, statement))
+        part.chain.post(SUPERVISORS[0], report)
+        lone.mine()
+        lone.take("message_history")
+        lone.wait(10 * RETRY_MS)
+        assert lone.take("message_history") == []
+
+    def test_a_restart_looks_again(self):
+        part, lone, fault = self.accusing()
+        again = lone.again()
+        assert again.take("message_history") == []
+        for _ in part.plan.training:
+            again.trained(jobs.Restored(again.jobs[0].job.fragment, ""))
+        again.trained(jobs.Inspected(part.plan.training[2], "a label is out of range"))
+        assert again.take_said() == [fault]
 
 
 @cache

@@ -9,8 +9,9 @@ from p2pai.chain.transaction import BuyTickets, JoinTask
 from p2pai.effects import Verdict
 from p2pai.gossip.topics import Topic
 from p2pai.primitives.ids import TaskId
-from p2pai.roles.slots import SlotRecorded, SlotSigned
-from tests.chain.ledger import FRAGMENTS, MINERS, SUPERVISORS, Chain, label
+from p2pai.roles.slots import RecordBegun, SlotRecorded, SlotSigned
+from tests.chain.assembly import Assembly
+from tests.chain.ledger import CLIENT, FRAGMENTS, MINERS, SUPERVISORS, Chain, label
 from tests.roles.lone import Lone, certified, iteration, miners_of, statement_of, supervisors_of
 from tests.roles.seats import Seats
 
@@ -78,6 +79,97 @@ class TestSeats:
         role = supervisor(chain).role()
         assert role.said("heartbeat", chain.predefined, b"", b"") is Verdict.IGNORE
         assert role.said("message_history", TaskId(label("other")), b"", b"") is Verdict.IGNORE
+
+
+class TestAnotherKey:
+    """On another branch a task's supervisors made another key: what they certified here is nothing there."""
+
+    def branches(self, *, longer):
+        """Return two branches, of the same task, miners and definition block; on the first it trains."""
+        chain = Assembly.called(4)
+        other = chain.fork()
+        other.task_id = chain.task_id
+        chain.make_key(chain.task_id)
+        chain.mine()
+        for _ in range(longer):
+            chain.mine()
+        liar, victim, *_ = other.members
+        other.say(victim, other.deal(other.task_id, victim))
+        other.say(liar, other.accuse(liar, victim))
+        other.mine()
+        return chain, other
+
+    def recorded(self, chain):
+        """A supervisor, of both branches, with a slot and a promise for the next one."""
+        task, us = chain.task_id, chain.account(chain.now.supervisors[3])
+        everyone = tuple(chain.account(t) for t in chain.now.supervisors)
+        lone = supervisor(chain, us)
+        miner = miners_of(chain, task)[0]
+        said = [iteration(chain, miner, n, task) for n in range(2)]
+        for data in said:
+            lone.hear_iteration(data, task)
+        lone.hear_said(certified(chain, 0, said[:1], task, everyone), everyone[0], task)
+        role = lone.role()
+        assert list(role.recorded[task]) == [0]
+        promise = SlotSigned(task, 0, 0, 1, None, None)
+        role.sign(promise, lambda: None)
+        role.keep(SlotRecorded(role.recorded[task][0], (said[0],)))
+        for effect in lone.core.take_effects():
+            lone._perform(effect)
+        assert role.signed[task] == promise
+        assert role.final[task]
+        return lone
+
+    @pytest.mark.parametrize("longer", [0, 1], ids=["while it is made", "once it is made"])
+    def test_nothing_of_the_old_record_is_kept(self, longer):
+        chain, other = self.branches(longer=longer)
+        lone, task = self.recorded(chain), chain.task_id
+        recorder = lone.role()._recorders[task]
+        other.make_key(task)
+        while other.height <= chain.height or other.now.stage is Stage.KEYING:
+            other.mine()
+        for block in other.blocks:
+            lone.hear("block", block.encode())
+        there = lone.core.state.tasks[task]
+        assert (there.stage, there.miners) == (Stage.TRAINING, chain.now.miners)
+        assert there.definition_block == chain.now.definition_block
+        assert there.committee.key != chain.now.committee.key
+        self.check_blank(lone, task)
+        assert lone.role()._recorders[task] is not recorder
+        assert lone.records(RecordBegun)[-1] == RecordBegun(task, there.committee.key)
+        again = lone.again()
+        self.check_blank(again, task)
+        begun = len(again.records(RecordBegun))
+        again.connect(other.mine())
+        assert len(again.records(RecordBegun)) == begun, "the record goes on"
+        # The first slot is the first one again, under the new key alone.
+        miner = miners_of(other, task)[0]
+        data = iteration(other, miner, 0, task)
+        again.hear_iteration(data, task)
+        everyone = tuple(other.account(t) for t in other.now.supervisors)
+        old = certified(chain, 0, [data], task, tuple(range(1, 5)))
+        assert again.hear_said(old, everyone[0], task).verdict is Verdict.REJECT
+        again.hear_said(certified(other, 0, [data], task, everyone), everyone[0], task)
+        assert list(again.role().recorded[task]) == [0]
+
+    def check_blank(self, lone, task):
+        role, history = lone.role(), lone.core.following[task].history
+        assert (task in role.signed, role.recorded.get(task), task in role.final) == (False, {}, False)
+        assert (history.slots, history.next_slot) == ({}, 0)
+
+    def test_a_key_that_is_shared_anew_leaves_the_record(self):
+        chain = Assembly.training(4)
+        lone, task = self.recorded(chain), chain.task_id
+        slots = dict(lone.role().recorded[task])
+        key = chain.now.committee.key
+        chain.post(CLIENT, chain.equivocate(chain.now.supervisors[0]))
+        lone.mine()
+        chain.make_key(task)
+        lone.mine()
+        assert (chain.now.committee.renewed, chain.now.committee.key) == (True, key)
+        assert lone.role().recorded[task] == slots
+        assert len([r for r in lone.records(RecordBegun) if r.task == task]) == 1
+        assert lone.again().role().recorded[task] == slots
 
 
 class TestJournal:
