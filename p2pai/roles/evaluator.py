@@ -1,12 +1,12 @@
 """The evaluator: scores the miners' models on the hidden test data, agrees with the others, pays.
 
-Test data that are not what the task says, or that the client keeps back until the commits close, are its
-conclusion too: then the fee is confiscated.
+Test data that are not what the task says, or that the client keeps back for half of the time to commit, are
+its conclusion too: then the fee is confiscated.
 
 Source: PoUW §4.4; PROTOCOL section 10.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -88,11 +88,11 @@ class Evaluator(Role):
         return self.node.now_ms - since_ms >= KEPT_BACK_MS
 
     def _commits_close(self, task_id: TaskId) -> bool:
-        """Return whether the next block is the last one to commit in, or comes later."""
+        """Return whether half of the time to commit is over; a commit needs some blocks to get into one."""
         task = self.node.state.tasks.get(task_id)
         if task is None or task.stage is not Stage.EVALUATING:
             return False  # it stands in no block yet, so the client may not know
-        return self.node.state.height + 1 >= task.since + self.node.params.evaluate_commit_blocks
+        return self.node.state.height >= task.since + self.node.params.evaluate_commit_blocks // 2
 
     def _scored(self, task_id: TaskId, conclusion: Conclusion | None) -> None:
         if not self._busy.pop(task_id).is_kept_back:
@@ -136,6 +136,7 @@ class Scoring:
         self._plan = schedule.make_schedule(task.definition, task.definition_block)
         self._announced: dict[Outpoint, ModelAnnouncement] = {}
         self._missing: dict[BlobId, None] = {}
+        self._next: Callable[[], None] = self._ask_data
         self._failed = False
         self.is_kept_back = False
         """Whether it was test data alone that nobody had."""
@@ -163,24 +164,31 @@ class Scoring:
         if not models:
             self._then(None)
             return
-        self._missing = dict.fromkeys((*models, *self._plan.test))
-        for model in models:
-            self._node.fetch(model, self._peers((*self._task.miners, *self._task.supervisors)), self._got)
-        client = (self._task.definition.client,)
-        for fragment in self._plan.test:
-            self._node.fetch(fragment, client, self._got)
+        peers = self._peers((*self._task.miners, *self._task.supervisors))
+        self._fetch(models, peers, self._ask_data)
+
+    def _ask_data(self) -> None:
+        self._fetch(self._plan.test, (self._task.definition.client,), self._inspect)
+
+    def _fetch(self, wanted: Sequence[BlobId], peers: tuple[PeerId, ...], then: Callable[[], None]) -> None:
+        self._missing, self._next = dict.fromkeys(wanted), then
+        for each in tuple(self._missing):
+            self._node.fetch(each, peers, self._got)
 
     def _got(self, fetched: Fetched) -> None:
         if self._failed or fetched.blob not in self._missing:
             return
         if fetched.chunks is None:
-            self._failed, self.is_kept_back = True, all(b in self._plan.test for b in self._missing)
+            self._failed, self.is_kept_back = True, fetched.blob in self._plan.test
             self._then(None)
             return
         del self._missing[fetched.blob]
         if not self._missing:
-            job = jobs.Inspect(self._task.definition.encode(), self._plan.test)
-            self._node.train(job, self._inspected)
+            self._next()
+
+    def _inspect(self) -> None:
+        job = jobs.Inspect(self._task.definition.encode(), self._plan.test)
+        self._node.train(job, self._inspected)
 
     def _inspected(self, result: jobs.Result) -> None:
         if not isinstance(result, jobs.Inspected):

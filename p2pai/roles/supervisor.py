@@ -63,7 +63,11 @@ class Supervisor(Role):
         for task_id, (ticket, _) in seats.items():
             if task_id not in self._recorders:
                 self._begin_record(task_id)
-                self._recorders[task_id] = Recorder(self.node, task_id, ticket, self)
+                self._recorders[task_id] = self.recorder(task_id, ticket)
+
+    def recorder(self, task: TaskId, ticket: Outpoint) -> Recorder:
+        """Return who keeps our record of a task."""
+        return Recorder(self.node, task, ticket, self)
 
     def _begin_record(self, task_id: TaskId) -> None:
         """Start from nothing where a reorganisation gave a task another group."""

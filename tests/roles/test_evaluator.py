@@ -17,10 +17,11 @@ from p2pai.primitives.ids import BlobId, Outpoint
 from p2pai.roles.evaluator import KEPT_BACK_MS, RETRY_MS, ConclusionReached
 from p2pai.roles.history import ModelAnnouncement
 from p2pai.roles.slots import FinalModels, models_blob
-from tests.chain.ledger import EVALUATORS, FRAGMENTS, SUPERVISORS, Chain, label
+from tests.chain.ledger import EVALUATORS, FRAGMENTS, SUPERVISORS, Chain, devnet, label
 from tests.roles.lone import Lone
 
 SAMPLES = 360
+COMMIT_BLOCKS = devnet().params.evaluate_commit_blocks
 
 
 def models_of(task, ranks):
@@ -95,10 +96,12 @@ class TestScoring:
     def test_the_list_comes_from_the_supervisors_or_anybody(self, task):
         assert list(task.node.fetches) == [models_blob(task.models)]
 
-    def test_models_and_hidden_data_are_asked_for(self, task):
+    def test_models_are_asked_for_and_then_hidden_data(self, task):
         task.node.fetched(models_blob(task.models), (task.data,))
-        weights = [m.after.weights for m in task.models]
-        assert sorted(task.node.fetches) == sorted([*weights, *task.test])
+        assert sorted(task.node.fetches) == sorted(m.after.weights for m in task.models)
+        for rank in task.ranks:
+            task.node.fetched(task.models[rank].after.weights, (b"model %d" % rank,))
+        assert sorted(task.node.fetches) == sorted(task.test)
         assert all(task.node.fetches[fragment] == ("client",) for fragment in task.test)
 
     def test_all_models_are_scored_on_all_hidden_fragments(self, task):
@@ -330,10 +333,9 @@ class TestAgreeing:
 class TestKeptBack:
     """A client that never shows its test data would have its models for nothing."""
 
-    def last_block(self, task, before=0):
-        """Let blocks pass until the next one is the last to commit in, or so many blocks before."""
-        last = task.chain.task(task.id).since + task.chain.params.evaluate_commit_blocks
-        while task.chain.height + 1 + before < last:
+    def half(self, task, before=0):
+        """Let half of the time to commit pass, or so many blocks less."""
+        while task.chain.height + before < task.chain.task(task.id).since + COMMIT_BLOCKS // 2:
             task.node.mine()
 
     def ask(self, task, *lost, times=1):
@@ -351,10 +353,10 @@ class TestKeptBack:
     LONG = KEPT_BACK_MS // RETRY_MS + 1
     """Times to ask until the client has had its time."""
 
-    def test_data_are_waited_for_until_the_commits_close(self, task):
+    def test_data_are_waited_for_until_half_of_the_time_to_commit_is_over(self, task):
         task.give_models()
         self.ask(task, task.test[0], times=self.LONG + 1)
-        self.last_block(task)
+        self.half(task)
         assert task.node.records(ConclusionReached) == []
         self.ask(task, task.test[0])
         assert task.found() == MALFORMED
@@ -362,22 +364,20 @@ class TestKeptBack:
         task.node.mine()
         (commit,) = task.chain.task(task.id).commits
         assert commit.ticket == task.node.posted(EvaluateCommit)[0].data.ticket
+        while not task.node.posted(EvaluateReveal):
+            task.node.mine()
         task.node.hand_over()
-        task.node.mine()
         assert [f.conclusion for f in task.chain.task(task.id).findings] == [MALFORMED]
 
     def test_one_block_earlier_is_too_early(self, task):
         task.give_models()
-        while (
-            task.chain.height + 2 < task.chain.task(task.id).since + task.chain.params.evaluate_commit_blocks
-        ):
-            task.node.mine()
+        self.half(task, before=1)
         self.ask(task, *task.test, times=self.LONG + 1)
         assert task.node.records(ConclusionReached) == []
 
     def test_the_client_has_ten_seconds_however_fast_blocks_come(self, task):
         task.give_models()
-        self.last_block(task)
+        self.half(task)
         self.ask(task, task.test[0], times=self.LONG)
         assert task.node.records(ConclusionReached) == []
         self.ask(task, task.test[0])
@@ -386,7 +386,7 @@ class TestKeptBack:
     def test_data_that_come_in_the_end_are_scored(self, task):
         task.give_models()
         self.ask(task, task.test[0], times=self.LONG + 1)
-        self.last_block(task)
+        self.half(task)
         task.node.wait(RETRY_MS)
         task.give_data()
         task.node.trained(jobs.Inspected(None, ""))
@@ -394,8 +394,8 @@ class TestKeptBack:
         assert task.found() == task.conclusion((1, 2, 3), best=2)
 
     def lose_a_model(self, task):
-        """Let the node have all models but one, in the last block for commits; return that one."""
-        self.last_block(task)
+        """Let the node have all models but one, when half of the time is over; return that one."""
+        self.half(task)
         task.node.fetched(models_blob(task.models), (task.data,))
         for rank in (0, 2):
             task.node.fetched(task.models[rank].after.weights, (b"model %d" % rank,))
@@ -418,7 +418,7 @@ class TestKeptBack:
         assert task.found() == MALFORMED
 
     def test_a_list_that_nobody_has_is_not_the_clients_fault(self, task):
-        self.last_block(task)
+        self.half(task)
         self.ask(task, models_blob(task.models), times=2 * self.LONG)
         assert task.node.records(ConclusionReached) == []
 

@@ -107,7 +107,7 @@ def test_real_messages_cut_doubled_and_mixed_are_never_accepted(nodes, choice):
 
 def real_message(choice):
     kinds = sorted(life().heard)
-    assert kinds == ["block", "it_res", "message_history", "model", "tx"]
+    assert kinds == ["block", "dkg", "it_res", "message_history", "model", "tx"]
     event = choice.draw(st.sampled_from(life().heard[choice.draw(st.sampled_from(kinds))]))
     return event, open_envelope(event.data, event.topic).body
 

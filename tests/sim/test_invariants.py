@@ -69,6 +69,7 @@ def test_every_kind_of_record_makes_a_place_durable():
         "IterationSent": "iteration",
         "StateKept": "StateKept",
         "SlotSigned": "view",
+        "RecordBegun": "RecordBegun",
         "SlotRecorded": "SlotRecorded",
         "VerdictReached": "verdict",
         "ConclusionReached": "conclusion",

@@ -17,6 +17,8 @@ from p2pai.primitives import ecdsa, record
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import Hash32, Outpoint, TaskId
 from p2pai.roles.dealer import Dealer, DealSeen
+from p2pai.roles.recorder import Recorder
+from p2pai.roles.slots import SlotProposal
 from p2pai.roles.supervisor import Supervisor
 from p2pai.vrf import ecvrf
 from testnet.simulator.scenario import Network, name_of, network, order
@@ -117,11 +119,11 @@ def reserves_are_live(net: Network) -> bool:
     return len({state.tickets[t].owner for t in live}) == 5
 
 
-def submit_with(net: Network, drawn: Callable[[State, Task], bool]) -> TaskId:
+def submit_with(net: Network, drawn: Callable[[State, Task], bool], epochs: int = 1) -> TaskId:
     """Submit tasks until one has the liar among its supervisors."""
     assert net.world.run(lambda: reserves_are_live(net), 120)
     for attempt in range(12):
-        task_id = net.submit(order(epochs=1, preferences=(1, 1 + attempt)))
+        task_id = net.submit(order(epochs=epochs, preferences=(1, 1 + attempt)))
         assert net.world.run(lambda t=task_id: has_closed(net, t), 120)
         task = net.task(task_id)
         if drawn(net.core(0).state, task):
@@ -182,5 +184,50 @@ def test_who_is_cut_off_while_the_key_is_made_is_replaced():
     assert net.run_to(task_id, Stage.TRAINING, 200)
     net.world.isolate()
     assert net.run_to(task_id, Stage.PAID, 300), net.task(task_id).history
+    net.settle()
+    net.check()
+
+
+class TwoSlots(Recorder):
+    """A leader that signs two proposals for one place, once."""
+
+    done = False
+
+    def say(self, said):
+        super().say(said)
+        if isinstance(said, SlotProposal) and not TwoSlots.done and self.task.keying is None:
+            TwoSlots.done = True
+            seat = self.agreement.seat
+            other = replace(said.statement, root=Hash32(bytes(32)))
+            signature = seat.sign(seat.proposal_digest(other))
+            super().say(replace(said, statement=other, signature=signature))
+
+
+class Equivocator(Supervisor):
+    """Keeps its record of a client's task with `TwoSlots`."""
+
+    def recorder(self, task: TaskId, ticket: Outpoint) -> Recorder:
+        kind = Recorder if self.node.state.tasks[task].is_predefined else TwoSlots
+        return kind(self.node, task, ticket, self)
+
+
+def test_a_leader_with_two_slots_for_one_place_is_out_and_the_key_is_shared_anew():
+    net = lying(Dealer)
+    core = net.core(LIAR)
+    core.roles["supervisor"] = Equivocator(core)
+    net.agreement.honest = [name for name in net.cores if name != name_of(LIAR)]
+    TwoSlots.done = False
+    task_id = submit_with(net, liar_supervises(net), epochs=40)
+    assert net.run_to(task_id, Stage.TRAINING, 200)
+    key = net.task(task_id).committee.key
+    assert net.world.run(lambda: net.task(task_id).committee.renewed, 200), net.task(task_id)
+    task, state = net.task(task_id), net.core(0).state
+    mine = liars_tickets(net, state)
+    assert len(set(task.expelled) & set(mine)) == 1
+    assert not set(task.supervisors) & set(mine)
+    assert len(task.supervisors) == 3
+    assert task.committee.key == key, "certificates hold as before"
+    assert task.captured == net.spec.params.ticket_price_atoms
+    assert net.run_to(task_id, Stage.PAID, 400), net.task(task_id).history
     net.settle()
     net.check()
