@@ -17,6 +17,7 @@ from p2pai.chain.transaction import Transaction
 from p2pai.primitives import address, ecdsa
 from p2pai.primitives.errors import InvalidInput, InvalidProof
 from p2pai.primitives.ids import Outpoint, TaskId
+from p2pai.roles.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from p2pai.node.core import NodeCore
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 Report = dict[str, Any]
 
 
-def report(task: Task) -> Report:
-    """Return who holds the common key, and how its making goes."""
+def report(core: NodeCore, task_id: TaskId, task: Task) -> Report:
+    """Return who holds the common key, how its making goes, and how fast slots are certified."""
     made, attempt = task.committee, task.keying
+    supervisor = core.roles.get(Supervisor.name)
+    led = sorted(supervisor.latencies_ms(task_id)) if isinstance(supervisor, Supervisor) else []
     return {
         "attempts": task.attempts,
         "group_key": made.key.hex() if made else None,
@@ -37,6 +40,9 @@ def report(task: Task) -> Report:
         "view": task.view[1],
         "dealt": f"{len(attempt.dealt)} of {len(attempt.dealers)}" if attempt else None,
         "confirmed": f"{len(attempt.confirmed)} of {len(attempt.members)}" if attempt else None,
+        "slots_led": len(led),
+        "slot_ms_median": led[len(led) // 2] if led else None,
+        "slot_ms_p95": led[len(led) * 95 // 100] if led else None,
     }
 
 

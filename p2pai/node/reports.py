@@ -108,7 +108,7 @@ def task_show(core: NodeCore, params: Report) -> Report:
         for role, tickets in (*task.workers(), ("expelled", task.expelled))
         for ticket in tickets
     ]
-    report["keys"] = committees.report(task)
+    report["keys"] = committees.report(core, task_id, task)
     report["history"] = [{"state": name, "height": height} for name, height in task.history]
     report["result"] = _result(core, task_id, task)
     return report

@@ -67,6 +67,11 @@ class Agreement:
         terms = [(epoch, 0) for epoch in (here.epoch - 1, here.epoch + 1) if epoch >= 0]
         return any(key == self.seat.leader_key(epoch, view) for epoch, view in (*views, *terms))
 
+    @property
+    def latencies_ms(self) -> tuple[int, ...]:
+        """From opening to certificate, of the last slots that we led."""
+        return tuple(self._leading.latencies_ms)
+
     def take_seat(self, seat: Seat) -> None:
         """Go on in a new committee, with a new view: votes and ballots of the old one do not count there."""
         self.standing.seat = seat

@@ -11,6 +11,7 @@ Source: PoUW §4.3; PROTOCOL section 6; docs/adr/0019-slots-by-two-votes.md.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -29,6 +30,10 @@ BALLOT_WAIT_MS: Final = 100
 """Time for ballots beyond the threshold: some round trips, and less than a slot."""
 
 
+LATENCIES_MAX: Final = 256
+"""Slots whose latency is remembered, for whoever asks."""
+
+
 class Leading:
     """See the module."""
 
@@ -40,6 +45,8 @@ class Leading:
     ) -> None:
         self._at, self._vote, self._commit = standing, vote, commit
         self._opened_ms = self._new_view_ms = standing.desk.now_ms
+        self.latencies_ms: deque[int] = deque(maxlen=LATENCIES_MAX)
+        """From opening to certificate, of the last slots that we led."""
         self._new_view: NewView | None = None
         self.reset()
 
@@ -171,6 +178,8 @@ class Leading:
         proposal = self._at.signed.proposal
         assert proposal is not None
         slot = CertifiedSlot(statement, proposal.messages, certificate)
+        if self._opening is not None:
+            self.latencies_ms.append(self._at.desk.now_ms - self._opened_ms)
         self._at.desk.say(slot)
         self._at.desk.certify(slot)
 

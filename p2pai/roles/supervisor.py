@@ -131,6 +131,11 @@ class Supervisor(Role):
             return Verdict.IGNORE
         return self._recorders[task].said(sender, body)
 
+    def latencies_ms(self, task: TaskId) -> tuple[int, ...]:
+        """Return how long the last slots that we led took to be certified."""
+        recorder = self._recorders.get(task)
+        return recorder.agreement.latencies_ms if recorder else ()
+
     def sign(self, record: SlotSigned, then: Callable[[], None]) -> None:
         """Note what we promise; `then` runs when the note is durable."""
         self.signed[record.task] = record
