@@ -5,11 +5,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
-.PHONY: help demo test lint types contracts unit slow identity bench learning format wheel clean setup
+.PHONY: help demo test lint types contracts unit slow identity bench bench-committee learning format wheel clean setup
 .DEFAULT_GOAL := help
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 demo: setup ## train a network on a P2P network of 8 processes on this machine
 	@$(BIN)/python -m testnet.devnet.demo
@@ -42,6 +42,11 @@ identity: setup ## the whole matrix of compilers, instructions and carriers: one
 
 bench: $(VENV)/.bench ## time of an iteration and of a replay, against plain training
 	@$(BIN)/python benchmarks/training.py
+
+bench-committee: setup ## draws, common keys, threshold signatures, the order of a slot, its certificate
+	@$(BIN)/python benchmarks/committee.py
+	@$(BIN)/python benchmarks/schulze.py
+	@$(BIN)/python benchmarks/certificates.py
 
 learning: $(VENV)/.bench ## accuracy on MNIST against training on one machine: make learning DATA=mnist/ (hours)
 	@$(BIN)/python benchmarks/learning.py --data $(DATA)

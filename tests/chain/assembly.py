@@ -62,6 +62,18 @@ class Assembly(Chain):
         cls, supervisors: int, reserves: int = 0, *, expected_blocks: int = 99, **params
     ) -> "Assembly":
         """Bring a task to the making of its key."""
+        return cls.copy(called(supervisors, reserves, expected_blocks, tuple(sorted(params.items()))))
+
+    @classmethod
+    def copy(cls, made: "Assembly") -> "Assembly":
+        """Return a chain of its own that begins as another one."""
+        chain = made.fork()
+        chain.task_id = made.task_id
+        return chain
+
+    @classmethod
+    def prepare(cls, supervisors: int, reserves: int, expected_blocks: int, **params) -> "Assembly":
+        """Let as many apply as are needed."""
         chain = cls(spec_of(supervisors + reserves, **params))
         group = Group(max(3, supervisors**2), supervisors, 3)
         chain.task_id = chain.submit(fee=10**10, group=group, expected_blocks=expected_blocks)
@@ -81,10 +93,7 @@ class Assembly(Chain):
     @classmethod
     def training(cls, supervisors: int, reserves: int = 0, **changes) -> "Assembly":
         """Bring a task to its training."""
-        chain = cls.called(supervisors, reserves, **changes)
-        chain.make_key(chain.task_id)
-        chain.mine()
-        return chain
+        return cls.copy(trained(supervisors, reserves, tuple(sorted(changes.items()))))
 
     @property
     def now(self):
@@ -169,6 +178,21 @@ class Assembly(Chain):
         signatures = [ecdsa.sign(secret, proposal_digest(s, made.key)) for s in statements]
         data = Equivocation(self.task_id, leader, statements[0], signatures[0], statements[1], signatures[1])
         return replace(data, **changes)
+
+
+@cache
+def called(supervisors: int, reserves: int, expected_blocks: int, params: tuple[tuple[str, int], ...]):
+    """Return a task whose supervisors are called, which nobody may change: most tests begin with it."""
+    return Assembly.prepare(supervisors, reserves, expected_blocks, **dict(params))
+
+
+@cache
+def trained(supervisors: int, reserves: int, changes: tuple[tuple[str, int], ...]):
+    """Return such a task in its training."""
+    chain = Assembly.called(supervisors, reserves, **dict(changes))
+    chain.make_key(chain.task_id)
+    chain.mine()
+    return chain
 
 
 class Conduct(Enum):

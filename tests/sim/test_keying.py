@@ -147,7 +147,13 @@ def liars_tickets(net: Network, state: State) -> list[Outpoint]:
 
 @pytest.mark.parametrize(
     ("make", "loses_all"),
-    [(WrongShares, True), (Silent, False), (Mute, False), (FalseAccuser, True), (TwoFaced, True)],
+    [
+        (WrongShares, True),
+        pytest.param(Silent, False, marks=pytest.mark.slow),
+        pytest.param(Mute, False, marks=pytest.mark.slow),
+        pytest.param(FalseAccuser, True, marks=pytest.mark.slow),
+        (TwoFaced, True),
+    ],
 )
 def test_whoever_lies_is_out_and_nobody_else(make, loses_all):
     net = lying(make)
@@ -165,6 +171,7 @@ def test_whoever_lies_is_out_and_nobody_else(make, loses_all):
     net.check()
 
 
+@pytest.mark.slow
 def test_the_transcript_of_a_restarted_attempt_is_checked_offline():
     net = lying(WrongShares)
     task_id = submit_with(net, liar_supervises(net))
@@ -176,6 +183,7 @@ def test_the_transcript_of_a_restarted_attempt_is_checked_offline():
     assert answer["group_key"] == net.task(task_id).committee.key.hex()
 
 
+@pytest.mark.slow
 def test_who_is_cut_off_while_the_key_is_made_is_replaced():
     net = lying(Dealer)
     task_id = submit_with(net, liar_supervises(net))
@@ -211,6 +219,7 @@ class Equivocator(Supervisor):
         return kind(self.node, task, ticket, self)
 
 
+@pytest.mark.slow
 def test_a_leader_with_two_slots_for_one_place_is_out_and_the_key_is_shared_anew():
     net = lying(Dealer)
     core = net.core(LIAR)
