@@ -176,7 +176,7 @@ class Recorder:
     def _final_messages(self, slot: CertifiedSlot) -> tuple[bytes, ...]:
         task = self.task
         plan = schedule.make_schedule(task.definition, task.definition_block)
-        places = {t: course.Place(plan, rank, task.miners) for rank, t in enumerate(task.miners)}
+        places = {t: course.Place(plan, t, task.roster) for t in task.miners}
         messages = ((i, self.history.decoded[i]) for i in slot.messages)
         final = (i for i, m in messages if course.may_end(task.definition, places[m.ticket], m))
         return tuple(self.history.messages[i] for i in final)

@@ -65,7 +65,7 @@ def test_what_comes_out_is_what_one_step_after_another_gives(lone):
 
 def test_the_next_epoch_waits_for_its_peers(lone):
     session = lone.role().session
-    last = session.plan.turn(0, session.place.rank, 3).last
+    last = session.place.turn(0).last
     done = work(lone, Worker(lone.blobs), lambda d: len(steps(d)) == last + 1)
     begun = [job.step.position.iteration for job, _ in done if isinstance(job, jobs.Begin)]
     assert begun == list(range(last + 1))
