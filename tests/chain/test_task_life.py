@@ -176,7 +176,7 @@ class TestAdmission:
         for account in (7, 8, 9):
             chain.add(chain.buy(account, "miner", count=5))
         chain.mine_until(3)
-        task_id = chain.submit(group=Group(2, 3, 3), name="draws that admit enough")
+        task_id = chain.submit(group=Group(2, 3, 3), name="ranks 4")
         task, drawn = chain.task(task_id), []
         assert Fraction(*task.omegas[0]) == 6  # of 18 alike, three for two places
         for account in (*MINERS, 7, 8, 9):
