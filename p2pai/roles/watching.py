@@ -45,6 +45,8 @@ class Watching:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder, self._node = recorder, recorder.node
+        task = recorder.task
+        self._plan = schedule.make_schedule(task.definition, task.definition_block)
         self._seen: dict[Outpoint, tuple[int, int]] = {}
         """Of each miner the newest iteration, and since when nothing else has come though it could."""
         self._recorded_ms: dict[Outpoint, int] = {}
@@ -63,9 +65,7 @@ class Watching:
         return self._recorder.agreement.seat
 
     def _place(self, ticket: Outpoint) -> course.Place:
-        task = self._task
-        plan = schedule.make_schedule(task.definition, task.definition_block)
-        return course.Place(plan, ticket, task.roster)
+        return course.Place(self._plan, ticket, self._task.roster)
 
     # --- what happens
 
@@ -110,13 +110,13 @@ class Watching:
     # --- who is silent
 
     def _look(self) -> None:
-        busy = self._busy()
+        busy, epochs = self._busy(), dict[int, bool]()
         for ticket in self._task.roster.working:
             latest = self._recorder.history.latest.get(ticket)
             number = latest.iteration if latest else -1
-            known = self._seen.get(ticket)
+            is_new = self._seen.get(ticket, (None, 0))[0] != number
             is_busy = self._node.state.tickets[ticket].owner in busy
-            if known is None or known[0] != number or is_busy or not self._could_go_on(ticket, number + 1):
+            if is_new or is_busy or not self._could_go_on(ticket, number + 1, epochs):
                 self._seen[ticket] = (number, self._node.now_ms)
 
     def _busy(self) -> list[PublicKey]:
@@ -129,15 +129,18 @@ class Watching:
         )
         return [state.tickets[t].owner for task in others for t in task.roster.working]
 
-    def _could_go_on(self, ticket: Outpoint, iteration: int) -> bool:
-        """Whether a miner has more to do, and nothing to wait for."""
+    def _could_go_on(self, ticket: Outpoint, iteration: int, epochs: dict[int, bool]) -> bool:
+        """Whether a miner has more to do, and nothing to wait for; which epochs are open is noted."""
         history, place, task = self._recorder.history, self._place(ticket), self._task
         latest = history.latest.get(ticket)
         if ticket in history.models or (latest and course.may_end(task.definition, place, latest)):
             return False
-        if place.turn(iteration) is None:
-            return False
-        return barrier.is_open(history, place, iteration, task.expelled)
+        turn = place.turn(iteration)
+        if turn is None or iteration != turn.first:
+            return turn is not None
+        if turn.number not in epochs:
+            epochs[turn.number] = barrier.is_open(history, place, iteration, task.expelled)
+        return epochs[turn.number]
 
     def _is_absent(self, ticket: Outpoint, after_ms: int) -> bool:
         known = self._seen.get(ticket)

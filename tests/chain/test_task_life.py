@@ -14,8 +14,8 @@ from p2pai.chain.committee import (
     ViewStatement,
 )
 from p2pai.chain.params import HISTORY_SLOTS_MAX
-from p2pai.chain.state import Join, Stage
 from p2pai.chain.roster import Shift
+from p2pai.chain.state import Join, Stage
 from p2pai.chain.supervision import NodeStatus, ReplaceLeader, ReportMalformed
 from p2pai.chain.task import Group
 from p2pai.chain.training import Tau

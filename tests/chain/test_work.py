@@ -43,7 +43,7 @@ def rewritten(recorded, **changes):
 
 
 class TestMinersThatLeave:
-    """The second miner works no more from epoch 2 on: iteration 30 is then of this epoch, else of the third."""
+    """The second miner works no more from epoch 2 on: iteration 30 is then of epoch 2, else of the third."""
 
     def states(self, chain):
         """The ledger without, and with the shift."""

@@ -16,7 +16,7 @@ from testnet.simulator.invariants import check_ledgers
 from testnet.simulator.scenario import Network, name_of, network, order, quick_spec
 
 LOST = 6
-EPOCHS = 14
+EPOCHS = 13
 BATCHES = 44
 """Of an epoch; four of 48 are for validation."""
 
@@ -49,7 +49,7 @@ class Heard:
 
 def slow_network(seed: int) -> Network:
     spec = quick_spec()
-    params = replace(spec.params, iteration_ms_min=400, spacing_s=4, genesis_bits=0x2001_6C00)
+    params = replace(spec.params, iteration_ms_min=400, slot_ms=600, spacing_s=4, genesis_bits=0x2001_6C00)
     return network(seed, spec=replace(spec, params=params))
 
 
