@@ -115,6 +115,16 @@ class MalformedStatement:
 
 
 @dataclass(frozen=True, slots=True)
+class StatusStatement:
+    """What certifies that a miner is offline: from an epoch on the others do its work."""
+
+    task: TaskId
+    ticket: Outpoint
+    epoch: int
+    """As counted without end."""
+
+
+@dataclass(frozen=True, slots=True)
 class CertifiedSlot:
     """A slot as supervisors announce it: the statement, the message ids under its root, the certificate."""
 
@@ -123,7 +133,14 @@ class CertifiedSlot:
     signature: BlsSignature
 
 
-Statement = SlotStatement | PreparedStatement | ViewStatement | HistoryStatement | MalformedStatement
+Statement = (
+    SlotStatement
+    | PreparedStatement
+    | ViewStatement
+    | HistoryStatement
+    | MalformedStatement
+    | StatusStatement
+)
 
 
 def digest(statement: Statement) -> Hash32:

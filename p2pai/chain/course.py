@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 from p2pai.chain import message_map
 from p2pai.chain.it_res import IterationResult
-from p2pai.chain.schedule import Miners, Schedule
+from p2pai.chain.roster import Roster
+from p2pai.chain.schedule import Schedule, Turn
 from p2pai.chain.task import TaskDefinition
 from p2pai.chain.training import EarlyStopping, is_over, next_tau_bits
 from p2pai.primitives.errors import InvalidMessage
+from p2pai.primitives.ids import Outpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,17 @@ class Place:
     """A miner among the miners of its task."""
 
     plan: Schedule
-    rank: int
-    miners: Miners
+    ticket: Outpoint
+    roster: Roster
+
+    @property
+    def iterations(self) -> int | None:
+        """How many iterations the miner has; None: without end."""
+        return self.roster.iterations(self.plan, self.ticket)
+
+    def turn(self, iteration: int) -> Turn | None:
+        """Return the epoch and batch of an iteration; None when the miner has no such iteration."""
+        return self.roster.turn(self.plan, self.ticket, iteration)
 
 
 def begin(task: TaskDefinition) -> Course:
@@ -49,7 +60,7 @@ def follow(task: TaskDefinition, place: Place, previous: IterationResult) -> Cou
       place: of the miner.
       previous: its message, of an iteration that the schedule has.
     """
-    turn = place.plan.turn(previous.iteration, place.rank, place.miners)
+    turn = place.turn(previous.iteration)
     assert turn is not None
     moved = previous.moved + message_map.element_count(previous.message_map)
     if previous.iteration != turn.last:
@@ -83,8 +94,8 @@ def may_end(task: TaskDefinition, place: Place, m: IterationResult) -> bool:
     It may after the last epoch; and where the task has a criterion to stop, after each epoch whose validation
     meets it as far as this one message can tell.
     """
-    turn = place.plan.turn(m.iteration, place.rank, place.miners)
-    if turn is None or place.plan.turn(m.iteration + 1, place.rank, place.miners) is None:
+    turn = place.turn(m.iteration)
+    if turn is None or place.turn(m.iteration + 1) is None:
         return turn is not None
     if task.stopping is None or not m.validation or m.iteration != turn.last:
         return False

@@ -81,7 +81,7 @@ def _conclude(state: State, task_id: TaskId, task: Task, params: Params) -> Stat
     assert task.conclusion is not None
     state = _store(state, task_id, task)
     for ticket, score in zip(task.miners, task.conclusion.scores, strict=not task.conclusion.is_malformed):
-        if score == 0:
+        if score == 0 and ticket not in task.expelled:  # who left lost its share then
             state = capture(state, task_id, ticket, params.offline_penalty_percent)
     return state
 

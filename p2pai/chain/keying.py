@@ -138,7 +138,8 @@ def _complete(state: State, task_id: TaskId, task: Task, made: Committee, height
         task = task.enter(Stage.TRAINING, height)
         state = lock(state, task.reserves, None)
     if task.is_predefined:
-        state = release(state, task.expelled)  # such a task has no end that would
+        # Such a task has no end that would; of its miners the messages are checked still.
+        state = release(state, tuple(t for t in task.expelled if t not in task.miners))
     return _store(state, task_id, task)
 
 

@@ -153,6 +153,9 @@ class Params:
     offline_penalty_percent: int = 10
     """Of the stake, for drawn work not done: no deal, no revealed verdict, no model. Source: PoUW §3.3."""
 
+    skip_penalty_percent: int = 5
+    """Of the stake, for a miner that left its task before the end. Source: PoUW §4.3."""
+
     slot_ms: int = 2_000
     """The leader closes a slot at this age. Source: PROTOCOL section 6."""
 

@@ -30,8 +30,9 @@ EPOCH_MAX = 0xFFFF
 EPOCHS_CACHED = 64
 """Epochs whose mini-batches are kept as they were dealt out: 8 bytes for each mini-batch."""
 
-PLANS_CACHED = 8
-"""Groups of miners for which it is kept where their epochs begin: at most 1 MiB each."""
+PLANS_CACHED = 32
+"""Groups of miners for which it is kept where their epochs begin: at most 1 MiB each, and another for each
+miner that has left."""
 
 Miners = tuple[Outpoint, ...] | int
 """A task's miners by rank: their tickets. For interleaved parts their number is enough."""

@@ -249,7 +249,7 @@ def _check(spec: ChainSpec) -> None:
     params = spec.params
     if params.verifier_share_percent + params.supervisor_share_percent > 100:
         raise InvalidInput("the chain spec gives away more than the subsidy")
-    if params.offline_penalty_percent > 100:
+    if max(params.offline_penalty_percent, params.skip_penalty_percent) > 100:
         raise InvalidInput("the chain spec takes more than the stake")
     if not 0 <= spec.genesis_time < 1 << 32:
         raise InvalidInput("the chain spec's genesis time does not fit 32 bits")

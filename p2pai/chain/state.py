@@ -14,6 +14,7 @@ from typing import Final
 from immutables import Map
 
 from p2pai.chain.committee import Committee, Dealt
+from p2pai.chain.roster import Roster, Shift
 from p2pai.chain.task import TaskDefinition
 from p2pai.chain.transaction import Conclusion, Output
 from p2pai.primitives import record
@@ -155,12 +156,15 @@ class Task:
     """For miners, supervisors, evaluators: how rare a draw is (see vrf/selection.py), a fraction."""
     joins: tuple[Join, ...] = ()
     miners: tuple[Outpoint, ...] = ()
+    """Who began to train."""
     supervisors: tuple[Outpoint, ...] = ()
     evaluators: tuple[Outpoint, ...] = ()
     reserves: tuple[Outpoint, ...] = ()
     """Drawn tickets that were not needed, best first."""
     expelled: tuple[Outpoint, ...] = ()
     """Workers that lied or stayed away: they are paid nothing; what is left of their stakes returns."""
+    shifts: tuple[Shift, ...] = ()
+    """How the work was divided anew when miners left."""
     captured: Amount = NOTHING
     """What workers lost of their stakes, to be divided with the fee."""
     attempts: int = 0
@@ -182,6 +186,11 @@ class Task:
     def is_predefined(self) -> bool:
         """Whether the chain spec brought it, so that it keeps the chain going."""
         return self.stake is None
+
+    @property
+    def roster(self) -> Roster:
+        """Who of the miners works in which epoch."""
+        return Roster(self.miners, self.shifts)
 
     def enter(self, stage: Stage, height: int) -> "Task":
         """Return the task in a later stage."""

@@ -95,6 +95,18 @@ class ReportMalformed:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """NODE_STATUS: the supervisors certify a miner as offline; from an epoch on the others do its work."""
+
+    task: TaskId
+    ticket: Outpoint
+    """Of the miner."""
+    epoch: int
+    """As counted without end."""
+    signature: BlsSignature
+
+
+@dataclass(frozen=True, slots=True)
 class MessageHistory:
     """MESSAGE_HISTORY: registers slots `first` to `last`; with `models`, training is over."""
 

@@ -27,9 +27,9 @@ from p2pai.chain.params import (
     Params,
 )
 from p2pai.chain.state import Join, Stage, State, Task
-from p2pai.chain.supervision import MessageHistory, ReplaceLeader, ReportMalformed
+from p2pai.chain.supervision import MessageHistory, NodeStatus, ReplaceLeader, ReportMalformed
 from p2pai.chain.task import TaskDefinition, check
-from p2pai.chain.tickets import WORKER_ROLES, Context, derive_omegas, lock
+from p2pai.chain.tickets import WORKER_ROLES, Context, capture, derive_omegas, lock
 from p2pai.chain.transaction import Conclusion, PayForTask, RevokeTask, Stake, Transaction
 from p2pai.primitives.errors import InvalidTransaction
 from p2pai.primitives.ids import ZERO_HASH, Amount, BlobId, Hash32, KeyHash, Outpoint, TaskId
@@ -155,6 +155,34 @@ def apply_report_malformed(state: State, data: ReportMalformed, context: Context
     statement = committee.MalformedStatement(data.task, data.fragment)
     committee.verify(statement, data.signature, group_key(task).key)
     return _end_training(state, data.task, MALFORMED, context.height)
+
+
+def apply_node_status(state: State, data: NodeStatus, context: Context) -> State:
+    """Let the other miners do the work of one that is offline.
+
+    Source: PoUW §4.2.2, §4.3, Appendix E.
+
+    Raises:
+      InvalidTransaction: the task is not training, or its work can't be divided so.
+      InvalidProof: the certificate does not hold.
+    """
+    task = _require_training(state, data.task, context)
+    if data.ticket not in task.roster.working:
+        raise InvalidTransaction("the ticket is none of the miners that work")
+    if len(task.roster.working) <= MINERS_MIN:
+        raise InvalidTransaction(f"a task needs {MINERS_MIN} miners")
+    last = task.definition.epochs
+    if data.epoch < task.roster.next_shift or (last and data.epoch > last):
+        raise InvalidTransaction(
+            f"the work is divided anew in epoch {task.roster.next_shift} to {last or '...'}"
+        )
+    statement = committee.StatusStatement(data.task, data.ticket, data.epoch)
+    committee.verify(statement, data.signature, group_key(task).key)
+    state = capture(state, data.task, data.ticket, context.params.skip_penalty_percent)
+    task = state.tasks[data.task]
+    shifts = task.roster.without(data.ticket, data.epoch).shifts
+    task = replace(task, expelled=(*task.expelled, data.ticket), shifts=shifts)
+    return _store(state, data.task, task)
 
 
 def _end_training(state: State, task_id: TaskId, conclusion: Conclusion | None, height: int) -> State:

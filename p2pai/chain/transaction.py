@@ -29,6 +29,7 @@ from p2pai.chain.supervision import (
     DkgSuccessful,
     Equivocation,
     MessageHistory,
+    NodeStatus,
     ReplaceLeader,
     ReportMalformed,
 )
@@ -216,6 +217,7 @@ Data = (
     | ReplaceLeader
     | Equivocation
     | ReportMalformed
+    | NodeStatus
     | MessageHistory
     | VerifyCommit
     | CollectVerifications

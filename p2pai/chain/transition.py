@@ -22,6 +22,7 @@ from p2pai.chain.supervision import (
     DkgSuccessful,
     Equivocation,
     MessageHistory,
+    NodeStatus,
     ReplaceLeader,
     ReportMalformed,
 )
@@ -260,6 +261,7 @@ _RULES: Final[dict[type, Callable[[State, Any, Context], State]]] = {
     Equivocation: keying.apply_equivocation,
     ReplaceLeader: task_life.apply_replace_leader,
     ReportMalformed: task_life.apply_report_malformed,
+    NodeStatus: task_life.apply_node_status,
     MessageHistory: task_life.apply_message_history,
     VerifyCommit: verification.apply_verify_commit,
     CollectVerifications: verification.apply_collect_verifications,

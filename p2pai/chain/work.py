@@ -146,8 +146,8 @@ def _check_turn(
     proof: WorkProof, previous: it_res.IterationResult, lucky: it_res.IterationResult, task: Task
 ) -> None:
     plan = schedule.make_schedule(task.definition, task.definition_block)
-    miner = course.Place(plan, task.miners.index(proof.ticket), task.miners)
-    turn = plan.turn(lucky.iteration, miner.rank, miner.miners)
+    miner = course.Place(plan, proof.ticket, task.roster)
+    turn = miner.turn(lucky.iteration)
     if turn is None or turn.epoch != lucky.epoch:
         raise InvalidBlock("the miner has no such iteration")
     place = plan.place(turn.batch)

@@ -4,6 +4,7 @@ Source: PoUW §4.3; LIBP2P, decision 5.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 from p2pai.chain import committee, course, it_res, message_map, schedule
@@ -112,7 +113,8 @@ class Following:
         counts = (len(message.metrics), len(message.validation) or len(message.metrics))
         if counts != (len(task.definition.metrics),) * 2:
             raise InvalidMessage("IT_RES has other metrics than the task")
-        self._check_turn(task, message)
+        if not self._fits(task, message, identifier):
+            return Verdict.IGNORE
         message_map.check(message.message_map, task.definition.weight_count)
         it_res.verify_signature(message, self.task_id, self._ledger().tickets[message.ticket].owner)
         if self.history.add_message(message, body) is None:
@@ -121,13 +123,42 @@ class Following:
         self._listener.iteration_received(self.task_id, identifier)
         return Verdict.ACCEPT
 
-    def _check_turn(self, task: Task, message: it_res.IterationResult) -> None:
+    def _fits(self, task: Task, message: it_res.IterationResult, identifier: Hash32) -> bool:
+        """Return whether a message is what falls to its miner.
+
+        Miners leave, and who said something may not have known of it yet. What supervisors recorded is taken
+        as it is: they judged by their tip; and a miner that stays may be late by one shift, since a gap in
+        its messages would hold up all that come after.
+
+        Raises:
+          InvalidMessage: it isn't, whoever works.
+        """
+        miner = course.Place(self._schedule(task), message.ticket, task.roster)
+        try:
+            self._check_turn(task, miner, message)
+        except InvalidMessage:
+            if not task.roster.may_differ(miner.plan, miner.turn(message.iteration)):
+                raise
+            return identifier in self.history.recorded or self._fitted(task, miner, message)
+        return True
+
+    def _fitted(self, task: Task, miner: course.Place, message: it_res.IterationResult) -> bool:
+        if message.ticket not in task.roster.working:
+            return False
+        try:
+            self._check_turn(task, replace(miner, roster=task.roster.earlier), message)
+        except InvalidMessage:
+            return False
+        return True
+
+    def _schedule(self, task: Task) -> schedule.Schedule:
         block = task.definition_block
         if self._plan is None or self._plan[0] != block:
             self._plan = (block, schedule.make_schedule(task.definition, block))
-        rank = task.miners.index(message.ticket)
-        miner = course.Place(self._plan[1], rank, task.miners)
-        turn = miner.plan.turn(message.iteration, miner.rank, miner.miners)
+        return self._plan[1]
+
+    def _check_turn(self, task: Task, miner: course.Place, message: it_res.IterationResult) -> None:
+        turn = miner.turn(message.iteration)
         if turn is None or turn.epoch != message.epoch:
             raise InvalidMessage("the miner has no such iteration")
         before = self.history.places.get((message.ticket, message.iteration - 1))

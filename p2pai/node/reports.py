@@ -272,7 +272,7 @@ def _iterations(task: Task, latest: Iterable[IterationResult]) -> int | None:
     heard = max((m.iteration + 1 for m in latest), default=None)
     if task.stage in (Stage.EVALUATING, Stage.PAID):
         plan = schedule.make_schedule(task.definition, task.definition_block)
-        return plan.iterations(0, task.miners)
+        return task.roster.iterations(plan, task.roster.working[0])
     return heard if heard is not None or task.stage is Stage.TRAINING else 0
 
 
@@ -311,12 +311,11 @@ def _miner(core: NodeCore, task_id: TaskId, task: Task, ticket: Outpoint) -> Rep
     followed = core.following.get(task_id)
     latest = followed.history.latest.get(ticket) if followed else None
     plan = schedule.make_schedule(task.definition, task.definition_block)
-    rank = task.miners.index(ticket)
     state = _state_before_release(core, task_id, task)
     return {
         "address": _owner(core, state, ticket),
         "iteration": latest.iteration + 1 if latest else 0,
-        "iterations": plan.iterations(rank, task.miners),
+        "iterations": task.roster.iterations(plan, ticket),
         "epoch": latest.epoch if latest else 0,
         "epochs": plan.epochs,
         "metrics": _metrics(task, latest.metrics if latest else ()),

@@ -60,6 +60,7 @@ class Miner(Role):
         best = min(self._candidates(), default=None)
         current = self.session
         if current is not None and best is not None and self._goes_on(current, *best[1:]):
+            current.follow(self.node.state.tasks[current.task_id])
             return
         if current is not None:
             current.stop()
@@ -75,7 +76,7 @@ class Miner(Role):
         found = []
         for outpoint, ticket in self.tickets():
             task = self.node.state.tasks.get(ticket.task) if ticket.task else None
-            if task is None or task.stage is not Stage.TRAINING or outpoint not in task.miners:
+            if task is None or task.stage is not Stage.TRAINING or outpoint not in task.roster.working:
                 continue
             assert ticket.task is not None
             if not self._memory(ticket.task, outpoint).finished:

@@ -17,6 +17,7 @@ from p2pai.chain.committee import (
     CertifiedSlot,
     HistoryStatement,
     MalformedStatement,
+    StatusStatement,
     ViewStatement,
 )
 from p2pai.chain.state import Task
@@ -41,6 +42,7 @@ from p2pai.roles.slots import (
     task_of,
 )
 from p2pai.roles.storage import Storage
+from p2pai.roles.watching import Watching
 
 if TYPE_CHECKING:
     from p2pai.roles.base import Node
@@ -69,7 +71,7 @@ class Recorder:
         self._stopped = False
         self._remember_final()
         self.agreement = Agreement(self._take_seat(), self, supervisor.signed.get(task_id))
-        self._registrar = Registrar(self)
+        self._registrar, self._watching = Registrar(self), Watching(self)
         self._storage = self._store()
         self._storage.begin()
         self._arm()
@@ -120,6 +122,7 @@ class Recorder:
     def _change_seat(self) -> None:
         self.agreement.take_seat(self._take_seat())
         self._registrar.committee_changed()
+        self._watching.committee_changed()
         self._storage.stop()
         self._storage = self._store()
         self._storage.begin()
@@ -136,6 +139,7 @@ class Recorder:
         if not self._stopped:
             self.agreement.tick()
             self._registrar.tick()
+            self._watching.tick()
             self._arm()
 
     def message_received(self, message: Hash32) -> None:
@@ -159,6 +163,8 @@ class Recorder:
             return self._registrar.hear_proposal(sender, said)
         if isinstance(said, Share) and isinstance(said.statement, HistoryStatement | MalformedStatement):
             return self._registrar.hear_share(said)
+        if isinstance(said, Share) and isinstance(said.statement, StatusStatement):
+            return self._watching.hear_share(sender, said)
         self.agreement.hear(sender, said)
         return Verdict.ACCEPT
 
@@ -168,6 +174,7 @@ class Recorder:
         for identifier in slot.messages:
             self._arrived_ms.pop(identifier, None)
         self._registrar.slot_recorded()
+        self._watching.slot_recorded(slot)
         stored = self.node.put_blob(tuple(self.history.messages[i] for i in slot.messages))
         assert stored == slot.statement.root
         self.supervisor.keep(SlotRecorded(slot, self._final_messages(slot)))
@@ -176,7 +183,7 @@ class Recorder:
     def _final_messages(self, slot: CertifiedSlot) -> tuple[bytes, ...]:
         task = self.task
         plan = schedule.make_schedule(task.definition, task.definition_block)
-        places = {t: course.Place(plan, rank, task.miners) for rank, t in enumerate(task.miners)}
+        places = {t: course.Place(plan, t, task.roster) for t in task.miners}
         messages = ((i, self.history.decoded[i]) for i in slot.messages)
         final = (i for i, m in messages if course.may_end(task.definition, places[m.ticket], m))
         return tuple(self.history.messages[i] for i in final)

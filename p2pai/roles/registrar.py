@@ -171,7 +171,7 @@ class Registrar:
 
     def _final_models(self) -> tuple[ModelAnnouncement, ...]:
         """Return the announcements that end the training, or none while it goes on."""
-        plan, miners = self._plan(), self._task.miners
+        plan, miners = self._plan(), self._task.roster.working
         if plan.epochs == 0 or self.history.unrecorded:
             return ()
         known = tuple(self.history.models[t] for t in miners if t in self.history.models)
@@ -181,9 +181,11 @@ class Registrar:
 
     def _is_final(self, plan: schedule.Schedule, announcement: ModelAnnouncement) -> bool:
         task = self._task
-        miner = course.Place(plan, task.miners.index(announcement.ticket), task.miners)
         last = self.history.latest.get(announcement.ticket)
-        if last is None or not course.may_end(task.definition, miner, last):
+        # Whoever was past the epoch when it heard of a shift has done what was its own before.
+        rosters = dict.fromkeys((task.roster, task.roster.earlier))
+        places = [course.Place(plan, announcement.ticket, roster) for roster in rosters]
+        if last is None or not any(course.may_end(task.definition, place, last) for place in places):
             return False
         earned = it_res.nonce(it_res.precursor(announcement.after, last.message_map))
         is_earned = announcement.iteration == last.iteration and earned == last.nonce
@@ -235,7 +237,10 @@ class Registrar:
         if not tickets or len(tickets) != len(said.models):
             raise InvalidMessage("the training ends with one model of each miner")
         silent = self._node.now_ms - self._heard_ms > ABSENT_MS // 2
-        complete = len(said.models) == len(task.miners) or silent
+        working = task.roster.working
+        complete = len(said.models) == len(working) or silent
+        if any(t not in working for t in tickets):
+            return False
         if models_blob(said.models) != said.statement.models or not complete:
             return False
         if not all(self._is_final(plan, a) for a in said.models):

@@ -97,8 +97,7 @@ def judge(lucky: LuckyIteration, replayed: jobs.Replayed) -> Finding:
 def _samples(lucky: LuckyIteration, state: State) -> int:
     task = state.tasks[lucky.task]
     plan = schedule.make_schedule(task.definition, task.definition_block)
-    rank = task.miners.index(lucky.message.ticket)
-    turn = plan.turn(lucky.message.iteration, rank, task.miners)
+    turn = task.roster.turn(plan, lucky.message.ticket, lucky.message.iteration)
     if turn is None:
         raise InvalidProof("the miner has no such iteration")
     place = plan.place(turn.batch)

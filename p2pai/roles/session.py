@@ -24,6 +24,7 @@ from p2pai.chain.training import Numerics
 from p2pai.primitives import blob, ecdsa, merkle, record
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import ZERO_HASH, Millis, Outpoint, TaskId
+from p2pai.roles import barrier
 from p2pai.roles.history import ModelAnnouncement, Queue
 from p2pai.roles.memory import Clock, Memory
 from p2pai.roles.mining import Attempt, Mining
@@ -54,7 +55,7 @@ class Session:
         self.name = f"{task_id.hex()[:16]}-{ticket}"
         self.task = node.state.tasks[task_id]
         self.plan = schedule.make_schedule(self.task.definition, self.task.definition_block)
-        self.place = course.Place(self.plan, self.task.miners.index(ticket), self.task.miners)
+        self.place = course.Place(self.plan, ticket, self.task.roster)
         self.mining = Mining(ticket, node.params.commitment_distance)
         self.history = node.follow(task_id, memory.slot)
         self._resume()
@@ -85,6 +86,10 @@ class Session:
             self.task.miners,
             self.task.definition_block,
         )
+
+    def follow(self, task: Task) -> None:
+        """Take over what the ledger says of the task now: miners may have left."""
+        self.task, self.place = task, replace(self.place, roster=task.roster)
 
     def stop(self) -> None:
         """Abandon the session; what the trainer still answers is ignored."""
@@ -123,14 +128,14 @@ class Session:
     # --- one iteration
 
     def _turn(self, iteration: int) -> schedule.Turn | None:
-        return self.plan.turn(iteration, self.place.rank, self.place.miners)
+        return self.place.turn(iteration)
 
     def _next(self) -> None:
         turn = self._turn(self.iteration)
         if turn is None or course.is_stopped(self.task.definition, self.memory.validations):
             self._finish()
             return
-        if not self._may_begin(turn):
+        if not barrier.is_open(self.history, self.place, self.iteration, self.task.expelled):
             self._waiting = True
             self.node.set_timer(f"wait:{self.name}", RETRY_MS, self._wait)
             return
@@ -166,21 +171,6 @@ class Session:
         """Return what the next iteration starts with."""
         task, last = self.task.definition, self.memory.message
         return course.follow(task, self.place, it_res.decode(last)) if last else course.begin(task)
-
-    def _may_begin(self, turn: schedule.Turn) -> bool:
-        """Whether a majority of the miners has ended the epoch before this iteration's.
-
-        Source: PoUW §4.3, a miner that ends an epoch early waits for the majority.
-        """
-        if turn.number == 1 or self.iteration != turn.first:
-            return True
-        done = 0
-        for rank, ticket in enumerate(self.task.miners):
-            latest = self.history.latest.get(ticket)
-            count = self.plan.iterations_before(turn.number, rank, self.task.miners)
-            ended = ticket in self.history.models or (latest.iteration + 1 if latest else 0) >= count
-            done += ticket == self.ticket or ended
-        return 2 * done > len(self.task.miners)
 
     def _stepped(self, turn: schedule.Turn, result: jobs.Result) -> None:
         if not isinstance(result, jobs.Stepped) or not self._is_sound(result):

@@ -17,6 +17,7 @@ from p2pai.chain.committee import (
     Reason,
     SlotStatement,
     Statement,
+    StatusStatement,
     ViewStatement,
 )
 from p2pai.chain.supervision import Equivocation
@@ -85,7 +86,7 @@ class SlotProposal:
 class Share:
     """A member's share of a certificate."""
 
-    statement: PreparedStatement | SlotStatement | HistoryStatement | MalformedStatement
+    statement: PreparedStatement | SlotStatement | HistoryStatement | MalformedStatement | StatusStatement
     member: int
     signature: BlsSignature
 

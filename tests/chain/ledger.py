@@ -483,8 +483,7 @@ class Drafting:
 
     def _turn(self) -> schedule.Turn:
         plan = schedule.make_schedule(self.task.definition, self.task.definition_block)
-        rank = self.task.miners.index(self.ticket)
-        turn = plan.turn(self.plan.iteration, rank, self.task.miners)
+        turn = self.task.roster.turn(plan, self.ticket, self.plan.iteration)
         assert turn is not None
         self.place = plan.place(turn.batch)
         return turn

@@ -4,9 +4,9 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
-from p2pai.chain.committee import MalformedStatement, Reason, ViewStatement
+from p2pai.chain.committee import MalformedStatement, Reason, StatusStatement, ViewStatement
 from p2pai.chain.state import Stage
-from p2pai.chain.supervision import ReplaceLeader, ReportMalformed
+from p2pai.chain.supervision import NodeStatus, ReplaceLeader, ReportMalformed
 from p2pai.chain.task_life import MALFORMED
 from p2pai.chain.transaction import CollectVerifications, Conclusion, Pay, PayForTask, RevokeTask, Stake
 from p2pai.primitives.errors import InvalidInput
@@ -179,6 +179,14 @@ def report_malformed(chain, random, salt):
         chain.say(supervisor, ReportMalformed(task_id, statement.fragment, signature))
 
 
+def lose_miner(chain, random, salt):
+    task_id, supervisor = trained(chain, random)
+    roster, epochs = chain.now.roster, chain.now.definition.epochs or 9
+    statement = StatusStatement(task_id, random.choice(roster.working), random.randrange(2, epochs + 2))
+    signature = chain.certify(task_id, statement, EVERYBODY)
+    chain.say(supervisor, NodeStatus(task_id, statement.ticket, statement.epoch, signature))
+
+
 def register(chain, random, salt):
     task_id, supervisor = trained(chain, random)
     first = chain.now.slots
@@ -236,6 +244,7 @@ ACTIONS = (
     lie,
     equivocate,
     replace_leader,
+    lose_miner,
     report_malformed,
     register,
     register,

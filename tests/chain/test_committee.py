@@ -17,6 +17,7 @@ from p2pai.chain.committee import (
     PreparedStatement,
     Reason,
     SlotStatement,
+    StatusStatement,
     ViewStatement,
 )
 from p2pai.chain.params import SLOT_MESSAGES_MAX, VIEW_MAX, quorum
@@ -57,6 +58,7 @@ STATEMENTS = [
     replace(HISTORY, models=BlobId(label("models"))),
     ViewStatement(TASK, 3, 1, Reason.SILENT),
     MalformedStatement(TASK, 2),
+    StatusStatement(TASK, Outpoint(label("ticket"), 1), 4),
 ]
 
 

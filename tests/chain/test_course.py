@@ -6,16 +6,19 @@ import pytest
 
 from p2pai.chain import course
 from p2pai.chain.course import Course, Place
+from p2pai.chain.roster import Roster
 from p2pai.chain.schedule import make_schedule
 from p2pai.chain.training import EarlyStopping, Holdout, Target, Tau
 from p2pai.primitives.errors import InvalidMessage
+from p2pai.primitives.ids import Outpoint
 from tests.chain.ledger import definition, label
 from tests.chain.test_it_res import MESSAGE
 
 TASK = definition(
     tau=Tau(9, 10_000), validation=Holdout(0), epochs=3
 )  # 48 batches, three miners: 16 an epoch
-PLACE = Place(make_schedule(TASK, label("block")), 0, 3)
+MINERS = tuple(Outpoint(label("ticket", i), i) for i in range(3))
+PLACE = Place(make_schedule(TASK, label("block")), MINERS[0], Roster(MINERS))
 WEIGHTS = TASK.weight_count
 
 

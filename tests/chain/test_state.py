@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 import pytest
 
 from p2pai.chain.committee import Committee, Dealt
+from p2pai.chain.roster import Shift
 from p2pai.chain.state import Finding, Join, Keying, Sealed, Stage, Task, Ticket
 from p2pai.chain.transaction import Conclusion, Pay
 from p2pai.primitives.ids import Outpoint
@@ -95,6 +96,7 @@ CHANGES = {
         "evaluators": (TICKET,),
         "reserves": (TICKET,),
         "expelled": (TICKET,),
+        "shifts": (Shift(2, (TICKET,)),),
         "captured": 77,
         "attempts": 77,
         "keying": KEYING,

@@ -6,10 +6,17 @@ from fractions import Fraction
 import pytest
 
 from p2pai.chain import rewards, task_life, transition
-from p2pai.chain.committee import HistoryStatement, MalformedStatement, Reason, ViewStatement
+from p2pai.chain.committee import (
+    HistoryStatement,
+    MalformedStatement,
+    Reason,
+    StatusStatement,
+    ViewStatement,
+)
 from p2pai.chain.params import HISTORY_SLOTS_MAX
+from p2pai.chain.roster import Shift
 from p2pai.chain.state import Join, Stage
-from p2pai.chain.supervision import ReplaceLeader, ReportMalformed
+from p2pai.chain.supervision import NodeStatus, ReplaceLeader, ReportMalformed
 from p2pai.chain.task import Group
 from p2pai.chain.training import Tau
 from p2pai.chain.transaction import Conclusion, Pay, PayForTask, RevokeTask, Stake
@@ -169,7 +176,7 @@ class TestAdmission:
         for account in (7, 8, 9):
             chain.add(chain.buy(account, "miner", count=5))
         chain.mine_until(3)
-        task_id = chain.submit(group=Group(2, 3, 3))
+        task_id = chain.submit(group=Group(2, 3, 3), name="ranks 4")
         task, drawn = chain.task(task_id), []
         assert Fraction(*task.omegas[0]) == 6  # of 18 alike, three for two places
         for account in (*MINERS, 7, 8, 9):
@@ -797,6 +804,149 @@ class TestMalformed:
         data = self.report(chain, task_id)
         chain.end_training(task_id)
         refuse(chain, chain.fund(SUPERVISORS[0], data), "the task is not training")
+
+
+def status(chain, task_id, rank=1, epoch=2, signers=SUPERVISORS):
+    """The supervisors' word that a miner left."""
+    ticket = chain.task(task_id).miners[rank]
+    signature = chain.certify(task_id, StatusStatement(task_id, ticket, epoch), signers)
+    return NodeStatus(task_id, ticket, epoch, signature)
+
+
+def four(chain, task_id):
+    """Give a task a fourth miner."""
+    task = chain.task(task_id)
+    task = replace(task, miners=(*task.miners, chain.task(chain.predefined).miners[0]))
+    chain.state = chain.pool = replace(chain.state, tasks=chain.state.tasks.set(task_id, task))
+
+
+class TestNodeStatus:
+    def leave(self, chain, task_id, *args, **changes):
+        chain.post(SUPERVISORS[0], status(chain, task_id, *args, **changes))
+        chain.mine()
+        return chain.task(task_id)
+
+    def test_the_others_work_from_an_epoch_on(self, chain):
+        task_id = chain.start(epochs=3)
+        before = chain.task(task_id)
+        task = self.leave(chain, task_id, 1, 3, SUPERVISORS[1:])
+        a, lost, b = before.miners
+        assert task.shifts == (Shift(3, (a, b)),)
+        assert task.expelled == (lost,)
+        assert (task.stage, task.miners, task.joins) == (before.stage, before.miners, before.joins)
+
+    def test_costs_a_part_of_the_stake(self, chain):
+        task_id = chain.start(epochs=3)
+        task = self.leave(chain, task_id)
+        lost = chain.params.ticket_price_atoms * chain.params.skip_penalty_percent // 100
+        assert task.captured == chain.state.burned == lost > 0
+        assert transition.is_locked(chain.state, task.miners[1]), "until the task is over"
+        chain.check_supply()
+
+    def test_whoever_left_is_paid_nothing_and_loses_nothing_more(self, chain):
+        task_id = chain.start(epochs=3)
+        task = self.leave(chain, task_id)
+        lost = task.miners[1]
+        owner, captured = chain.state.tickets[lost].key_hash, task.captured
+        chain.end_training(task_id)
+        chain.evaluate(task_id, Conclusion((300, 0, 100), 360, BlobId(label("best"))))
+        assert chain.task(task_id).captured == captured
+        tx = chain.add(chain.charge(task_id))
+        chain.mine()
+        assert sum(output.value for output in tx.outputs) == task.fee + captured
+        assert owner not in [output.key_hash for output in tx.outputs]
+        assert chain.state.utxos[lost].value == chain.params.ticket_price_atoms - captured
+        assert not transition.is_locked(chain.state, lost)
+        assert chain.state.burned == 0
+        chain.check_supply()
+
+    def test_of_a_task_that_fails_then_costs_no_more(self, chain):
+        task_id = chain.start(epochs=3, expected_blocks=3)
+        task = self.leave(chain, task_id)
+        chain.mine_until(task.since + 3)
+        assert chain.task(task_id).stage is Stage.FAILED
+        assert chain.state.burned == task.captured
+        assert not transition.is_locked(chain.state, task.miners[1])
+        chain.check_supply()
+
+    def test_of_the_predefined_task(self, chain):
+        task = self.leave(chain, chain.predefined, 0, 10**6)
+        assert task.shifts == (Shift(10**6, task.miners[1:]),)
+        assert task.miners[0] in chain.state.tickets, "its earlier messages are checked still"
+        for miner in MINERS:  # the epoch is far
+            chain.mine(miner=miner)
+
+    def test_two_may_leave_one_after_another(self, chain):
+        task_id = chain.start(epochs=9)
+        four(chain, task_id)
+        task = self.leave(chain, task_id, 3, 4)
+        task = self.leave(chain, task_id, 0, 5)
+        a, b, c, d = task.miners
+        assert task.shifts == (Shift(4, (a, b, c)), Shift(5, (b, c)))
+        assert task.expelled == (d, a)
+        assert task.captured == 2 * chain.params.ticket_price_atoms * chain.params.skip_penalty_percent // 100
+
+    @pytest.mark.parametrize("epoch", [4, 3, 0])
+    def test_each_in_a_later_epoch(self, chain, epoch):
+        task_id = chain.start(epochs=9)
+        four(chain, task_id)
+        self.leave(chain, task_id, 3, 4)
+        tx = chain.fund(SUPERVISORS[0], status(chain, task_id, 0, epoch))
+        refuse(chain, tx, "the work is divided anew in epoch 5 to 9")
+
+    @pytest.mark.parametrize("epoch", [0, 1, 4, 2**64 - 1])
+    def test_in_no_epoch_that_has_begun_or_never_comes(self, chain, epoch):
+        task_id = chain.start(epochs=3)
+        tx = chain.fund(SUPERVISORS[0], status(chain, task_id, 1, epoch))
+        refuse(chain, tx, "the work is divided anew in epoch 2 to 3")
+
+    def test_two_miners_are_needed(self, chain):
+        task_id = chain.start(epochs=9)
+        self.leave(chain, task_id, 1, 2)
+        tx = chain.fund(SUPERVISORS[0], status(chain, task_id, 0, 3))
+        refuse(chain, tx, "a task needs 2 miners")
+
+    def test_nobody_leaves_twice(self, chain):
+        task_id = chain.start(epochs=9)
+        four(chain, task_id)
+        self.leave(chain, task_id, 1, 2)
+        tx = chain.fund(SUPERVISORS[0], status(chain, task_id, 1, 3))
+        refuse(chain, tx, "none of the miners that work")
+
+    def test_somebody_who_is_no_miner(self, chain):
+        task_id = chain.start(epochs=3)
+        data = replace(status(chain, task_id), ticket=chain.task(task_id).supervisors[0])
+        refuse(chain, chain.fund(SUPERVISORS[0], data), "none of the miners that work")
+
+    @pytest.mark.parametrize("changes", [{"epoch": 3}, {"ticket": 0}, {"task": "predefined"}])
+    def test_a_certificate_of_something_else(self, chain, changes):
+        task_id = chain.start(epochs=3)
+        data = status(chain, task_id)
+        if "ticket" in changes:
+            changes = {"ticket": chain.task(task_id).miners[0]}
+        if "task" in changes:
+            there = chain.task(chain.predefined).miners[0]
+            changes = {"task": chain.predefined, "ticket": there}
+        refuse(chain, chain.fund(SUPERVISORS[0], replace(data, **changes)), "does not match", InvalidProof)
+
+    def test_a_certificate_of_too_few(self, chain):
+        task_id = chain.start(epochs=3)
+        for signer in SUPERVISORS:
+            tx = chain.fund(signer, status(chain, task_id, signers=(signer,)))
+            refuse(chain, tx, "signature does not match", InvalidProof)
+
+    def test_by_somebody_who_does_not_supervise(self, chain):
+        task_id = chain.start(epochs=3)
+        tx = chain.fund(MINERS[0], status(chain, task_id))
+        refuse(chain, tx, "only a supervisor of the task speaks for its committee")
+
+    def test_of_a_task_that_does_not_train(self, chain):
+        task_id = chain.start(epochs=3)
+        data = status(chain, task_id)
+        chain.end_training(task_id)
+        for task in (task_id, TaskId(label("none"))):
+            tx = chain.fund(SUPERVISORS[0], replace(data, task=task))
+            refuse(chain, tx, "the task is not training")
 
 
 class TestDeadlines:

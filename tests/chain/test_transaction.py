@@ -23,6 +23,7 @@ from p2pai.chain.supervision import (
     DkgSuccessful,
     Equivocation,
     MessageHistory,
+    NodeStatus,
     ReplaceLeader,
     ReportMalformed,
     TwoDeals,
@@ -87,6 +88,7 @@ LARGEST = [
     (ReplaceLeader(label("task"), 2**64 - 1, 2**64 - 1, Reason.MALICIOUS, bytes(96)), 175),
     (Equivocation(label("task"), TICKET, SLOT, bytes(72), SLOT, bytes(72)), 426),
     (ReportMalformed(label("task"), 2**64 - 1, bytes(96)), 158),
+    (NodeStatus(label("task"), TICKET, 2**64 - 1, bytes(96)), 191),
     (MessageHistory(label("task"), 2**63, 2**63, label("root"), label("models"), bytes(96)), 234),
     (VerifyCommit(label("block"), TICKET, label("commitment")), 120),
     (CollectVerifications(label("block")), 56),
@@ -129,6 +131,7 @@ def test_the_types_names_are_those_of_the_protocol():
         "REPLACE_LEADER",
         "EQUIVOCATION",
         "REPORT_MALFORMED",
+        "NODE_STATUS",
         "MESSAGE_HISTORY",
         "VERIFY_COMMIT",
         "COLLECT_VERIFICATIONS",
@@ -226,6 +229,7 @@ class TestForm:
     [
         (DkgSuccessful(label("task"), 0, TICKET, bytes(48)), {"key": bytes(47)}),
         (ReportMalformed(label("task"), 1, bytes(96)), {"signature": bytes(95)}),
+        (NodeStatus(label("task"), TICKET, 2, bytes(96)), {"signature": bytes(95)}),
         (RevokeTask(label("task")), {"task": bytes(31)}),
     ],
 )

@@ -42,6 +42,41 @@ def rewritten(recorded, **changes):
     return replace(recorded, message=replace(it_res.decode(recorded.message), **changes).encode())
 
 
+class TestMinersThatLeave:
+    """The second miner works no more from epoch 2 on: iteration 30 is then of epoch 2, else of the third."""
+
+    def states(self, chain):
+        """The ledger without, and with the shift."""
+        task = chain.task(chain.predefined)
+        shifts = task.roster.without(task.miners[1], 2).shifts
+        return chain.state, replace(
+            chain.state, tasks=chain.state.tasks.set(chain.predefined, replace(task, shifts=shifts))
+        )
+
+    def check(self, chain, block, state):
+        work.check(block.header, block.work_proof, block.transactions[0].data, state, chain.params)
+
+    def drafted(self, chain, state, miner):
+        account = chain.account(chain.task(chain.predefined).miners[miner])
+        chain.state = chain.pool = state
+        return chain.draft(miner=account, iteration=30)
+
+    def test_the_others_mine_with_what_falls_to_them_now(self, chain):
+        before, after = self.states(chain)
+        block = self.drafted(chain, after, 0)
+        self.check(chain, block, after)
+        with pytest.raises(InvalidBlock, match="no such iteration"):
+            self.check(chain, block, before)
+
+    def test_nobody_mines_with_what_fell_to_it_before(self, chain):
+        before, after = self.states(chain)
+        for miner in range(3):
+            block = self.drafted(chain, before, miner)
+            self.check(chain, block, before)
+            with pytest.raises(InvalidBlock, match="no such iteration"):
+                self.check(chain, block, after)
+
+
 def test_a_block_with_an_earned_nonce_is_connected(chain):
     block = chain.draft()
     assert transition.apply_block(chain.state, block, chain.params).tip == block.hash

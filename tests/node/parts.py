@@ -209,7 +209,7 @@ def iteration(chain, number, account=MINERS[0], task=None, **changes):
     known = chain.state.tasks[task]
     ticket = chain.tickets("miner", account, task=task)[0]
     plan = schedule.make_schedule(known.definition, known.definition_block)
-    turn = plan.turn(number, known.miners.index(ticket), len(known.miners))
+    turn = known.roster.turn(plan, ticket, number)
     message = IterationResult(
         task_prefix=task[: it_res.TASK_PREFIX_SIZE],
         epoch=turn.epoch,

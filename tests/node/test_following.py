@@ -10,7 +10,9 @@ import pytest
 
 from p2pai import effects, events
 from p2pai.chain import it_res
+from p2pai.chain.committee import StatusStatement
 from p2pai.chain.state import Stage
+from p2pai.chain.supervision import NodeStatus
 from p2pai.effects import Judge, Verdict
 from p2pai.gossip import sync
 from p2pai.node.following import FETCH_TURNS, PULL_MS, TOPIC_NAMES
@@ -170,6 +172,59 @@ class TestIterations:
         assert node.hear("it_res", iteration(chain, last, task=task_id), task=task_id) == ACCEPT
         beyond = iteration(chain, last, task=task_id, iteration=last + 1)
         assert node.hear("it_res", beyond, task=task_id) == reject("the miner has no such iteration")
+
+
+LOST, STAYS = MINERS[1], MINERS[0]
+"""In epoch 2 the second miner works no more; iteration 30 is then of this epoch, else of the third."""
+
+
+@pytest.fixture(scope="module")
+def shifted(chain):
+    """The chain on which a miner of the predefined task has left."""
+    shifted, task = chain.fork(), chain.predefined
+    lost = shifted.tickets("miner", LOST, task=task)[0]
+    certificate = shifted.certify(task, StatusStatement(task, lost, 2))
+    shifted.post(SUPERVISORS[0], NodeStatus(task, lost, 2, certificate))
+    shifted.mine()
+    return shifted
+
+
+class TestMinersThatLeave:
+    @pytest.fixture
+    def aware(self, node, shifted):
+        node.hear_chain(shifted)
+        return node
+
+    def test_the_others_do_what_falls_to_them_now(self, aware, shifted, task):
+        data = iteration(shifted, 30, STAYS)
+        assert it_res.decode(data).epoch == 2
+        assert aware.hear("it_res", data, task=task) == ACCEPT
+
+    def test_who_does_not_know_of_it_yet_ignores_that(self, node, shifted, task):
+        data = iteration(shifted, 30, STAYS)
+        assert node.hear("it_res", data, task=task) == IGNORE
+        node.hear_chain(shifted)
+        assert node.hear("it_res", data, task=task) == ACCEPT
+
+    def test_what_was_signed_in_ignorance_leaves_no_gap(self, aware, chain, task, history):
+        assert aware.hear("it_res", iteration(chain, 30, STAYS), task=task) == ACCEPT
+        assert [m.epoch for m in history.latest.values()] == [3]
+
+    def test_who_left_did_its_part_until_then(self, aware, chain, task):
+        for number, verdict in ((14, ACCEPT), (15, IGNORE), (30, IGNORE)):
+            assert aware.hear("it_res", iteration(chain, number, LOST), task=task) == verdict
+
+    def test_what_supervisors_recorded_is_taken_as_it_is(self, aware, chain, task, history):
+        data = iteration(chain, 30, LOST)
+        aware.hear("message_history", record.encode_tagged(slot(chain, 0, [data])), task=task)
+        assert history.missing() == (it_res.message_id(data),)
+        assert aware.hear("it_res", data, task=task) == ACCEPT
+        assert history.next_slot == 1
+
+    @pytest.mark.parametrize("number", [0, 14])
+    def test_what_is_wrong_on_every_chain_is_rejected(self, aware, chain, task, number):
+        wrong = iteration(chain, number, STAYS, epoch=2)
+        assert aware.hear("it_res", wrong, task=task) == reject("the miner has no such iteration")
 
 
 def iterations_of(chain, task_id, account=MINERS[0]):

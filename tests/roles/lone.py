@@ -222,7 +222,7 @@ def iteration(chain, account, number, task=None, **changes) -> bytes:
     known = chain.task(task_id)
     ticket = chain.tickets("miner", account, task=task_id)[0]
     plan = schedule.make_schedule(known.definition, known.definition_block)
-    turn = plan.turn(number, known.miners.index(ticket), known.miners)
+    turn = known.roster.turn(plan, ticket, number)
     empty = blob.blob_id_of(b"")
     fields = {
         "task_prefix": task_id[: it_res.TASK_PREFIX_SIZE],

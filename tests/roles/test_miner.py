@@ -8,7 +8,7 @@ from p2pai.chain.transaction import CollectVerifications
 from p2pai.primitives.ids import ZERO_HASH, BlobId
 from p2pai.roles.memory import IterationSent, StateKept
 from tests.chain.ledger import MINERS, VERIFIERS, Chain, label
-from tests.roles.lone import Lone, iteration, miners_of
+from tests.roles.lone import Lone, iteration
 from tests.roles.trained import Group
 
 
@@ -182,6 +182,8 @@ class TestMining:
             group.step()
         assert len(group.blocks.get(MINERS[0], ())) == before
 
-    def test_the_ranks_are_those_of_the_task(self, group):
+    def test_each_has_its_place_in_the_task(self, group):
+        known = group.chain.task(group.task)
         for account in group.accounts:
-            assert group.role(account).session.place.rank == miners_of(group.chain).index(account)
+            place = group.role(account).session.place
+            assert (group.chain.account(place.ticket), place.roster) == (account, known.roster)

@@ -6,11 +6,11 @@ import pytest
 
 from p2pai import jobs
 from p2pai.chain import committee, it_res, schedule
-from p2pai.chain.committee import HistoryStatement, MalformedStatement
+from p2pai.chain.committee import HistoryStatement, MalformedStatement, StatusStatement
 from p2pai.chain.it_res import EndState
 from p2pai.chain.params import SLOTS_PER_TERM
 from p2pai.chain.state import Stage
-from p2pai.chain.supervision import MessageHistory, ReportMalformed
+from p2pai.chain.supervision import MessageHistory, NodeStatus, ReportMalformed
 from p2pai.effects import Verdict
 from p2pai.primitives import blob, ecdsa, record
 from p2pai.primitives.ids import BlobId
@@ -85,9 +85,19 @@ class Task:
 
     def finish(self, ranks=(0, 1, 2), **changes):
         """Let miners of some ranks end their training and everybody hear of it."""
-        self.record(*(self.last_message(rank) for rank in ranks))
+        self.record(*(self.last_message(rank, **changes) for rank in ranks))
         self.announce(*(self.announcement(rank) for rank in ranks))
         self.hold(ranks)
+
+    def leave(self, rank):
+        """Let the ledger say that a miner works no more in the second epoch."""
+        lost = self.chain.task(self.id).miners[rank]
+        certificate = self.who.certify(StatusStatement(self.id, lost, 2))
+        self.chain.post(self.accounts[1], NodeStatus(self.id, lost, 2, certificate))
+        self.mine()
+        known = self.chain.task(self.id)
+        plan = schedule.make_schedule(known.definition, known.definition_block)
+        self.last = [known.roster.iterations(plan, ticket) - 1 for ticket in known.miners]
 
     def mine(self, count=1):
         for _ in range(count):
@@ -376,6 +386,29 @@ class TestTheEnd:
         assert said.models == (task.announcement(0), task.announcement(2))
         _, votes = task.answer(said)
         assert len(votes) == 1
+
+    @pytest.mark.parametrize("late", [False, True])
+    def test_it_ends_without_those_who_left(self, late):
+        task = Task(epochs=2)
+        last = task.last[0]
+        task.leave(1)
+        if late:  # past the epoch when it heard of it, it ended where it would have ended before
+            task.last[0] = last
+        task.finish(ranks=(0, 2), epoch=2)
+        (said,) = task.proposals()
+        assert said.models == (task.announcement(0), task.announcement(2))
+        _, votes = task.answer(said)
+        assert len(votes) == 1
+
+    def test_nobody_signs_the_model_of_one_who_left(self):
+        task = Task(epochs=2)
+        task.record(task.last_message(1))
+        task.announce(task.announcement(1))
+        task.leave(1)
+        task.finish(ranks=(0, 2))
+        task.hold(ranks=(1,))
+        judged, votes = task.answer(self.last_proposal(task, ranks=(0, 1, 2)))
+        assert (judged.verdict, votes) == (Verdict.IGNORE, [])
 
     def test_it_never_ends_without_any_model(self, task):
         task.record(message(task, 0))

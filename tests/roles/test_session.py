@@ -57,8 +57,8 @@ class TestMessages:
         for _ in range(5):
             group.step()
         place, known = session.place, chain.task(task)
-        assert place.miners == known.miners
-        turns = [session.plan.turn(i, place.rank, known.miners) for i in range(5)]
+        assert place.roster == known.roster
+        turns = [place.turn(i) for i in range(5)]
         places = [session.plan.place(turn.batch) for turn in turns]
         leaves = [group.nodes[A].blobs.get(p.fragment)[p.index] for p in places]
         assert [m.batch for m in group.decoded(A)][:5] == [merkle.leaf_hash(chunk) for chunk in leaves]
@@ -101,7 +101,7 @@ class TestMessages:
     def test_what_is_lost_is_said_again_while_it_waits_for_its_peers(self, alone):
         node = alone.nodes[A]
         session = node.role().session
-        for _ in range(session.plan.iterations_of(1, session.place.rank, 3)):
+        for _ in range(session.place.turn(0).last + 1):
             alone.step(certify=False)
         last = alone.messages[A][-1]
         node.take("it_res")
@@ -177,7 +177,7 @@ class TestEpochs:
     def test_it_waits_for_the_majority_to_end_the_epoch(self, alone):
         node = alone.nodes[A]
         session = node.role().session
-        count = session.plan.iterations_of(1, session.place.rank, 3)
+        count = session.place.turn(0).last + 1
         for _ in range(count + 3):
             alone.step()
         assert len(alone.messages[A]) == count, "two of three are not there yet"

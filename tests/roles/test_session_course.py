@@ -14,7 +14,6 @@ from p2pai.chain.training import EarlyStopping, Holdout, KFold, Numerics, Target
 from p2pai.jaxtrain.worker import Worker
 from p2pai.primitives.ids import ZERO_HASH
 from tests.chain.ledger import MINERS, Chain
-from tests.roles.lone import miners_of
 from tests.roles.test_session import model_of
 from tests.roles.trained import Group, start_task
 
@@ -31,7 +30,8 @@ def trained(worker=Worker, **changes):
 def place(group, account):
     task = group.chain.task(group.task)
     plan = make_schedule(task.definition, task.definition_block)
-    return task.definition, Place(plan, miners_of(group.chain, group.task).index(account), 3)
+    ticket = group.chain.tickets("miner", account, task=group.task)[0]
+    return task.definition, Place(plan, ticket, task.roster)
 
 
 class TestValidation:
@@ -41,9 +41,9 @@ class TestValidation:
         for account in MINERS:
             _, miner = place(group, account)
             for message in group.decoded(account):
-                turn = miner.plan.turn(message.iteration, miner.rank, 3)
+                turn = miner.turn(message.iteration)
                 assert len(message.validation) == (2 if message.iteration == turn.last else 0)
-            assert len(group.decoded(account)) == miner.plan.iterations(miner.rank, 3)
+            assert len(group.decoded(account)) == miner.iterations
 
     def test_is_left_out_where_nothing_is_set_apart(self):
         group = trained(validation=Holdout(0))
@@ -64,7 +64,7 @@ class TestStopping:
         for account in MINERS:
             definition, miner = place(group, account)
             last = group.decoded(account)[-1]
-            assert last.iteration == miner.plan.turn(0, miner.rank, 3).last
+            assert last.iteration == miner.turn(0).last
             assert course.may_end(definition, miner, last)
 
     def test_when_it_gets_no_better(self):

@@ -6,11 +6,14 @@ import pytest
 
 from p2pai import jobs
 from p2pai.chain import it_res
+from p2pai.chain.committee import StatusStatement
+from p2pai.chain.supervision import NodeStatus
 from p2pai.jaxtrain.worker import Worker
+from p2pai.roles.session import RETRY_MS
 from testnet.simulator.world import Blobs
-from tests.chain.ledger import MINERS, Chain
+from tests.chain.ledger import MINERS, SUPERVISORS, Chain, devnet
 from tests.roles.lone import Lone, iteration
-from tests.roles.trained import prepared, spec
+from tests.roles.trained import prepared, spec, start_task
 
 
 @pytest.fixture
@@ -65,7 +68,7 @@ def test_what_comes_out_is_what_one_step_after_another_gives(lone):
 
 def test_the_next_epoch_waits_for_its_peers(lone):
     session = lone.role().session
-    last = session.plan.turn(0, session.place.rank, 3).last
+    last = session.place.turn(0).last
     done = work(lone, Worker(lone.blobs), lambda d: len(steps(d)) == last + 1)
     begun = [job.step.position.iteration for job, _ in done if isinstance(job, jobs.Begin)]
     assert begun == list(range(last + 1))
@@ -88,3 +91,28 @@ def test_a_lost_trainer_is_opened_again(lone):
     assert [type(r) for _, r in steps(done)] == [jobs.Stepped] * 2
     numbers = [it_res.decode(data).iteration for data in lone.take("it_res")]
     assert sorted(dict.fromkeys(numbers)) == [0, 1, 2, 3]
+
+
+def test_what_was_begun_before_a_miner_left_is_begun_anew():
+    """The miner hears of it so late that it is in the epoch already."""
+    chain = Chain(replace(devnet(), params=replace(devnet().params, iteration_ms_min=0)))
+    task = start_task(chain, epochs=3)
+    blobs = Blobs()
+    for chunks in prepared().values():
+        blobs.put(chunks, shared=False)
+    lone, worker = Lone(chain, MINERS[0], ("miner",), blobs=blobs), Worker(blobs)
+    lone.hear_iteration(iteration(chain, MINERS[1], 14, task), task)
+    work(lone, worker, lambda d: len(steps(d)) == 20)
+    lost = chain.tickets("miner", MINERS[2], task=task)[0]
+    certificate = chain.certify(task, StatusStatement(task, lost, 2))
+    chain.post(SUPERVISORS[0], NodeStatus(task, lost, 2, certificate))
+    lone.mine()
+    done = []
+    for _ in range(6):
+        done += work(lone, worker, lambda d: len(steps(d)) == 4)
+        lone.wait(RETRY_MS + 1)
+    assert any(isinstance(result, jobs.Failed) for _, result in done), "the trainer was ahead"
+    messages = {m.iteration: m for m in map(it_res.decode, lone.take("it_res"))}
+    assert list(messages) == list(range(len(messages)))
+    assert max(messages) > 30
+    assert messages[30].epoch == lone.role().session.place.turn(30).epoch == 2, "the third, as it was before"

@@ -13,6 +13,7 @@ from p2pai.chain.committee import (
     PreparedStatement,
     Reason,
     SlotStatement,
+    StatusStatement,
     ViewStatement,
 )
 from p2pai.chain.it_res import EndState
@@ -72,6 +73,7 @@ SAID = (
     Share(PreparedStatement(SLOT), 1, SIGNATURE),
     Share(HISTORY, 2, SIGNATURE),
     Share(MalformedStatement(TASK, 3), 2, SIGNATURE),
+    Share(StatusStatement(TASK, TICKET, 3), 2, SIGNATURE),
     PREPARED,
     CertifiedSlot(SLOT, (label("a"),), SIGNATURE),
     ViewChange(REPORT, (ViewShare(Reason.SLOW, SIGNATURE),), (label("a"),)),

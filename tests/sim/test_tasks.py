@@ -88,10 +88,10 @@ def test_images_with_state_beside_the_weights_until_a_target_is_reached():
     assert all(b["approvals"] == b["verifiers"] == 3 for b in mined)
     plan = schedule.make_schedule(task.definition, task.definition_block)
     latest = net.core(1).following[task_id].history.latest
-    for rank, ticket in enumerate(task.miners):
-        last = latest[ticket]
-        assert last.iteration < plan.iterations(rank, 3) - 1, "it stopped before the last epoch"
-        assert course.may_end(task.definition, course.Place(plan, rank, 3), last)
+    for ticket in task.miners:
+        last, place = latest[ticket], course.Place(plan, ticket, task.roster)
+        assert last.iteration < place.iterations - 1, "it stopped before the last epoch"
+        assert course.may_end(task.definition, place, last)
     assert {m.tau_bits for m in latest.values()} != {10}, "tau has moved"
 
 
