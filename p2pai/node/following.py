@@ -17,7 +17,7 @@ from p2pai.gossip import sync
 from p2pai.node.services import Services
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidInput, InvalidMessage
-from p2pai.primitives.ids import BlobId, Hash32, Millis, Outpoint, PublicKey, TaskId
+from p2pai.primitives.ids import BlobId, BlsPublicKey, Hash32, Millis, Outpoint, PublicKey, TaskId
 from p2pai.roles.history import ModelAnnouncement, TaskHistory
 from p2pai.roles.slots import SAID_SIZE_MAX, DataFault, Said
 
@@ -54,6 +54,8 @@ class Following:
     ) -> None:
         self.task_id, self._services, self._ledger, self._listener = task_id, services, ledger, listener
         self.history = TaskHistory()
+        self._key: BlsPublicKey | None = None
+        """Group key of the supervisors whose slots the history holds."""
         self._turn = self._asked_slots = self._asked_messages = 0
         self._first: int | None = None
         """Ask for slots from here on, even when none is known to be missing."""
@@ -84,6 +86,7 @@ class Following:
         keys_only = task is not None and task.stage is Stage.KEYING and name == "dkg"
         if task is None or not (task.stage is Stage.TRAINING or keys_only):
             return Verdict.IGNORE
+        self._keep_to_key(task)
         if name == "it_res":
             return self._hear_iteration(task, body)
         if name == "model":
@@ -186,6 +189,7 @@ class Following:
         task = self._task
         if task is None or slot.statement.task != self.task_id:
             raise InvalidMessage("the slot is of another task")
+        self._keep_to_key(task)
         number = slot.statement.slot
         if number in self.history.slots or number < self.history.next_slot:
             return Verdict.IGNORE
@@ -198,6 +202,16 @@ class Following:
         self.history.add_slot(slot)
         self._advance()
         return Verdict.ACCEPT
+
+    def _keep_to_key(self, task: Task) -> None:
+        """Begin the history anew where a reorganisation gave the task's supervisors another key."""
+        key = task.committee.key if task.committee else None
+        if key is None or key == self._key:
+            return
+        if self._key is not None:
+            self.history.begin_anew()
+            self._first = 0
+        self._key = key
 
     def _advance(self) -> None:
         for number in self.history.advance():
@@ -212,6 +226,7 @@ class Following:
         self._turn += 1
         task = self._task
         if task is not None and task.stage is Stage.TRAINING:
+            self._keep_to_key(task)
             self._ask_messages()
             if self._first is not None and self._lags():
                 self._asked_slots += 1

@@ -49,6 +49,8 @@ class Evaluator(Role):
         self._busy: dict[TaskId, Scoring] = {}
         self._kept_back_ms: dict[TaskId, int] = {}
         """Since when nothing but test data has been missing."""
+        self._kept_back_round: dict[TaskId, int] = {}
+        """In which round we concluded so; in the next one the data may be there."""
 
     def restore(self, record: object) -> None:
         """Take back conclusions."""
@@ -67,6 +69,8 @@ class Evaluator(Role):
                         self._attend(task_id, ticket, task)
 
     def _attend(self, task_id: TaskId, ticket: Outpoint, task: Task) -> None:
+        if self._kept_back_round.get(task_id, task.round) < task.round:
+            del self._kept_back_round[task_id], self._conclusions[task_id]
         conclusion = self._conclusions.get(task_id)
         if task.conclusion is not None and self._may_charge(task):
             self.node.post_unsigned(evaluation.charge(self.node.pool, task_id, task))
@@ -99,6 +103,7 @@ class Evaluator(Role):
             self._kept_back_ms.pop(task_id, None)
         elif self._waited_long(task_id) and self._commits_close(task_id):
             conclusion = MALFORMED
+            self._kept_back_round[task_id] = self.node.state.tasks[task_id].round
         if conclusion is None:
             self.node.set_timer(f"evaluate:{task_id.hex()}", RETRY_MS, self.tip_changed)
             return

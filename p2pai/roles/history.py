@@ -178,6 +178,13 @@ class TaskHistory:
         """Regard earlier slots as before our time."""
         self.next_slot = max(self.next_slot, slot)
 
+    def begin_anew(self) -> None:
+        """Forget all slots: they were certified by supervisors that the task has no more."""
+        self.slots.clear()
+        self.recorded.clear()
+        self.unrecorded = dict.fromkeys(self.messages)
+        self.next_slot = 0
+
     def missing(self) -> tuple[Hash32, ...]:
         """Return ids of messages that known slots name, or somebody waits for, and that are not here."""
         numbers = (n for n in sorted(self.slots) if n >= self.next_slot)

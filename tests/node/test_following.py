@@ -748,3 +748,33 @@ class TestStages:
         node.hear_chain(chain)
         question = sync.AskMessages(task, (it_res.message_id(message),))
         assert sync.read_reply(node.ask(question)) == sync.Messages((message,))
+
+
+def test_another_group_key_begins_the_history_anew(node):
+    """On another fork the same miners may have other supervisors, or these another key."""
+    chain = Chain()
+    task = chain.submit()
+    fork = chain.fork()
+    chain.begin(task)
+    fork.join_all(task)
+    fork.mine_until(fork.task(task).since + fork.params.join_blocks)
+    for ticket in fork.task(task).keying.dealers:
+        fork.post(fork.account(ticket), fork.deal(task, ticket, seed=label("another key")))
+    for ticket in fork.task(task).keying.members:
+        fork.post(fork.account(ticket), fork.confirm(task, ticket))
+    fork.mine()
+    assert fork.task(task).committee.key != chain.task(task).committee.key
+    node.hear_chain(chain)
+    history = node.core.follow(task, 0)
+    message = iteration(chain, 0, task=task)
+    node.hear("it_res", message, task=task)
+    node.hear("message_history", record.encode_tagged(slot(chain, 0, [message], task=task)), task=task)
+    assert history.next_slot == 1
+    known = node.core.following[task]
+    state = fork.state
+    known._ledger = lambda: state
+    known.pull()
+    assert (history.next_slot, history.slots) == (0, {})
+    assert list(history.unrecorded) == [it_res.message_id(message)]
+    assert known.record_slot(slot(fork, 0, [message], task=task)) is Verdict.ACCEPT
+    assert history.next_slot == 1
