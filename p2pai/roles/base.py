@@ -204,10 +204,16 @@ def apply_for_tasks(role: Role) -> None:
                 _apply(role.node, task_id, task, outpoint, ticket)
 
 
+def _has_applied(node: Node, task_id: TaskId, role: str) -> bool:
+    """Return whether a ticket of ours is in a task already: a second one would be one that keeps silent."""
+    wanted = (task_id, role, node.identity.public)
+    return any((t.task, t.role, t.owner) == wanted for t in node.pool.tickets.values())
+
+
 def _apply(node: Node, task_id: TaskId, task: Task, outpoint: Outpoint, ticket: Ticket) -> None:
     pooled = node.pool.tickets.get(outpoint)
     live = ticket.is_live(task.since, node.params.ticket_maturity_blocks)
-    if pooled is None or pooled.task is not None or not live:
+    if pooled is None or pooled.task is not None or not live or _has_applied(node, task_id, ticket.role):
         return
     block = node.definition_block(task_id)
     alpha = selection.alpha(block, task_id, ticket.role, outpoint)

@@ -154,6 +154,17 @@ class TestApplying:
         lone.connect(chain.blocks[-1])
         assert lone.posted(JoinTask) == []
 
+    def test_one_ticket_of_a_role_is_enough(self, chain):
+        chain.add(chain.buy(4, "miner", count=3))
+        chain.mine()
+        chain.mine_until(chain.height + chain.params.ticket_maturity_blocks)
+        lone = Lone(chain, 4, ("miner",))
+        task = chain.submit(preferences=(1, 1))
+        lone.connect(chain.blocks[-1])
+        assert len([tx for tx in lone.posted(JoinTask) if tx.data.task == task]) == 1
+        lone.wait(5_000)
+        assert len([tx for tx in lone.posted(JoinTask) if tx.data.task == task]) == 1
+
     def test_nobody_applies_when_the_applications_are_closed(self, chain):
         task = chain.submit()
         chain.begin(task)

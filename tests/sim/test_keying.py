@@ -152,7 +152,7 @@ def liars_tickets(net: Network, state: State) -> list[Outpoint]:
         pytest.param(Silent, False, marks=pytest.mark.slow),
         pytest.param(Mute, False, marks=pytest.mark.slow),
         pytest.param(FalseAccuser, True, marks=pytest.mark.slow),
-        (TwoFaced, True),
+        pytest.param(TwoFaced, True, marks=pytest.mark.slow),
     ],
 )
 def test_whoever_lies_is_out_and_nobody_else(make, loses_all):

@@ -7,6 +7,8 @@ in the middle. How: iterations are slow, so that few epochs pass until it is mis
 from collections import Counter, defaultdict
 from dataclasses import replace
 
+import pytest
+
 from p2pai import effects
 from p2pai.chain import it_res
 from p2pai.chain.state import Stage
@@ -61,6 +63,7 @@ def blocks_from(net: Network, task_id, epoch: int):
     return [b for b in shown if b["work_proof"]["epoch"] >= epoch]
 
 
+@pytest.mark.slow
 def test_the_others_do_the_work_of_a_miner_that_is_gone():
     net = slow_network(41)
     heard = Heard(net)

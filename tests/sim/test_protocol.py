@@ -241,7 +241,7 @@ def test_a_power_cut_of_everybody_at_once_is_survived():
     assert all(net.task(task).conclusion.scores)
 
 
-@pytest.mark.parametrize("stage", ["training", "model announced"])
+@pytest.mark.parametrize("stage", [pytest.param("training", marks=pytest.mark.slow), "model announced"])
 def test_a_miner_killed_near_the_end_still_delivers_its_model(stage):
     net = network(6)
     task = net.submit(order(epochs=2))
@@ -301,6 +301,7 @@ class TestCuts:
         assert net.settle()
         net.check()
 
+    @pytest.mark.slow
     def test_a_heavier_chain_from_elsewhere_replaces_everything(self):
         other = network(8, accounts=(7, 1, 2, 3, 4, 5, 6))
         assert other.world.run(lambda: other.core(7).state.height >= 7, 120)
@@ -433,6 +434,7 @@ def test_one_dishonest_miner_earns_nothing_while_the_honest_do():
     assert any(b["miner"] != liar for b in settled)
 
 
+@pytest.mark.slow
 def test_an_evaluator_that_lies_is_outvoted_and_unpaid():
     net = network(13, workers={2: Flatterer})
     task = net.submit(order(epochs=1))
@@ -445,6 +447,7 @@ def test_an_evaluator_that_lies_is_outvoted_and_unpaid():
     assert sum(p["atoms"] for p in payouts) == FEE_ATOMS
 
 
+@pytest.mark.slow
 def test_a_client_that_withholds_the_test_data_loses_its_fee_and_gets_no_model():
     spec = quick_spec()
     spec = replace(spec, params=replace(spec.params, evaluate_commit_blocks=8))
