@@ -191,13 +191,14 @@ def apply_equivocation(state: State, data: Equivocation, context: Context) -> St
     task = state.tasks.get(data.task)
     if task is None or task.committee is None or task.stage.is_over:
         raise InvalidTransaction("no task whose supervisors record")
-    locked = data.ticket in state.tickets and data.ticket in state.utxos
-    if data.ticket not in (*task.supervisors, *task.expelled) or not locked:
+    known = state.tickets.get(data.ticket) if data.ticket in state.utxos else None
+    records = data.ticket in (*task.supervisors, *task.expelled)
+    if not records or known is None or known.role != "supervisor":
         raise InvalidTransaction("the ticket supervises nothing here, or has lost its stake already")
     first, second = data.first, data.second
     if replace(first, root=second.root) != second or first.root >= second.root or first.task != data.task:
         raise InvalidTransaction("the statements are not two for one place")
-    _verify_proposals(state.tickets[data.ticket].owner, task.committee.key, data)
+    _verify_proposals(known.owner, task.committee.key, data)
     state = _expel(state, data.task, (data.ticket,), EVERYTHING)
     if task.stage is Stage.TRAINING and data.ticket not in task.expelled:
         return _restart(state, data.task, context.height)

@@ -17,7 +17,7 @@ Source: PoUW §4, Appendix B; PROTOCOL section 5.
 
 from dataclasses import replace
 
-from p2pai.chain import committee, keying, task_end
+from p2pai.chain import committee, keying, schedule, task_end
 from p2pai.chain.params import (
     ATOMS_PER_COIN,
     EVALUATORS_MIN,
@@ -150,8 +150,10 @@ def apply_report_malformed(state: State, data: ReportMalformed, context: Context
       InvalidProof: the certificate does not hold.
     """
     task = _require_training(state, data.task, context)
-    if task.is_predefined or data.fragment >= len(task.definition.dataset.fragments):
-        raise InvalidTransaction("the task has no such fragment, or nobody to blame for it")
+    fragments = task.definition.dataset.fragments
+    revealed = schedule.make_schedule(task.definition, task.definition_block).training
+    if task.is_predefined or fragments[data.fragment : data.fragment + 1] not in [(f,) for f in revealed]:
+        raise InvalidTransaction("the task has revealed no such fragment, or nobody is to blame for it")
     statement = committee.MalformedStatement(data.task, data.fragment)
     committee.verify(statement, data.signature, group_key(task).key)
     return _end_training(state, data.task, MALFORMED, context.height)

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from p2pai.chain import rewards, task_life, transition
+from p2pai.chain import rewards, schedule, task_life, transition
 from p2pai.chain.committee import (
     HistoryStatement,
     MalformedStatement,
@@ -706,7 +706,15 @@ class TestReplaceLeader:
 
 
 class TestMalformed:
-    def report(self, chain, task_id, fragment=2, signers=SUPERVISORS):
+    def revealed(self, chain, task_id):
+        """Places, in the definition, of the fragments that miners train on."""
+        known = chain.task(task_id)
+        fragments = known.definition.dataset.fragments
+        plan = schedule.make_schedule(known.definition, known.definition_block)
+        return [fragments.index(f) for f in plan.training]
+
+    def report(self, chain, task_id, fragment=None, signers=SUPERVISORS):
+        fragment = self.revealed(chain, task_id)[0] if fragment is None else fragment
         signature = chain.certify(task_id, MalformedStatement(task_id, fragment), signers)
         return ReportMalformed(task_id, fragment, signature)
 
@@ -769,22 +777,27 @@ class TestMalformed:
         tx = replace(chain.fund(CLIENT), inputs=(stake,), outputs=(Pay(1, key_hash(CLIENT)),), witnesses=())
         refuse(chain, chain.sign(tx, CLIENT), "a stake that is still locked")
 
-    def test_names_a_fragment_that_there_is(self, chain):
+    def test_names_a_fragment_that_is_revealed(self, chain):
         task_id = chain.start()
-        tx = chain.fund(SUPERVISORS[0], self.report(chain, task_id, 10))
-        refuse(chain, tx, "no such fragment, or nobody to blame")
-        chain.post(SUPERVISORS[0], self.report(chain, task_id, 9))
+        hidden = next(i for i in range(10) if i not in self.revealed(chain, task_id))
+        for fragment in (10, hidden):
+            tx = chain.fund(SUPERVISORS[0], self.report(chain, task_id, fragment))
+            refuse(chain, tx, "revealed no such fragment, or nobody is to blame")
+        chain.post(SUPERVISORS[0], self.report(chain, task_id, self.revealed(chain, task_id)[-1]))
 
     def test_a_predefined_task_has_nobody_to_blame(self, chain):
         tx = chain.fund(SUPERVISORS[0], self.report(chain, chain.predefined))
-        refuse(chain, tx, "no such fragment, or nobody to blame")
+        refuse(chain, tx, "revealed no such fragment, or nobody is to blame")
 
-    @pytest.mark.parametrize("changes", [{"fragment": 3}, {"signature": "flipped"}, {"signature": "theirs"}])
+    @pytest.mark.parametrize(
+        "changes", [{"fragment": "next"}, {"signature": "flipped"}, {"signature": "theirs"}]
+    )
     def test_a_certificate_of_something_else(self, chain, changes):
         task_id = chain.start()
         data = self.report(chain, task_id)
-        theirs = chain.certify(chain.predefined, MalformedStatement(task_id, 2))
-        made = {"flipped": flip(data.signature, 300), "theirs": theirs}
+        theirs = chain.certify(chain.predefined, MalformedStatement(task_id, data.fragment))
+        following = self.revealed(chain, task_id)[1]
+        made = {"flipped": flip(data.signature, 300), "theirs": theirs, "next": following}
         changes = {name: made.get(value, value) for name, value in changes.items()}
         refuse(chain, chain.fund(SUPERVISORS[0], replace(data, **changes)), "signature", InvalidProof)
 

@@ -65,6 +65,7 @@ ANSWERS = {
     ],
     "task.show": {
         "task": TASK, "name": "digits", "state": "PAID", "fee": 10**10, "definition": {"epochs": 22},
+        "keys": {"threshold": 2},
         "workers": [{"role": "miner", "ticket": "aa:0", "address": MINER}],
         "result": {"model": HASH, "scores": [], "payouts": PAID["payouts"]},
         "history": [{"state": "SUBMITTED", "height": 3}],

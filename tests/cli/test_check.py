@@ -67,12 +67,13 @@ def test_the_data_are_cut_as_the_network_will():
     answer = checked()
     assert answer["dataset"] == {
         "format": "npz", "samples": 1797, "features": 64, "classes": 10, "targets": 0, "batch_size": 30,
-        "fragments": 10, "training_fragments": 8, "redundancy": {"kind": "full"},
+        "fragments": 10, "training_fragments": 8,
+        "redundancy": {"kind": "reed_solomon", "data": 2, "parity": 1},
     }  # fmt: skip
     course = answer["course"]
     assert (course["revealed_batches"], course["validation_batches"]) == (48, 4)
     assert (course["iterations_per_epoch"], course["iterations"]) == (15, 300)
-    assert course["assignment"] == "interleaved"
+    assert course["assignment"] == "consistent hashing"
 
 
 def test_how_data_are_stored_and_batches_assigned_is_shown(task_file, p2pai):

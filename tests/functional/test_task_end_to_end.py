@@ -77,4 +77,4 @@ def test_a_capsule_changed_by_one_byte_is_found(offline, finished, summary, tmp_
 def test_the_hidden_test_data_left_the_client_only_at_the_end(finished, summary, offline):
     task = p2pai_json(offline, finished / "client", "task", "show", summary["task"]["task"])
     stages = [entry["state"] for entry in task["history"]]
-    assert stages == ["joining", "training", "evaluating", "paid"]
+    assert stages == ["joining", "keying", "training", "evaluating", "paid"]
