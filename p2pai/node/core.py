@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from p2pai import effects, events
+from p2pai.chain import task_life
 from p2pai.chain.block import Block, Header
 from p2pai.chain.committee import CertifiedSlot
 from p2pai.chain.fork_choice import Switch
 from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State
-from p2pai.chain.transaction import Data, Output, Transaction
+from p2pai.chain.transaction import Data, Output, PayForTask, Transaction
 from p2pai.effects import Effect, Verdict
 from p2pai.gossip import sync
 from p2pai.gossip.envelope import open_envelope, seal
@@ -287,8 +288,17 @@ class NodeCore(Services):
 
         `note` makes a journal record of the txid, written before the transaction itself.
         """
-        tx = wallet.fund(self.pool, self.identity, data, outputs)
+        tx = wallet.fund(self._purse(data), self.identity, data, outputs)
         return tx if tx is not None and self.announce(tx, note) else None
+
+    def _purse(self, data: Data) -> State:
+        """Return the ledger to pay from: the fee of a task that is replaced is at hand already."""
+        if not isinstance(data, PayForTask) or data.replaces is None:
+            return self.pool
+        try:
+            return task_life.revoke(self.pool, data.replaces, self.identity.key_hash, self.state.height + 1)
+        except InvalidInput:
+            return self.pool
 
     def has_posted(self, txid: Hash32) -> bool:
         """Return whether the journal brought back a transaction of our own."""

@@ -13,7 +13,7 @@ from p2pai.chain.task import FRAGMENT_COUNT_MAX, FRAGMENT_COUNT_MIN, TaskDefinit
 from p2pai.chain.transaction import Pay, Transfer
 from p2pai.node import reports, wallet
 from p2pai.primitives import address, cbor
-from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import Amount, Hash32, TaskId
 from p2pai.roles.client import Client, Submission
@@ -46,7 +46,7 @@ def carry_out(core: NodeCore, method: str, params: bytes) -> None:
             _client(core).revoke(order, _task(core, decoded["task"]))
         elif method == "wallet.send":
             _send(core, order, decoded)
-    except InvalidInput as error:
+    except (InvalidInput, Unavailable) as error:
         core.submissions[order] = Submission("failed", error=str(error))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         core.submissions[order] = Submission("failed", error=f"the order lacks or misuses {error}")

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from p2pai import effects, events, jobs
 from p2pai.chain.spec import dense_layers
+from p2pai.chain.state import Stage
 from p2pai.chain.task import Group, Reward, TaskDefinition
 from p2pai.chain.training import EarlyStopping, Loss, Tau
 from p2pai.chain.transaction import PayForTask, Stake, Transaction, Transfer
 from p2pai.chain.transition import median_time
+from p2pai.node import wallet
 from p2pai.node.journal import TransactionPosted, read
 from p2pai.node.orders import submission_id
 from p2pai.primitives import address, cbor
@@ -23,7 +25,7 @@ from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import BlobId
 from p2pai.roles.client import TaskPosted
 from p2pai.shell import rpc
-from tests.chain.ledger import CLIENT, FRAGMENTS, devnet, key_hash, label
+from tests.chain.ledger import CLIENT, FRAGMENTS, Chain, devnet, key_hash, label
 from tests.node.parts import Driven, of, said
 
 COIN = 10**8
@@ -381,3 +383,57 @@ def spoil(order, path, value):
     for key in path[:-1]:
         order = order[key]
     order[path[-1]] = value
+
+
+class TestTakingBack:
+    @pytest.fixture
+    def chain(self):
+        chain = Chain()
+        self.task = chain.submit(fee=9_000 * COIN)
+        return chain
+
+    def node(self, chain, account=CLIENT):
+        node = Driven(account, roles=("client",))
+        node.connect()
+        node.hear_chain(chain)
+        return node
+
+    def test_a_task_that_waits_for_workers_is_revoked(self, chain):
+        node = self.node(chain)
+        answer = node.order("task.revoke", task=self.task.hex())
+        assert (answer["state"], answer["task"]) == ("posted", self.task.hex())
+        assert node.core.pool.tasks[self.task].stage is Stage.REVOKED
+        assert wallet.balance(node.core.pool, key_hash(CLIENT)).staked == 0
+
+    def test_somebody_elses_is_not(self, chain):
+        node = self.node(chain, account=9)
+        assert "has not submitted that task" in failed(node.order("task.revoke", task=self.task.hex()))
+
+    def test_one_that_has_started_is_not(self, chain):
+        chain.begin(self.task)
+        node = self.node(chain)
+        assert "the task is training" in failed(node.order("task.revoke", task=self.task.hex()))
+
+    def test_one_that_is_unknown_is_not(self, chain):
+        assert "no task on the chain" in failed(self.node(chain).order("task.revoke", task="abcd"))
+
+    def test_another_takes_its_place_and_its_fee(self, chain):
+        node = self.node(chain)
+        ordered = task_order(fee=9_500 * COIN, replaces=self.task.hex())
+        node.order("task.submit", **ordered)
+        prepare(node)
+        answer = node.submission(cbor.encode(ordered))
+        assert answer["state"] == "posted", answer["error"]
+        tx = Transaction.decode(said(node.persist(), "tx")[0])
+        assert tx.data.replaces == self.task
+        assert chain.task(self.task).stake in tx.inputs
+        assert node.core.pool.tasks[self.task].stage is Stage.REVOKED
+        chain.add(tx)
+
+    def test_in_the_place_of_one_that_has_started_nothing_is_posted(self, chain):
+        chain.begin(self.task)
+        node = self.node(chain)
+        ordered = task_order(replaces=self.task.hex())
+        node.order("task.submit", **ordered)
+        prepare(node)
+        assert "the task to replace has started" in failed(node.submission(cbor.encode(ordered)))
