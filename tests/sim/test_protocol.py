@@ -259,6 +259,10 @@ def test_a_miner_killed_near_the_end_still_delivers_its_model(stage):
     assert len([c for c in net.task(task).conclusion.scores if c]) == 3
 
 
+def leader_of(slot: int, supervisors: int) -> int:
+    return committee.leader(supervisors, committee.epoch_of(slot), 0)
+
+
 class TestCuts:
     def test_a_node_that_was_cut_off_for_half_a_minute_catches_up(self):
         net = network(2)
@@ -300,6 +304,23 @@ class TestCuts:
         assert net.world.run(lambda: net.core(7).state.height >= height + 2, 60), "the chain does not go on"
         assert net.settle()
         net.check()
+
+    @pytest.mark.slow
+    def test_a_leading_supervisor_that_is_gone_for_good_is_replaced(self):
+        """No slots, no blocks: the others must go on without a block that says so."""
+        net = network(21)
+        task_id = net.submit(order(epochs=12))
+        assert net.run_to(task_id, Stage.TRAINING)
+        history = net.core(7).follow(task_id, 0)
+        assert net.world.run(lambda: history.next_slot > 3, 60)
+        task, state = net.task(task_id), net.core(0).state
+        leader = task.supervisors[leader_of(history.next_slot, len(task.supervisors))]
+        gone = next(a for a in (1, 2, 3) if net.core(a).identity.public == state.tickets[leader].owner)
+        net.world.isolate(name_of(gone))
+        assert net.world.run(lambda: net.task(task_id).view[1] > 0, 120), "REPLACE_LEADER is registered"
+        others = [name for name in net.cores if name != name_of(gone)]
+        assert net.run_to(task_id, Stage.PAID, 400), net.task(task_id).history
+        assert net.settle(names=others)
 
     @pytest.mark.slow
     def test_a_heavier_chain_from_elsewhere_replaces_everything(self):
