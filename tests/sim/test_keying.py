@@ -141,6 +141,13 @@ def liar_supervises(net: Network) -> Callable[[State, Task], bool]:
     return lambda state, task: any(state.tickets[t].owner == owner for t in task.supervisors)
 
 
+def with_a_reserve(drawn: Callable[[State, Task], bool]) -> Callable[[State, Task], bool]:
+    def and_a_reserve(state: State, task: Task) -> bool:
+        return drawn(state, task) and any(state.tickets[t].role == "supervisor" for t in task.reserves)
+
+    return and_a_reserve
+
+
 def liars_tickets(net: Network, state: State) -> list[Outpoint]:
     return [o for o, t in state.tickets.items() if t.owner == net.core(LIAR).identity.public]
 
@@ -226,7 +233,7 @@ def test_a_leader_with_two_slots_for_one_place_is_out_and_the_key_is_shared_anew
     core.roles["supervisor"] = Equivocator(core)
     net.agreement.honest = [name for name in net.cores if name != name_of(LIAR)]
     TwoSlots.done = False
-    task_id = submit_with(net, liar_supervises(net), epochs=40)
+    task_id = submit_with(net, with_a_reserve(liar_supervises(net)), epochs=40)
     assert net.run_to(task_id, Stage.TRAINING, 200)
     key = net.task(task_id).committee.key
     assert net.world.run(lambda: net.task(task_id).committee.renewed, 200), net.task(task_id)
