@@ -95,6 +95,7 @@ def test_images_with_state_beside_the_weights_until_a_target_is_reached():
     assert {m.tau_bits for m in latest.values()} != {10}, "tau has moved"
 
 
+@pytest.mark.slow  # the demonstration's data are in shards too
 def test_data_in_shards():
     net = network(34)
     task_id = net.submit(order(replace(draft(epochs=3), redundancy=ReedSolomon(2, 1))))
