@@ -50,7 +50,7 @@ def apply_evaluate_commit(state: State, data: EvaluateCommit, context: Context) 
     if any(c.ticket == data.ticket for c in task.commits):
         raise InvalidTransaction("the conclusion is already committed")
     commits = (*task.commits, Sealed(data.ticket, data.commitment))
-    return _store(state, data.task, replace(task, commits=commits))
+    return state.with_task(data.task, replace(task, commits=commits))
 
 
 def apply_evaluate_reveal(state: State, data: EvaluateReveal, context: Context) -> State:
@@ -73,13 +73,13 @@ def apply_evaluate_reveal(state: State, data: EvaluateReveal, context: Context) 
     equal = sum(f.conclusion == data.conclusion for f in task.findings)
     if task.conclusion is None and equal >= quorum(len(task.evaluators)):
         return _conclude(state, data.task, replace(task, conclusion=data.conclusion), context.params)
-    return _store(state, data.task, task)
+    return state.with_task(data.task, task)
 
 
 def _conclude(state: State, task_id: TaskId, task: Task, params: Params) -> State:
     """Note the agreed conclusion; a miner without a model stayed away from its work."""
     assert task.conclusion is not None
-    state = _store(state, task_id, task)
+    state = state.with_task(task_id, task)
     for ticket, score in zip(task.miners, task.conclusion.scores, strict=not task.conclusion.is_malformed):
         if score == 0 and ticket not in task.expelled:  # who left lost its share then
             state = capture(state, task_id, ticket, params.offline_penalty_percent)
@@ -147,9 +147,9 @@ def _end_round(state: State, task_id: TaskId, beacon: Hash32, height: int, param
     again = replace(task, round=task.round + 1, since=height, commits=(), findings=())
     drawn = draws.draw_evaluators(state, task_id, beacon, height, params)
     if len(drawn) < EVALUATORS_MIN:
-        return _store(state, task_id, again)  # nobody else is there
+        return state.with_task(task_id, again)  # nobody else is there
     state = lock(lock(state, task.evaluators, None), drawn, task_id)
-    return _store(state, task_id, replace(again, evaluators=drawn))
+    return state.with_task(task_id, replace(again, evaluators=drawn))
 
 
 def _require_evaluating(state: State, task_id: TaskId, ticket: Outpoint, context: Context) -> Task:
@@ -173,7 +173,3 @@ def _check_conclusion(task: Task, conclusion: Conclusion) -> None:
         raise InvalidTransaction("a conclusion counts the test samples")
     if any(score > SCORE_MAX for score in conclusion.scores):
         raise InvalidTransaction("a score has 32 bits")
-
-
-def _store(state: State, task_id: TaskId, task: Task) -> State:
-    return replace(state, tasks=state.tasks.set(task_id, task))

@@ -100,7 +100,7 @@ def apply_deal(state: State, data: DkgDeal, context: Context) -> State:
     )
     if len(keying.dealt) == len(keying.dealers):
         keying = _close(task, keying, context.height)
-    return _store(state, data.task, replace(task, keying=keying))
+    return state.with_task(data.task, replace(task, keying=keying))
 
 
 def _close(task: Task, keying: Keying, height: int) -> Keying:
@@ -129,7 +129,7 @@ def apply_successful(state: State, data: DkgSuccessful, context: Context) -> Sta
     confirmed = (*keying.confirmed, data.ticket)
     if len(confirmed) == len(keying.members):
         return _complete(state, data.task, task, keying.committee, context.height)
-    return _store(state, data.task, replace(task, keying=replace(keying, confirmed=confirmed)))
+    return state.with_task(data.task, replace(task, keying=replace(keying, confirmed=confirmed)))
 
 
 def _complete(state: State, task_id: TaskId, task: Task, made: Committee, height: int) -> State:
@@ -140,7 +140,7 @@ def _complete(state: State, task_id: TaskId, task: Task, made: Committee, height
     if task.is_predefined:
         # Such a task has no end that would; of its miners the messages are checked still.
         state = release(state, tuple(t for t in task.expelled if t not in task.miners))
-    return _store(state, task_id, task)
+    return state.with_task(task_id, task)
 
 
 def apply_complaint(state: State, data: DkgComplaint, context: Context) -> State:
@@ -232,7 +232,7 @@ def _expel(state: State, task_id: TaskId, tickets: tuple[Outpoint, ...], percent
         state = capture(state, task_id, ticket, percent)
     task = state.tasks[task_id]
     gone = (*task.expelled, *(t for t in tickets if t not in task.expelled))
-    return _store(state, task_id, replace(task, expelled=gone))
+    return state.with_task(task_id, replace(task, expelled=gone))
 
 
 def _restart(state: State, task_id: TaskId, height: int) -> State:
@@ -248,7 +248,7 @@ def _restart(state: State, task_id: TaskId, height: int) -> State:
         task = replace(task, reserves=tuple(r for r in task.reserves if r not in fresh))
         task = begin(task_id, task, members, height)
         supervisors = members if task.stage is Stage.KEYING else task.supervisors
-        return _store(state, task_id, replace(task, supervisors=supervisors))
+        return state.with_task(task_id, replace(task, supervisors=supervisors))
     return _give_up(state, task_id, task, height)
 
 
@@ -279,7 +279,3 @@ def _require_keying(state: State, task_id: TaskId, attempt: int) -> tuple[Task, 
     if task is None or task.keying is None or task.keying.attempt != attempt:
         raise InvalidTransaction("the task's supervisors are not at this attempt at a key")
     return task, task.keying
-
-
-def _store(state: State, task_id: TaskId, task: Task) -> State:
-    return replace(state, tasks=state.tasks.set(task_id, task))

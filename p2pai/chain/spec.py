@@ -171,12 +171,16 @@ def genesis_context(name: str) -> Hash32:
     return tagged_hash("p2pai/genesis-keying", name.encode())
 
 
+def _deal_context(context: Hash32, index: int) -> Hash32:
+    return tagged_hash("p2pai/dealer", context, index.to_bytes(4, "little"))
+
+
 def _genesis_committee(spec: ChainSpec, members: tuple[Outpoint, ...]) -> Committee | None:
     if not members:
         return None
     context = genesis_context(spec.name)
     dealt = tuple(
-        Dealt(member, i, tagged_hash("p2pai/dealer", context, i.to_bytes(4, "little")), deal, b"")
+        Dealt(member, i, _deal_context(context, i), deal, b"")
         for i, (member, deal) in enumerate(zip(members, spec.deals, strict=True), 1)
     )
     key, shares = dkg.public_keys({d.index: d.deal for d in dealt}, len(members), renewed=False)
@@ -344,15 +348,10 @@ def _supervises(row: dict[str, Any]) -> bool:
 
 def _deals(name: str, supervisors: list[Keys]) -> tuple[Deal, ...]:
     """Deal as published accounts would; what they keep secret is public anyway."""
-    context = genesis_context(name)
+    context, threshold = genesis_context(name), quorum(len(supervisors))
     receivers = [ecvrf.public_key(keys.vrf) for keys in supervisors]
     return tuple(
-        dkg.make_deal(
-            keys.bls,
-            tagged_hash("p2pai/dealer", context, i.to_bytes(4, "little")),
-            receivers,
-            quorum(len(supervisors)),
-        )
+        dkg.make_deal(keys.bls, _deal_context(context, i), receivers, threshold)
         for i, keys in enumerate(supervisors, 1)
     )
 

@@ -276,6 +276,15 @@ class State:
             if role in (None, t.role) and t.task is None and t.is_live(at_height, maturity_blocks)
         )
 
+    @property
+    def median_time(self) -> int:
+        """Median of the last block times, Unix seconds."""
+        return sorted(self.times)[len(self.times) // 2]
+
+    def with_task(self, task_id: TaskId, task: Task) -> "State":
+        """Return the state with a task as it is now."""
+        return replace(self, tasks=self.tasks.set(task_id, task))
+
     def unspent_total(self) -> int:
         """Return the sum of all unspent outputs, atoms."""
         return sum(output.value for output in self.utxos.values())

@@ -10,7 +10,7 @@ Source: PoUW §3.3, §4.4, §7.3; PROTOCOL section 5.
 
 from dataclasses import replace
 
-from p2pai.chain.state import Stage, State, Task
+from p2pai.chain.state import Stage, State
 from p2pai.chain.tickets import lock, release
 from p2pai.primitives.ids import Amount, TaskId
 
@@ -45,13 +45,13 @@ def stop_keying(state: State, task_id: TaskId) -> State:
     called = task.keying.members if task.keying else ()
     known = (*task.supervisors, *task.expelled)
     state = lock(state, tuple(t for t in called if t not in known), None)
-    return _store(state, task_id, replace(task, keying=None))
+    return state.with_task(task_id, replace(task, keying=None))
 
 
 def _close_applications(state: State, task_id: TaskId, stage: Stage, height: int) -> State:
     task = state.tasks[task_id]
     state = lock(state, tuple(j.ticket for j in task.joins), None)
-    return _store(state, task_id, task.enter(stage, height))
+    return state.with_task(task_id, task.enter(stage, height))
 
 
 def _end(state: State, task_id: TaskId, stage: Stage, height: int) -> State:
@@ -64,8 +64,4 @@ def _end(state: State, task_id: TaskId, stage: Stage, height: int) -> State:
     else:
         state = release(state, (*workers, *task.expelled))
     made = replace(task.committee, dealt=()) if task.committee else None
-    return _store(state, task_id, replace(task.enter(stage, height), committee=made))
-
-
-def _store(state: State, task_id: TaskId, task: Task) -> State:
-    return replace(state, tasks=state.tasks.set(task_id, task))
+    return state.with_task(task_id, replace(task.enter(stage, height), committee=made))

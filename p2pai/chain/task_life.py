@@ -60,7 +60,7 @@ def apply_pay_for_task(state: State, tx: Transaction, data: PayForTask, context:
         raise InvalidTransaction("the fee's stake belongs to another key")
     if data.definition.group.miners > miners_max(data.definition, fee.value, context.params):
         raise InvalidTransaction("so many miners are not worth it for this dataset, time and fee")
-    if data.timestamp > sorted(state.times)[len(state.times) // 2]:
+    if data.timestamp > state.median_time:
         raise InvalidTransaction("the task's timestamp is not before the block")
     task = Task(
         definition=data.definition,
@@ -72,7 +72,7 @@ def apply_pay_for_task(state: State, tx: Transaction, data: PayForTask, context:
         since=context.height,
         history=((Stage.JOINING.value, context.height),),
     )
-    return _store(state, TaskId(tx.txid), task)
+    return state.with_task(TaskId(tx.txid), task)
 
 
 def miners_max(task: TaskDefinition, fee: Amount, params: Params) -> int:
@@ -123,7 +123,7 @@ def apply_message_history(state: State, data: MessageHistory, context: Context) 
         raise InvalidTransaction("a predefined task trains for ever")
     statement = committee.HistoryStatement(data.task, data.first, data.last, data.root, data.models)
     committee.verify(statement, data.signature, group_key(task).key)
-    state = _store(state, data.task, replace(task, slots=data.last + 1, models=data.models))
+    state = state.with_task(data.task, replace(task, slots=data.last + 1, models=data.models))
     return state if data.models is None else _end_training(state, data.task, None, context.height)
 
 
@@ -139,7 +139,7 @@ def apply_replace_leader(state: State, data: ReplaceLeader, context: Context) ->
         raise InvalidTransaction("the leader has been replaced already")
     statement = committee.ViewStatement(data.task, data.epoch, data.view, data.reason)
     committee.verify(statement, data.signature, group_key(task).key)
-    return _store(state, data.task, replace(task, view=(data.epoch, data.view)))
+    return state.with_task(data.task, replace(task, view=(data.epoch, data.view)))
 
 
 def apply_report_malformed(state: State, data: ReportMalformed, context: Context) -> State:
@@ -152,7 +152,7 @@ def apply_report_malformed(state: State, data: ReportMalformed, context: Context
     task = _require_training(state, data.task, context)
     fragments = task.definition.dataset.fragments
     revealed = schedule.make_schedule(task.definition, task.definition_block).training
-    if task.is_predefined or fragments[data.fragment : data.fragment + 1] not in [(f,) for f in revealed]:
+    if task.is_predefined or data.fragment not in [fragments.index(f) for f in revealed]:
         raise InvalidTransaction("the task has revealed no such fragment, or nobody is to blame for it")
     statement = committee.MalformedStatement(data.task, data.fragment)
     committee.verify(statement, data.signature, group_key(task).key)
@@ -184,13 +184,13 @@ def apply_node_status(state: State, data: NodeStatus, context: Context) -> State
     task = state.tasks[data.task]
     shifts = task.roster.without(data.ticket, data.epoch).shifts
     task = replace(task, expelled=(*task.expelled, data.ticket), shifts=shifts)
-    return _store(state, data.task, task)
+    return state.with_task(data.task, task)
 
 
 def _end_training(state: State, task_id: TaskId, conclusion: Conclusion | None, height: int) -> State:
     state = task_end.stop_keying(state, task_id)
     task = state.tasks[task_id].enter(Stage.EVALUATING, height)
-    return _store(state, task_id, replace(task, conclusion=conclusion))
+    return state.with_task(task_id, replace(task, conclusion=conclusion))
 
 
 def _require_training(state: State, task_id: TaskId, context: Context) -> Task:
@@ -214,7 +214,7 @@ def define(state: State, task_ids: tuple[TaskId, ...], block: Hash32, params: Pa
         task = state.tasks[task_id]
         if task.stage is Stage.JOINING:
             omegas = derive_omegas(state, task, params)
-            state = _store(state, task_id, replace(task, definition_block=block, omegas=omegas))
+            state = state.with_task(task_id, replace(task, definition_block=block, omegas=omegas))
     return state
 
 
@@ -256,7 +256,7 @@ def close_joining(state: State, task_id: TaskId, height: int) -> State:
         reserves=reserves,
     )
     task = keying.begin(task_id, task, task.supervisors, height)
-    return _store(lock(state, outside, None), task_id, task)
+    return lock(state, outside, None).with_task(task_id, task)
 
 
 def definition_block(task: Task) -> Hash32:
@@ -278,7 +278,3 @@ def _rank(state: State, task: Task, joins: list[Join]) -> tuple[Outpoint, ...]:
         return selection.rank(state.tickets[join.ticket].preferences, wanted, draw), join.ticket
 
     return tuple(j.ticket for j in sorted(joins, key=key))
-
-
-def _store(state: State, task_id: TaskId, task: Task) -> State:
-    return replace(state, tasks=state.tasks.set(task_id, task))

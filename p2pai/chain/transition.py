@@ -93,7 +93,7 @@ def check_header(state: State, header: Header, params: Params) -> None:
         raise InvalidBlock("the block does not follow this state")
     if header.bits != next_bits(state, params):
         raise InvalidBlock("the target is not the one due")
-    if header.time <= median_time(state):
+    if header.time <= state.median_time:
         raise InvalidBlock("the block's time is not after the median of the last blocks")
 
 
@@ -110,11 +110,6 @@ def next_bits(state: State, params: Params) -> int:
         params.half_life_s,
         params.limit_bits,
     )
-
-
-def median_time(state: State) -> int:
-    """Return the median of the last block times, Unix seconds."""
-    return sorted(state.times)[len(state.times) // 2]
 
 
 def apply_transactions(
@@ -342,7 +337,7 @@ def zero_nonce_header(
         BLOCK_VERSION,
         state.tip,
         transactions_root(transactions),
-        max(time, median_time(state) + 1),
+        max(time, state.median_time + 1),
         next_bits(state, params),
         ZERO_HASH,
         ZERO_HASH,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from p2pai import jobs
-from p2pai.chain import schedule, shards, transition
+from p2pai.chain import schedule, shards
 from p2pai.chain.schedule import Schedule
 from p2pai.chain.state import Stage, Task
 from p2pai.chain.task import TaskDefinition, check
@@ -128,7 +128,7 @@ class Client(Role):
             )
         entry = self.submissions[submission]
         # Not after any block that may hold it, whatever our clock says.
-        data = PayForTask(definition, transition.median_time(self.node.state), replaces)
+        data = PayForTask(definition, self.node.state.median_time, replaces)
         stake = Stake(fee, self.node.identity.key_hash)
         tx = self.node.post(data, (stake,), lambda txid: TaskPosted(submission, TaskId(txid)))
         if tx is None:

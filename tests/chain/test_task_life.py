@@ -114,7 +114,7 @@ class TestSubmission:
 
     def test_is_dated_before_its_block(self, chain):
         chain.mine_until(12)
-        median = transition.median_time(chain.state)
+        median = chain.state.median_time
         stake = (Stake(5, key_hash(CLIENT)),)
         late = chain.fund(CLIENT, PayForTask(definition(), median + 1), stake)
         refuse(chain, late, "the task's timestamp is not before the block")

@@ -57,20 +57,20 @@ class TestHeader:
     @pytest.mark.parametrize("early", [0, 1, 1000])
     def test_a_time_not_after_the_median(self, chain, early):
         chain.mine_until(3)
-        time = transition.median_time(chain.state) - early
+        time = chain.state.median_time - early
         block = chain.draft(header=lambda h: replace(h, time=time))
         refused(chain, block, "time is not after the median")
 
     def test_a_time_just_after_the_median(self, chain):
         chain.mine_until(3)
-        chain.mine(time=transition.median_time(chain.state) + 1)
+        chain.mine(time=chain.state.median_time + 1)
 
     def test_the_median_is_of_the_last_eleven_blocks(self, chain):
         start = chain.state.times[0]
         for i in range(1, 15):
             chain.mine(time=start + 10 * i)
         assert chain.state.times == tuple(start + 10 * i for i in range(4, 15))
-        assert transition.median_time(chain.state) == start + 90
+        assert chain.state.median_time == start + 90
 
 
 class TestBody:
@@ -338,7 +338,7 @@ class TestDifficulty:
     def test_a_half_life_ahead_halves_the_target(self, chain):
         start = chain.state.times[0] + 1000
         for _ in range(21):  # 20 blocks of 6 s too early
-            chain.mine(time=max(start, transition.median_time(chain.state) + 1))
+            chain.mine(time=max(start, chain.state.median_time + 1))
         ahead = 120 - (chain.state.times[-1] - start)
         target = difficulty.decode_bits(chain.draft().header.bits)
         exact = difficulty.decode_bits(EASY) * 2 ** (-ahead / 120)
@@ -382,7 +382,7 @@ class TestTrusted:
 def test_the_template_is_complete_but_for_nonce_and_messages(chain):
     transactions = chain.draft().transactions
     header = transition.zero_nonce_header(chain.state, transactions, 0, chain.params)
-    assert header.time == transition.median_time(chain.state) + 1
+    assert header.time == chain.state.median_time + 1
     assert header.merkle_root == transactions_root(transactions)
     assert header.nonce == header.hash_msg == header.hash_msg_hist == ZERO_HASH
     later = transition.zero_nonce_header(chain.state, transactions, 2_000_000_000, chain.params)

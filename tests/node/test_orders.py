@@ -16,7 +16,6 @@ from p2pai.chain.state import Stage
 from p2pai.chain.task import Group, Reward, TaskDefinition
 from p2pai.chain.training import EarlyStopping, Loss, Tau
 from p2pai.chain.transaction import PayForTask, Stake, Transaction, Transfer
-from p2pai.chain.transition import median_time
 from p2pai.node import wallet
 from p2pai.node.journal import TransactionPosted, read
 from p2pai.node.orders import submission_id
@@ -161,7 +160,7 @@ class TestSubmittingTasks:
         prepare(client)
         data = Transaction.decode(said(client.persist(), "tx")[0]).data
         assert isinstance(data, PayForTask)
-        assert data.timestamp == median_time(client.core.state)
+        assert data.timestamp == client.core.state.median_time
         task = data.definition
         assert task.layers == dense_layers([16], 10)
         assert task.input_shape == (64,)
