@@ -112,7 +112,13 @@ class Params:
     """Of the subsidy of a predefined task's blocks, to its supervisors. Source: PoUW §5.1."""
 
     ticket_price_atoms: int = 10 * ATOMS_PER_COIN
-    """Stake per ticket; the stake difficulty rule starts from it."""
+    """Least stake per ticket, and the first one; then the demand moves it. Source: DCP-0001."""
+
+    ticket_pool_target: int = 40_960
+    """Tickets that the price aims at. Source: PoUW §3.3."""
+
+    ticket_window_blocks: int = 144
+    """Blocks between two prices. Source: DCP-0001."""
 
     ticket_maturity_blocks: int = 128
     """Source: PoUW §3.3."""
@@ -155,6 +161,18 @@ class Params:
 
     skip_penalty_percent: int = 5
     """Of the stake, for a miner that left its task before the end. Source: PoUW §4.3."""
+
+    checkpoint_blocks: int = 1024
+    """Blocks from one checkpoint to the next. Source: PoUW §7.3."""
+
+    validators: int = 12
+    """Drawn to vote on a checkpoint. Source: PoUW §7.3."""
+
+    checkpoint_votes: int = 9
+    """Votes that make a checkpoint. Source: PoUW §7.3."""
+
+    prover_share_percent: int = 50
+    """Of the stakes that a FRAUD_PROOF takes, to who proved it; the rest is destroyed."""
 
     slot_ms: int = 2_000
     """The leader closes a slot at this age. Source: PROTOCOL section 6."""

@@ -160,6 +160,7 @@ def genesis_state(spec: ChainSpec) -> State:
         weight=0,
         issued=Amount(sum(output.value for output in outputs.values())),
         burned=Amount(0),
+        checkpoint=(0, block.hash),
         utxos=Map(outputs),
         tickets=Map(tickets),
         tasks=Map(_genesis_tasks(spec, tickets)),
@@ -253,8 +254,10 @@ def _check(spec: ChainSpec) -> None:
     params = spec.params
     if params.verifier_share_percent + params.supervisor_share_percent > 100:
         raise InvalidInput("the chain spec gives away more than the subsidy")
-    if max(params.offline_penalty_percent, params.skip_penalty_percent) > 100:
-        raise InvalidInput("the chain spec takes more than the stake")
+    if max(params.offline_penalty_percent, params.skip_penalty_percent, params.prover_share_percent) > 100:
+        raise InvalidInput("the chain spec takes more than the stake, or rewards with more than it takes")
+    if not params.checkpoint_votes <= params.validators < 2 * params.checkpoint_votes:
+        raise InvalidInput("the chain spec's checkpoint needs the votes of more than half of the validators")
     if not 0 <= spec.genesis_time < 1 << 32:
         raise InvalidInput("the chain spec's genesis time does not fit 32 bits")
     if any(not 0 < a.value <= MONEY_MAX for a in spec.allocations):
@@ -283,6 +286,10 @@ _POSITIVE: Final = (
     "verification_window_blocks",
     "verifiers_per_block_max",
     "ticket_price_atoms",
+    "ticket_pool_target",
+    "ticket_window_blocks",
+    "checkpoint_blocks",
+    "validators",
     "tickets_per_block_max",
     "trait_count",
     "join_blocks",

@@ -256,6 +256,8 @@ class State:
     issued: Amount
     burned: Amount
     """Destroyed, or captured of stakes and not paid out yet."""
+    checkpoint: tuple[int, Hash32]
+    """Height and hash of the last block that enough validators voted for; nothing up to it ever changes."""
     utxos: Map[Outpoint, Output] = field(default_factory=Map)
     tickets: Map[Outpoint, Ticket] = field(default_factory=Map)
     tasks: Map[TaskId, Task] = field(default_factory=Map)
@@ -303,6 +305,7 @@ class State:
                 weight,
                 self.issued,
                 self.burned,
+                self.checkpoint,
                 tuple(sorted(self.pending.items())),
             )
         )
@@ -321,6 +324,7 @@ class _Head:
     weight: bytes
     issued: int
     burned: int
+    checkpoint: tuple[int, Hash32]
     pending: tuple[tuple[int, Hash32], ...]
 
 
