@@ -9,6 +9,7 @@ Source: PoUW §5 and figure 6; PROTOCOL section 8.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import Final
 
@@ -23,7 +24,7 @@ HEADER_SIZE: Final = 172
 VERSION: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Header:
     """A block's header; all integers little-endian on the wire."""
 
@@ -52,7 +53,7 @@ class Header:
             )
         )
 
-    @property
+    @cached_property
     def hash(self) -> Hash32:
         """The block hash."""
         return double_sha256(self.encode())
@@ -68,7 +69,7 @@ class Header:
         return replace(self, nonce=ZERO_HASH, hash_msg=ZERO_HASH, hash_msg_hist=ZERO_HASH).hash
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Block:
     """A block as it travels; nothing in it is checked (see transition.apply_block)."""
 
@@ -82,9 +83,15 @@ class Block:
         """The block hash."""
         return self.header.hash
 
-    def encode(self) -> bytes:
-        """Return the canonical bytes."""
+    @cached_property
+    def encoded(self) -> bytes:
+        """The canonical bytes."""
         return record.encode(self)
+
+    @property
+    def size(self) -> int:
+        """Length of the canonical bytes."""
+        return len(self.encoded)
 
     @classmethod
     def decode(cls, data: bytes) -> "Block":
@@ -98,6 +105,7 @@ class Block:
         header = block.header
         if max(header.version, header.time, header.bits) >= 1 << 32:
             raise InvalidBlock("a header field does not fit in 4 bytes")
+        vars(block)["encoded"] = data  # only the canonical bytes can be read
         return block
 
 
@@ -108,4 +116,4 @@ def double_sha256(data: bytes) -> Hash32:
 
 def transactions_root(transactions: tuple[Transaction, ...]) -> Hash32:
     """Return the Merkle root over whole transactions, witnesses included."""
-    return merkle.root([merkle.leaf_hash(tx.encode()) for tx in transactions])
+    return merkle.root([tx.wtxid for tx in transactions])

@@ -86,7 +86,7 @@ class Mempool:
         Raises:
           InvalidInput: it is invalid on top of the tip and the pool, known already, or pays too little.
         """
-        txid, size = tx.txid, len(tx.encode())
+        txid, size = tx.txid, tx.size
         if txid in self._entries:
             raise InvalidTransaction("the transaction is known already")
         if len(self._entries) >= COUNT_MAX or self._bytes + size > SIZE_BYTES_MAX:
@@ -135,7 +135,7 @@ class Mempool:
         except InvalidInput:
             return
         self.state = state
-        self._insert(tx, tx.txid, fee, len(tx.encode()))
+        self._insert(tx, tx.txid, fee, tx.size)
 
     def _insert(self, tx: Transaction, txid: Hash32, fee: Amount, size: int) -> None:
         entry = Entry(tx, txid, fee, size, self._sequence, self._parents(tx))

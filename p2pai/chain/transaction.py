@@ -10,6 +10,7 @@ Source: PoUW §3.2 and Appendix A; PROTOCOL section 3.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 from p2pai.chain.params import (
@@ -34,7 +35,7 @@ from p2pai.chain.supervision import (
     ReportMalformed,
 )
 from p2pai.chain.task import TaskDefinition
-from p2pai.primitives import ecdsa, record
+from p2pai.primitives import ecdsa, merkle, record
 from p2pai.primitives.errors import InvalidTransaction
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import (
@@ -236,9 +237,12 @@ class Witness:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Transaction:
-    """A transaction; `witnesses` pair up with `inputs`, or are empty where none is needed."""
+    """A transaction; `witnesses` pair up with `inputs`, or are empty where none is needed.
+
+    A value never changes, so its bytes and hashes are computed once.
+    """
 
     version: int
     inputs: tuple[Outpoint, ...]
@@ -246,19 +250,32 @@ class Transaction:
     data: Data
     witnesses: tuple[Witness, ...] = ()
 
-    def encode(self) -> bytes:
-        """Return the canonical bytes."""
-        return record.encode(self)
-
     @classmethod
     def decode(cls, data: bytes) -> "Transaction":
         """Read a transaction's shape; `check_form` has its rules."""
-        return record.decode(cls, data, size_max=TRANSACTION_SIZE_MAX)
+        tx = record.decode(cls, data, size_max=TRANSACTION_SIZE_MAX)
+        vars(tx)["encoded"] = data  # only the canonical bytes can be read
+        return tx
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The canonical bytes."""
+        return record.encode(self)
 
     @property
+    def size(self) -> int:
+        """Length of the canonical bytes."""
+        return len(self.encoded)
+
+    @cached_property
     def txid(self) -> Hash32:
         """Hash of everything but the witnesses."""
         return tagged_hash("p2pai/txid", record.encode(replace(self, witnesses=())))
+
+    @cached_property
+    def wtxid(self) -> Hash32:
+        """Hash of everything, the witnesses too: the transaction's leaf in its block's Merkle tree."""
+        return merkle.leaf_hash(self.encoded)
 
     @property
     def kind(self) -> str:
@@ -298,7 +315,7 @@ def check_form(tx: Transaction) -> None:
     limit = _DATA_SIZES_MAX.get(type(tx.data), DATA_SIZE_MAX)
     if len(record.encode_tagged(tx.data)) > limit:
         raise InvalidTransaction(f"data is larger than {limit} bytes")
-    if len(tx.encode()) > TRANSACTION_SIZE_MAX:
+    if tx.size > TRANSACTION_SIZE_MAX:
         raise InvalidTransaction(f"the transaction is larger than {TRANSACTION_SIZE_MAX} bytes")
 
 

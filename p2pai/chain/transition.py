@@ -279,7 +279,7 @@ def _check_body(state: State, block: Block) -> Coinbase:
         raise InvalidBlock("the first transaction is not a coinbase")
     if first.data.height != state.height + 1:
         raise InvalidBlock("the coinbase names another height")
-    if len(block.encode()) > BLOCK_SIZE_MAX:
+    if block.size > BLOCK_SIZE_MAX:
         raise InvalidBlock(f"the block is larger than {BLOCK_SIZE_MAX} bytes")
     return first.data
 

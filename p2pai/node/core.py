@@ -134,7 +134,7 @@ class NodeCore(Services):
         """Say our own waiting transactions again; put back those that a restart lost."""
         for txid, tx in list(self._posted.items()):
             if txid in self.ledger.mempool or self._admit(tx):
-                self._publish_chain("tx", tx.encode())
+                self._publish_chain("tx", tx.encoded)
             else:
                 del self._posted[txid]  # on the chain, or overtaken by it
         self.ledger.forget_orphans()
@@ -314,7 +314,7 @@ class NodeCore(Services):
             return False
         if note is not None:
             self.persist(note(tx.txid), lambda: None)
-        data = tx.encode()
+        data = tx.encoded
 
         def durable() -> None:
             self._posted[tx.txid] = tx

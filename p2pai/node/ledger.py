@@ -96,7 +96,7 @@ class Ledger:
 
     def submit(self, block: Block) -> None:
         """Connect a block of our own, and announce it when it is durable; nothing if the rules refuse it."""
-        data = block.encode()
+        data = block.encoded
         try:
             self._connect(block, lambda: self._publish("block", data))
         except (InvalidInput, Unavailable) as error:
@@ -106,7 +106,7 @@ class Ledger:
         check_time(block, self._services.now_ms // 1000, future_time_s_max(self.spec.params))
         switch = self.tree.add(block)
         self._note_tasks(block)
-        self._services.persist(BlockAccepted(block.encode()), then)
+        self._services.persist(BlockAccepted(block.encoded), then)
         if switch.joined:
             self.mempool.rebase(self.tree.state, switch.left)
             self._retry_orphans()
@@ -166,7 +166,7 @@ class Ledger:
     def answer_blocks(self, question: sync.AskBlocks) -> sync.Blocks:
         """Answer a remote that keeps up with us."""
         blocks = self.tree.after(question.locator, sync.BLOCKS_MAX)
-        return sync.Blocks(sync.fitting([block.encode() for block in blocks]))
+        return sync.Blocks(sync.fitting([block.encoded for block in blocks]))
 
     # --- transactions
 
@@ -203,7 +203,7 @@ class Ledger:
                     continue
                 del self._orphans[identity]
                 progress = True
-                self._publish("tx", tx.encode())
+                self._publish("tx", tx.encoded)
 
     def forget_orphans(self) -> None:
         """Drop the older half of what still does not fit, so that junk can't stay."""

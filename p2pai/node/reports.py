@@ -243,7 +243,7 @@ def _transaction(core: NodeCore, tx: Any) -> Report:  # noqa: ANN401
         "type": tx.kind,
         "inputs": [str(outpoint) for outpoint in tx.inputs],
         "outputs": [{"value": o.value, "to": _address(core, o.key_hash)} for o in tx.outputs],
-        "size": len(tx.encode()),
+        "size": tx.size,
     }
 
 

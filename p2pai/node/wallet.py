@@ -66,7 +66,7 @@ def _with_change(
     if surplus <= 0:
         return None
     draft = Transaction(VERSION, inputs, (*outputs, Pay(Amount(surplus), identity.key_hash)), data)
-    size = len(sign(draft, state.chain, identity.keys.spending).encode()) + FEE_MARGIN_BYTES
+    size = sign(draft, state.chain, identity.keys.spending).size + FEE_MARGIN_BYTES
     change = surplus - size * FEE_RATE_MIN
     if change <= 0:
         return None

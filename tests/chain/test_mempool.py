@@ -62,7 +62,7 @@ class TestAdding:
         assert len(pool) == 1
 
     def test_too_little_fee(self, chain, pool):
-        size = len(chain.fund(CLIENT).encode())
+        size = chain.fund(CLIENT).size
         with pytest.raises(InvalidTransaction, match="the fee is 10 atoms, at least"):
             pool.add(chain.fund(CLIENT, fee=10))
         pool.add(chain.fund(CLIENT, fee=FEE_RATE_MIN * size + 10))
@@ -83,7 +83,7 @@ class TestAdding:
     @pytest.mark.parametrize("limit", ["COUNT_MAX", "SIZE_BYTES_MAX"])
     def test_a_full_pool(self, chain, pool, monkeypatch, limit):
         first, second = chain.post(CLIENT), chain.post(CLIENT)
-        size = len(first.encode()) + len(second.encode()) + 50
+        size = first.size + second.size + 50
         monkeypatch.setattr(mempool, limit, 2 if limit == "COUNT_MAX" else size)
         pool.add(first)
         pool.add(second)
@@ -99,7 +99,7 @@ class TestTemplate:
         poor, rich = chain.fund(7, fee=2_000), chain.fund(8, fee=9_000)
         pool.add(poor)
         pool.add(rich)
-        monkeypatch.setattr(mempool, "TEMPLATE_BYTES_MAX", len(rich.encode()) + 10)
+        monkeypatch.setattr(mempool, "TEMPLATE_BYTES_MAX", rich.size + 10)
         assert pool.template() == (rich,)
 
     def test_ancestors_stand_before_children(self, chain, pool):
@@ -117,7 +117,7 @@ class TestTemplate:
         other = chain.add(chain.fund(8, fee=9_000))
         for tx in (other, parent, child):
             pool.add(tx)
-        monkeypatch.setattr(mempool, "TEMPLATE_BYTES_MAX", len(parent.encode()) + len(child.encode()) + 10)
+        monkeypatch.setattr(mempool, "TEMPLATE_BYTES_MAX", parent.size + child.size + 10)
         assert pool.template() == (parent, child)
 
     def test_a_package_that_does_not_fit_is_left_out_whole(self, chain, pool, monkeypatch):
@@ -126,7 +126,7 @@ class TestTemplate:
         other = chain.add(chain.fund(8, fee=3_000))
         for tx in (parent, child, other):
             pool.add(tx)
-        monkeypatch.setattr(mempool, "TEMPLATE_BYTES_MAX", len(parent.encode()))
+        monkeypatch.setattr(mempool, "TEMPLATE_BYTES_MAX", parent.size)
         assert pool.template() == (other,)
 
     def test_reveals_follow_their_commits(self, chain):
@@ -147,9 +147,7 @@ class TestTemplate:
         reveal = chain.add(chain.fund(1, chain.reveal(block, 1), fee=900_000))
         for tx in (other, commit, collect, reveal):
             pool.add(tx)
-        monkeypatch.setattr(
-            mempool, "TEMPLATE_BYTES_MAX", sum(len(t.encode()) for t in (commit, collect, reveal))
-        )
+        monkeypatch.setattr(mempool, "TEMPLATE_BYTES_MAX", sum(t.size for t in (commit, collect, reveal)))
         assert pool.template() == (commit, collect, reveal)
 
     def test_a_charge_goes_first_although_it_pays_nothing(self, chain, monkeypatch):
@@ -161,7 +159,7 @@ class TestTemplate:
         pool.add(chain.fund(7, fee=10**6))
         charge = chain.charge(task_id)
         pool.add(charge)
-        monkeypatch.setattr(mempool, "TEMPLATE_BYTES_MAX", len(charge.encode()))
+        monkeypatch.setattr(mempool, "TEMPLATE_BYTES_MAX", charge.size)
         assert pool.template() == (charge,)
 
     def test_tickets_beyond_a_blocks_limit_wait(self, chain, pool):
@@ -178,7 +176,7 @@ class TestTemplate:
             for account in (CLIENT, 7):
                 pool.add(chain.add(chain.fund(account, outputs=outputs, fee=50_000)))
         block = connects(chain, pool.template())
-        transactions = sum(len(tx.encode()) for tx in block.transactions)
+        transactions = sum(tx.size for tx in block.transactions)
         assert TEMPLATE_BYTES_MAX * 3 // 4 < transactions < TEMPLATE_BYTES_MAX + 1024
         assert transactions + 3 * IT_RES_SIZE_MAX + 12 * 1024 < BLOCK_SIZE_MAX
 
@@ -195,7 +193,7 @@ class TestTemplate:
         chosen = pool.template()
         assert time.process_time() - started < 0.2
         assert chosen[0] == fan
-        assert sum(len(tx.encode()) for tx in chosen) > TEMPLATE_BYTES_MAX - 300
+        assert sum(tx.size for tx in chosen) > TEMPLATE_BYTES_MAX - 300
         connects(chain, chosen)
 
 

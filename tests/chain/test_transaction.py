@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -113,7 +114,19 @@ def test_the_largest_data_of_each_type_fits(data, size):
 @pytest.mark.parametrize("data", [d for d, _ in LARGEST] + PAID)
 def test_each_type_survives_the_wire(data):
     tx = replace(TX, data=data)
-    assert Transaction.decode(tx.encode()) == tx
+    assert Transaction.decode(tx.encoded) == tx
+
+
+def test_what_a_transaction_remembers_is_what_its_fields_give():
+    tx = Transaction.decode(TX.encoded)
+    remembered = (tx.encoded, tx.size, tx.txid, tx.wtxid)
+    assert remembered[0] == record.encode(tx)
+    assert remembered[1] == len(record.encode(tx))
+    assert remembered[3] == sha256(b"\x00" + record.encode(tx)).digest()
+    changed = replace(tx, version=2)
+    assert (changed.encoded, changed.size, changed.txid, changed.wtxid) != remembered
+    assert changed.encoded == record.encode(changed)
+    assert tx == replace(tx) == TX, "what is remembered is no part of the value"
 
 
 def test_the_types_names_are_those_of_the_protocol():
@@ -241,18 +254,18 @@ def test_a_field_of_another_size_is_our_own_fault_to_write(data, changes):
 @given(st.binary(max_size=400))
 def test_any_bytes_give_a_transaction_or_invalid_message(data):
     with contextlib.suppress(InvalidMessage):
-        assert Transaction.decode(data).encode() == data
+        assert record.encode(Transaction.decode(data)) == data
 
 
 @given(st.sampled_from([d for d, _ in LARGEST]), st.data())
 def test_any_change_gives_another_transaction_or_invalid_input(data, draw):
-    good = replace(TX, data=data).encode()
+    good = replace(TX, data=data).encoded
     cut = draw.draw(st.integers(0, len(good) - 1))
     with pytest.raises(InvalidMessage):
         Transaction.decode(good[:cut])
     try:
         changed = Transaction.decode(flip(good, draw.draw(st.integers(0, 8 * len(good) - 1))))
-        assert changed.encode() != good
+        assert record.encode(changed) != good
         check_form(changed)
     except InvalidInput:
         pass

@@ -121,14 +121,14 @@ class TestBody:
 
     def test_a_block_beyond_the_limit(self, chain):
         outputs = tuple(Pay(1000 + i, key_hash(7)) for i in range(900))
-        size = len(chain.draft().encode())
+        size = chain.draft().size
         while size <= BLOCK_SIZE_MAX:
-            size += len(chain.post(CLIENT, outputs=outputs).encode())
+            size += chain.post(CLIENT, outputs=outputs).size
         block = chain.draft()
-        assert len(block.encode()) > BLOCK_SIZE_MAX
+        assert block.size > BLOCK_SIZE_MAX
         refused(chain, block, f"the block is larger than {BLOCK_SIZE_MAX} bytes")
         fitting = chain.draft(transactions=chain.queue[:-1])
-        assert len(fitting.encode()) <= BLOCK_SIZE_MAX
+        assert fitting.size <= BLOCK_SIZE_MAX
         chain.connect(fitting)
 
 

@@ -152,7 +152,7 @@ class Driven:
         """Give every block of a chain that is new; they are durable then."""
         for block in chain.blocks:
             if block.hash not in self.core.ledger.tree:
-                assert self.hear("block", block.encode()) == effects.Judge(Verdict.ACCEPT)
+                assert self.hear("block", block.encoded) == effects.Judge(Verdict.ACCEPT)
         self.persist()
 
 

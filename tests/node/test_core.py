@@ -86,7 +86,7 @@ class TestBeginning:
 class TestEnvelopes:
     """What stands around a message decides before the message does."""
 
-    BODY = payment(Chain()).encode()
+    BODY = payment(Chain()).encoded
 
     @pytest.mark.parametrize(
         "topic", ["", "tx", "/p2pai/zzzzzzzz/chain/tx/1", "/p2pai/00000000/chain/gossip/1"]
@@ -166,8 +166,8 @@ def known():
     node.connect()
     message = iteration(chain, 0)
     real = {
-        "tx": payment(chain).encode(),
-        "block": chain.blocks[0].encode(),
+        "tx": payment(chain).encoded,
+        "block": chain.blocks[0].encoded,
         "it_res": message,
         "message_history": record.encode_tagged(slot(chain, 0, [message])),
         "model": record.encode(model(chain)),
@@ -300,15 +300,15 @@ class TestDurability:
     def test_a_transaction_is_announced_when_it_is_written(self, node):
         tx, reaction = self.pay(node)
         (persist,) = of(reaction, effects.Persist)
-        assert read(persist.record) == TransactionPosted(tx.encode())
+        assert read(persist.record) == TransactionPosted(tx.encoded)
         assert said(reaction, "tx") == []
-        assert said(node.persist(), "tx") == [tx.encode()]
+        assert said(node.persist(), "tx") == [tx.encoded]
 
     def test_not_even_the_next_announcement_says_it_before(self, node):
         tx, _ = self.pay(node)
         assert said(node.fire("sync"), "tx") == []
         node.persist()
-        assert said(node.fire("announce"), "tx") == [tx.encode()]
+        assert said(node.fire("announce"), "tx") == [tx.encoded]
 
     def test_the_regular_announcement_does_not_say_it_before_either(self, node):
         self.pay(node)
@@ -316,7 +316,7 @@ class TestDurability:
 
     def test_several_are_announced_in_their_order(self, node):
         txs = [self.pay(node, value)[0] for value in (1, 2, 3)]
-        assert said(node.persist(), "tx") == [tx.encode() for tx in txs]
+        assert said(node.persist(), "tx") == [tx.encoded for tx in txs]
 
     def test_what_the_ledger_refuses_is_neither_written_nor_said(self, node):
         stake = Stake(1, key_hash(7))  # no ticket costs so little
@@ -329,7 +329,7 @@ class TestDurability:
         node.persist()
         assert node.timers["announce"] == ANNOUNCE_MS
         for _ in range(3):
-            assert said(node.fire("announce"), "tx") == [tx.encode()]
+            assert said(node.fire("announce"), "tx") == [tx.encoded]
         chain = Chain()
         chain.add(tx)
         chain.mine()
@@ -346,7 +346,7 @@ class TestDurability:
         node.hear_chain(light)
         node.hear_chain(heavy)
         assert node.core.ledger.mempool.transactions() == (tx,)
-        assert said(node.fire("announce"), "tx") == [tx.encode()]
+        assert said(node.fire("announce"), "tx") == [tx.encoded]
 
 
 class TestRestart:
@@ -376,7 +376,7 @@ class TestRestart:
     def test_what_waits_is_said_again_and_what_is_done_is_not(self, lived):
         node, waiting = lived
         again = node.restarted(roles=("client",))
-        assert said(again.effects, "tx") == [waiting.encode()]
+        assert said(again.effects, "tx") == [waiting.encoded]
         assert again.core.ledger.mempool.transactions() == (waiting,)
         assert again.core.pool.digest() == node.core.pool.digest()
 
@@ -427,7 +427,7 @@ class TestRestart:
         spent = payment(chain, payer=7, value=1)
         chain.add(payment(chain, payer=7, value=2))
         chain.mine()
-        journal = [write(BlockAccepted(chain.blocks[0].encode())), write(TransactionPosted(spent.encode()))]
+        journal = [write(BlockAccepted(chain.blocks[0].encoded)), write(TransactionPosted(spent.encoded))]
         again = Driven(7, journal=journal)
         assert len(again.core.ledger.mempool) == 0
         assert said(again.effects, "tx") == []
@@ -445,22 +445,22 @@ class TestAttention:
         verifier.effects.clear()
         chain = Chain()
         for _ in range(3):
-            verifier.hear("tx", chain.add(payment(chain)).encode())
+            verifier.hear("tx", chain.add(payment(chain)).encoded)
         timers = [e for e in of(verifier.effects, effects.SetTimer) if e.name == "attend"]
         assert timers == [effects.SetTimer("attend", ATTEND_MS)]
         verifier.fire("attend")
-        verifier.hear("tx", chain.add(payment(chain)).encode())
+        verifier.hear("tx", chain.add(payment(chain)).encoded)
         assert "attend" in verifier.timers
 
     def test_a_refused_transaction_is_nothing_to_look_at(self, verifier):
-        verifier.hear("tx", replace(payment(Chain()), version=2).encode())
+        verifier.hear("tx", replace(payment(Chain()), version=2).encoded)
         assert "attend" not in verifier.timers
 
     def test_a_new_tip_is_looked_at_at_once(self, verifier):
         """The verifier that a block has drawn fetches its capsule."""
         chain = grown(1)
         verifier.effects.clear()
-        verifier.hear("block", chain.blocks[0].encode())
+        verifier.hear("block", chain.blocks[0].encoded)
         ticket = chain.tickets("verifier", 1)[0]
         assert ticket in chain.state.verifications[chain.blocks[0].hash].verifiers
         assert len(of(verifier.effects, effects.Fetch)) >= 4
@@ -469,7 +469,7 @@ class TestAttention:
         chain, other = grown(2), grown(1, miner=MINERS[1])
         verifier.hear_chain(chain)
         verifier.effects.clear()
-        verifier.hear("block", other.blocks[0].encode())
+        verifier.hear("block", other.blocks[0].encoded)
         assert of(verifier.effects, effects.Fetch) == []
 
 
@@ -488,8 +488,8 @@ def test_a_transaction_that_needs_no_signature_is_announced_as_it_is(node):
     node.hear_chain(chain)
     charge = chain.charge(task)
     node.core.post_unsigned(charge)
-    assert said(node.persist() + node.fire("sync") + node.persist(), "tx") == [charge.encode()]
-    assert Transaction.decode(charge.encode()).witnesses == ()
+    assert said(node.persist() + node.fire("sync") + node.persist(), "tx") == [charge.encoded]
+    assert Transaction.decode(charge.encoded).witnesses == ()
 
 
 def test_one_history_one_course(node):

@@ -37,8 +37,8 @@ def samples():
     model = BlobId(label("model"))
     state = jobs.ModelState(BlobId(label("w")), BlobId(label("r")), BlobId(label("o")))
     return (
-        BlockAccepted(chain.blocks[0].encode()),
-        TransactionPosted(payment(chain).encode()),
+        BlockAccepted(chain.blocks[0].encoded),
+        TransactionPosted(payment(chain).encoded),
         TaskPosted(label("order"), TASK),
         ModelDelivered(TASK, "model.safetensors"),
         ConclusionReached(TASK, Conclusion((3, 0, 9), 10, model)),

@@ -38,7 +38,7 @@ def three():
 
 
 def encoded(chain):
-    return [block.encode() for block in chain.blocks]
+    return [block.encoded for block in chain.blocks]
 
 
 def ask_of(reaction):
@@ -49,12 +49,12 @@ def ask_of(reaction):
 class TestHearingBlocks:
     def test_a_valid_block_is_accepted_written_down_and_the_new_tip(self, node, three):
         block = three.blocks[0]
-        assert node.hear("block", block.encode()) == ACCEPT
+        assert node.hear("block", block.encoded) == ACCEPT
         assert node.tip == block.hash
-        assert list(node.pending.values()) == [write(BlockAccepted(block.encode()))]
+        assert list(node.pending.values()) == [write(BlockAccepted(block.encoded))]
 
     def test_a_known_block_is_ignored(self, node, three):
-        data = three.blocks[0].encode()
+        data = three.blocks[0].encoded
         node.hear("block", data)
         assert node.hear("block", data) == IGNORE
         assert len(node.pending) == 1
@@ -67,7 +67,7 @@ class TestHearingBlocks:
         node.hear_chain(three)
         digest = node.core.state.digest()
         other = grown(1, miner=MINERS[1])
-        assert node.hear("block", other.blocks[0].encode()) == ACCEPT
+        assert node.hear("block", other.blocks[0].encoded) == ACCEPT
         assert node.core.state.digest() == digest
         assert node.core.block(other.blocks[0].hash) == other.blocks[0]
         assert not node.core.is_best(other.blocks[0].hash)
@@ -92,7 +92,7 @@ class TestHearingBlocks:
         ],
     )
     def test_a_block_that_breaks_a_rule_is_rejected_with_the_reason(self, node, three, spoil, reason):
-        judge = node.hear("block", spoil(three.blocks[0]).encode())
+        judge = node.hear("block", spoil(three.blocks[0]).encoded)
         assert judge.verdict is Verdict.REJECT
         assert reason in judge.reason
         assert not node.pending
@@ -105,25 +105,25 @@ class TestHearingBlocks:
     def test_the_clock_decides_how_far_ahead_a_block_may_be(self, node):
         chain = Chain()
         late = chain.draft(time=NOW_S + future_time_s_max(chain.spec.params) + 1)
-        assert node.hear("block", late.encode()) == IGNORE
+        assert node.hear("block", late.encoded) == IGNORE
         node.now_ms += 1_000
-        assert node.hear("block", late.encode()) == ACCEPT
+        assert node.hear("block", late.encoded) == ACCEPT
 
     def test_a_genesis_of_another_network_is_no_parent(self, node, three):
         stray = replace(three.blocks[0], header=replace(three.blocks[0].header, prev=label("other genesis")))
-        assert node.hear("block", stray.encode()) == IGNORE
+        assert node.hear("block", stray.encoded) == IGNORE
         assert node.core.state.height == 0
 
 
 class TestKeepingUp:
     def test_a_block_without_its_parent_is_ignored_and_its_sender_asked(self, node, three):
-        assert node.hear("block", three.blocks[2].encode(), remote=PeerId("sender")) == IGNORE
+        assert node.hear("block", three.blocks[2].encoded, remote=PeerId("sender")) == IGNORE
         asked = ask_of(node.effects)
         assert asked.remote == "sender"
         assert sync.read_question(asked.body) == sync.AskBlocks((Chain().state.tip,))
 
     def test_the_answer_is_connected_and_more_is_asked_for(self, node, three):
-        node.hear("block", three.blocks[2].encode())
+        node.hear("block", three.blocks[2].encoded)
         reaction = node.answer(ask_of(node.effects), sync.Blocks(tuple(encoded(three))))
         assert node.tip == three.state.tip
         assert len(of(reaction, effects.Persist)) == 3
@@ -158,7 +158,7 @@ class TestKeepingUp:
     def test_what_came_before_a_bad_block_is_kept(self, node, three):
         (asked,) = node.connect()
         good, bad = three.blocks[0], with_proof(three.blocks[1], batch_path=())
-        reaction = node.answer(asked, sync.Blocks((good.encode(), bad.encode(), three.blocks[2].encode())))
+        reaction = node.answer(asked, sync.Blocks((good.encoded, bad.encoded, three.blocks[2].encoded)))
         assert node.tip == good.hash
         assert of(reaction, effects.Ask) == []
 
@@ -208,7 +208,7 @@ class TestAnswering:
     def test_from_the_fork_for_who_is_on_another_branch(self, node, three):
         node.hear_chain(three)
         other = grown(1, start=grown_to(three, 1), miner=MINERS[1])
-        node.hear("block", other.blocks[1].encode())
+        node.hear("block", other.blocks[1].encoded)
         assert self.ask(node, other.blocks[1].hash, three.blocks[0].hash) == encoded(three)[1:]
 
     def test_a_long_chain_comes_in_several_answers(self):
@@ -299,15 +299,15 @@ class TestReorganisation:
 class TestTransactions:
     def test_a_valid_one_is_accepted_once_and_waits(self, node):
         tx = payment(Chain())
-        assert node.hear("tx", tx.encode()) == ACCEPT
-        assert node.hear("tx", tx.encode()) == IGNORE
+        assert node.hear("tx", tx.encoded) == ACCEPT
+        assert node.hear("tx", tx.encoded) == IGNORE
         assert node.core.ledger.mempool.transactions() == (tx,)
         assert key_hash(9) in {output.key_hash for output in node.core.pool.utxos.values()}
 
     def test_a_block_confirms_it(self, node):
         chain = Chain()
         tx = chain.add(payment(chain))
-        node.hear("tx", tx.encode())
+        node.hear("tx", tx.encoded)
         chain.mine()
         node.hear_chain(chain)
         assert len(node.core.ledger.mempool) == 0
@@ -322,7 +322,7 @@ class TestTransactions:
         ],
     )
     def test_one_that_is_malformed_is_rejected(self, node, spoil, reason):
-        assert node.hear("tx", spoil(payment(Chain())).encode()) == Judge(Verdict.REJECT, reason)
+        assert node.hear("tx", spoil(payment(Chain())).encoded) == Judge(Verdict.REJECT, reason)
 
     @pytest.mark.parametrize("data", [b"", b"\x80", b"no transaction"])
     def test_what_is_no_transaction_is_rejected(self, node, data):
@@ -332,13 +332,13 @@ class TestTransactions:
         """Its sender may know more than we do."""
         chain = Chain()
         first, rival = payment(chain, value=1_000), payment(chain, value=2_000)
-        assert node.hear("tx", first.encode()) == ACCEPT
-        assert node.hear("tx", rival.encode()) == IGNORE
+        assert node.hear("tx", first.encoded) == ACCEPT
+        assert node.hear("tx", rival.encoded) == IGNORE
         assert node.core.ledger.mempool.transactions() == (first,)
 
     def test_a_coinbase_is_not_taken_from_gossip(self, node, three):
         coinbase = three.blocks[0].transactions[0]
-        assert node.hear("tx", coinbase.encode()).verdict is not Verdict.ACCEPT
+        assert node.hear("tx", coinbase.encoded).verdict is not Verdict.ACCEPT
         assert len(node.core.ledger.mempool) == 0
 
 
@@ -351,27 +351,27 @@ class TestOrphans:
 
     def test_a_child_waits_for_its_parent_and_is_passed_on_then(self, node, family):
         _, (parent, child, _) = family
-        assert node.hear("tx", child.encode()) == IGNORE
+        assert node.hear("tx", child.encoded) == IGNORE
         assert len(node.core.ledger.mempool) == 0
         node.effects.clear()
-        assert node.hear("tx", parent.encode()) == ACCEPT
+        assert node.hear("tx", parent.encoded) == ACCEPT
         assert node.core.ledger.mempool.transactions() == (parent, child)
-        assert said(node.effects, "tx") == [child.encode()]
+        assert said(node.effects, "tx") == [child.encoded]
 
     def test_a_whole_family_in_the_wrong_order(self, node, family):
         _, (parent, child, grandchild) = family
         for tx in (grandchild, child):
-            assert node.hear("tx", tx.encode()) == IGNORE
+            assert node.hear("tx", tx.encoded) == IGNORE
         node.effects.clear()
-        node.hear("tx", parent.encode())
+        node.hear("tx", parent.encoded)
         assert node.core.ledger.mempool.transactions() == (parent, child, grandchild)
-        assert said(node.effects, "tx") == [child.encode(), grandchild.encode()]
+        assert said(node.effects, "tx") == [child.encoded, grandchild.encoded]
 
     def test_a_block_may_bring_the_parent(self, node):
         chain = Chain()
         parent = chain.add(payment(chain))
         child = payment(chain)
-        node.hear("tx", child.encode())
+        node.hear("tx", child.encoded)
         chain.mine()
         node.hear_chain(chain)
         assert parent.txid not in node.core.ledger.mempool
@@ -380,40 +380,40 @@ class TestOrphans:
     def test_a_known_orphan_is_ignored(self, node, family):
         _, (parent, child, _) = family
         for _ in range(2):
-            assert node.hear("tx", child.encode()) == IGNORE
+            assert node.hear("tx", child.encoded) == IGNORE
         node.effects.clear()
-        node.hear("tx", parent.encode())
-        assert said(node.effects, "tx") == [child.encode()]
+        node.hear("tx", parent.encoded)
+        assert said(node.effects, "tx") == [child.encoded]
 
     def test_a_copy_with_a_spoilt_witness_does_not_keep_the_real_one_out(self, node, family):
         _, (parent, child, _) = family
         (witness,) = child.witnesses
         copy = replace(child, witnesses=(replace(witness, signature=flip(witness.signature, 40)),))
         assert copy.txid == child.txid
-        assert node.hear("tx", copy.encode()) == IGNORE
-        assert node.hear("tx", child.encode()) == IGNORE
-        node.hear("tx", parent.encode())
+        assert node.hear("tx", copy.encoded) == IGNORE
+        assert node.hear("tx", child.encoded) == IGNORE
+        node.hear("tx", parent.encoded)
         assert node.core.ledger.mempool.transactions() == (parent, child)
 
     def test_an_orphan_whose_parent_never_comes_is_forgotten(self, node, family):
         _, (parent, child, _) = family
-        node.hear("tx", child.encode())
+        node.hear("tx", child.encoded)
         node.fire("announce")
         node.effects.clear()
-        node.hear("tx", parent.encode())
+        node.hear("tx", parent.encoded)
         assert node.core.ledger.mempool.transactions() == (parent,)
-        assert node.hear("tx", child.encode()) == ACCEPT
+        assert node.hear("tx", child.encoded) == ACCEPT
 
     def test_junk_fills_the_room_for_a_while_only(self, node, family):
         _, (parent, child, _) = family
         for number in range(ORPHANS_MAX):
             junk = replace(child, inputs=(Outpoint(label("junk", number), 0),))
-            assert node.hear("tx", junk.encode()) == IGNORE
-        assert node.hear("tx", child.encode()) == IGNORE  # no room: it is not kept
-        node.hear("tx", parent.encode())
+            assert node.hear("tx", junk.encoded) == IGNORE
+        assert node.hear("tx", child.encoded) == IGNORE  # no room: it is not kept
+        node.hear("tx", parent.encoded)
         assert node.core.ledger.mempool.transactions() == (parent,)
         node.fire("announce")
-        assert node.hear("tx", child.encode()) == ACCEPT
+        assert node.hear("tx", child.encoded) == ACCEPT
 
 
 class TestTemplate:
@@ -425,17 +425,17 @@ class TestTemplate:
         chain = Chain()
         waiting = [chain.add(payment(chain)), chain.add(chain.buy(7)), chain.add(payment(chain, payer=8))]
         for tx in waiting:
-            node.hear("tx", tx.encode())
+            node.hear("tx", tx.encoded)
         header, transactions = node.core.template(chain.predefined, ticket)
         block = chain.draft(transactions=transactions[1:], time=header.time)
         assert block.transactions == transactions
         assert block.header.zero_nonce_hash == header.zero_nonce_hash
-        assert node.hear("block", block.encode()) == ACCEPT
+        assert node.hear("block", block.encoded) == ACCEPT
         assert len(node.core.ledger.mempool) == 0
 
     def test_the_fees_go_to_the_miner(self, node, ticket):
         chain = Chain()
-        node.hear("tx", payment(chain).encode())
+        node.hear("tx", payment(chain).encoded)
         _, (coinbase, _) = node.core.template(chain.predefined, ticket)
         assert coinbase.outputs == (Pay(2_000, key_hash(MINERS[0])),)
 
@@ -458,11 +458,11 @@ class TestTemplate:
         most = chain.params.tickets_per_block_max
         first, second = self.purchase(chain, 7, most - 1), self.purchase(chain, 8, 2)
         for tx in (first, second):
-            assert node.hear("tx", tx.encode()) == ACCEPT
+            assert node.hear("tx", tx.encoded) == ACCEPT
         header, transactions = node.core.template(chain.predefined, ticket)
         assert len(transactions) == 2
         block = chain.draft(transactions=transactions[1:], time=header.time)
-        assert node.hear("block", block.encode()) == ACCEPT
+        assert node.hear("block", block.encoded) == ACCEPT
         assert len(node.core.ledger.mempool) == 1
 
     @staticmethod
@@ -481,17 +481,17 @@ class TestTemplate:
         chain = Chain()
         if change == "orphan":
             parent = chain.add(payment(chain))
-            node.hear("tx", payment(chain).encode())
+            node.hear("tx", payment(chain).encoded)
         first = node.core.template(three.predefined, ticket)
         if change == "second":
             node.now_ms += 1_000
             node.fire("sync")
         elif change == "transaction":
-            node.hear("tx", payment(chain).encode())
+            node.hear("tx", payment(chain).encoded)
         elif change == "orphan":
-            node.hear("tx", parent.encode())
+            node.hear("tx", parent.encoded)
         elif change == "tip":
-            node.hear("block", three.blocks[0].encode())
+            node.hear("block", three.blocks[0].encoded)
         else:
             assert node.core.post(chain.buy(7).data, (Stake(chain.params.ticket_price_atoms, key_hash(7)),))
         header, transactions = node.core.template(three.predefined, ticket)
@@ -511,7 +511,7 @@ class TestOwnBlocks:
         reaction = self.submit(node, block)
         assert node.tip == block.hash
         assert said(reaction, "block") == []
-        assert said(node.persist(), "block") == [block.encode()]
+        assert said(node.persist(), "block") == [block.encoded]
 
     def test_one_that_the_rules_refuse_is_discarded_and_counted(self, node, three):
         bad = with_proof(three.blocks[0], batch_path=())
@@ -529,14 +529,14 @@ class TestOwnBlocks:
 
     def test_a_block_of_others_is_not_announced_again(self, node, three):
         """Gossip passes it on by the verdict."""
-        node.hear("block", three.blocks[0].encode())
+        node.hear("block", three.blocks[0].encoded)
         assert said(node.persist(), "block") == []
 
 
 def test_waiting_transactions_survive_a_block_that_does_not_touch_them(node):
     chain = Chain()
     tx = payment(chain, payer=CLIENT)
-    node.hear("tx", tx.encode())
+    node.hear("tx", tx.encoded)
     node.hear_chain(grown(2))
     assert node.core.ledger.mempool.transactions() == (tx,)
 

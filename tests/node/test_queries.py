@@ -100,7 +100,7 @@ class TestStatus:
 
     def test_what_waits_is_counted(self):
         node = Driven()
-        node.hear("tx", payment(Chain()).encode())
+        node.hear("tx", payment(Chain()).encoded)
         assert node.core.query("node.status", {})["mempool"] == 1
 
 
@@ -117,7 +117,7 @@ class TestBalance:
 
     def test_what_waits_does_not_count_yet(self):
         node = Driven(9)
-        node.hear("tx", payment(Chain(), value=777, receiver=9).encode())
+        node.hear("tx", payment(Chain(), value=777, receiver=9).encoded)
         assert node.core.query("wallet.balance", {})["total"] == 1_000 * 10**8
 
     def test_the_client_paid_its_fee_and_the_fees_of_transactions(self, paid):

@@ -152,7 +152,7 @@ class TestBlockShow:
         assert [t["type"] for t in shown] == ["COINBASE", *kinds]
         pay = shown[-1]
         assert pay["outputs"][0] == {"value": 1_000_000, "to": name(CLIENT)}
-        assert pay["size"] == len(block.transactions[-1].encode())
+        assert pay["size"] == block.transactions[-1].size
         assert pay["inputs"] == [str(outpoint) for outpoint in block.transactions[-1].inputs]
 
     def test_it_says_all_that_the_list_says(self, query):
@@ -191,7 +191,7 @@ class TestBlockShow:
 
     def test_a_block_of_another_branch_is_not_of_the_chain(self, chain):
         node, other = node_of(chain), grown(1, miner=MINERS[1])
-        node.hear("block", other.blocks[0].encode())
+        node.hear("block", other.blocks[0].encoded)
         with pytest.raises(Unavailable, match="no block of the chain begins with"):
             node.core.query("block.show", {"block": other.blocks[0].hash.hex()})
 

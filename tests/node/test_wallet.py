@@ -40,7 +40,7 @@ def fee_of(chain, tx):
 def check_sound(chain, tx):
     """The ledger takes it, and its fee is enough but not wasteful."""
     Mempool(chain.pool, chain.params).add(tx)
-    size = len(tx.encode())
+    size = tx.size
     assert FEE_RATE_MIN * size <= fee_of(chain, tx) <= FEE_RATE_MIN * size + MARGIN
 
 

@@ -51,7 +51,7 @@ class Lone:
     def __post_init__(self):
         self.core = NodeCore(self.chain.spec, keys(self.account), PeerId(f"peer{self.account}"), self.roles)
         if not self.journal:
-            self.journal = [journal.write(journal.BlockAccepted(b.encode())) for b in self.chain.blocks]
+            self.journal = [journal.write(journal.BlockAccepted(b.encoded)) for b in self.chain.blocks]
         self.give(events.Started(tuple(self.journal)))
         self.fire("begin")
 
@@ -167,7 +167,7 @@ class Lone:
 
     def connect(self, block):
         """Let the node hear a block of its chain."""
-        judged = self.hear("block", block.encode())
+        judged = self.hear("block", block.encoded)
         assert judged.verdict is effects.Verdict.ACCEPT, judged.reason
 
     def mine(self, **changes):

@@ -229,7 +229,7 @@ class TestAgreeing:
         conclusion = task.conclusion((1, 2, 3), best=2)
         for account in EVALUATORS[1:]:
             tx = task.chain.fund(account, task.chain.conclude(task.id, account, conclusion))
-            task.node.hear("tx", tx.encode())
+            task.node.hear("tx", tx.encoded)
         task.node.wait(1_000)
         assert len(task.node.core.pool.tasks[task.id].commits) == 3
         assert task.node.posted(EvaluateReveal) == [], "a reorganisation could take them away again"

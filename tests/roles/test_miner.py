@@ -60,7 +60,7 @@ class TestChoosing:
         while other.height <= chain.height:
             other.mine(miner=MINERS[1])
         for block in other.blocks:
-            lone.hear("block", block.encode())
+            lone.hear("block", block.encoded)
         assert lone.core.state.tip == other.state.tip
         assert lone.role().session.task_id == chain.predefined
 

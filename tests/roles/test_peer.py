@@ -18,7 +18,7 @@ def test_it_follows_the_chain_and_posts_nothing():
 def test_it_passes_on_transactions_and_ignores_what_it_has_heard():
     chain = Chain()
     lone = Lone(chain, 7, ("peer",))
-    tx = chain.fund(0).encode()
+    tx = chain.fund(0).encoded
     assert lone.hear("tx", tx).verdict is Verdict.ACCEPT
     assert lone.hear("tx", tx).verdict is Verdict.IGNORE
 

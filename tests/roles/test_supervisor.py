@@ -129,7 +129,7 @@ class TestAnotherKey:
         while other.height <= chain.height or other.now.stage is Stage.KEYING:
             other.mine()
         for block in other.blocks:
-            lone.hear("block", block.encode())
+            lone.hear("block", block.encoded)
         there = lone.core.state.tasks[task]
         assert (there.stage, there.miners) == (Stage.TRAINING, chain.now.miners)
         assert there.definition_block == chain.now.definition_block

@@ -88,7 +88,7 @@ def give_parts(node, lucky, applied=NO_PEERS):
 def with_verdict(chain, reason=""):
     """A verifier that had just come to its verdict on the last block when it was killed."""
     block = chain.blocks[-1]
-    accepted = [journal.write(journal.BlockAccepted(b.encode())) for b in chain.blocks]
+    accepted = [journal.write(journal.BlockAccepted(b.encoded)) for b in chain.blocks]
     reached = VerdictReached(block.hash, chain.precursors[block.hash], reason)
     return verifier(chain, journal=[*accepted, journal.write(reached)])
 
@@ -212,7 +212,7 @@ class TestReplaying:
         for part in list(node.fetches):
             node.fetched(part)
         for block in other.blocks:
-            node.hear("block", block.encode())
+            node.hear("block", block.encoded)
         assert node.core.state.tip == other.state.tip
         lost = capsule(chain).message.weights
         assert lost not in node.fetches
@@ -255,7 +255,7 @@ class TestCommitting:
 
     def test_each_verifier_commits_to_something_else(self):
         chain = made_up()
-        accepted = [journal.write(journal.BlockAccepted(b.encode())) for b in chain.blocks]
+        accepted = [journal.write(journal.BlockAccepted(b.encoded)) for b in chain.blocks]
         block = chain.blocks[-1].hash
         reached = journal.write(VerdictReached(block, chain.precursors[block], ""))
         nodes = [verifier(chain, account, journal=[*accepted, reached]) for account in VERIFIERS]
@@ -290,7 +290,7 @@ class TestRevealing:
     def test_a_collection_that_only_waits_closes_nothing(self):
         node, block = self.committed()
         tx = node.chain.fund(MINERS[0], CollectVerifications(block))
-        node.hear("tx", tx.encode())
+        node.hear("tx", tx.encoded)
         node.wait(1_000)
         assert node.core.pool.verifications[block].collected
         assert node.posted(VerifyReveal) == [], "a reorganisation could open the commits again"

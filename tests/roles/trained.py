@@ -128,5 +128,5 @@ class Group:
         self.run(lambda: applied() is not None)
         block = self.chain.connect(applied())
         for node in self.nodes.values():
-            node.hear("block", block.encode())
+            node.hear("block", block.encoded)
         return block
