@@ -17,8 +17,6 @@ from p2pai.chain.committee import Committee, Dealt
 from p2pai.chain.roster import Roster, Shift
 from p2pai.chain.task import TaskDefinition
 from p2pai.chain.transaction import Conclusion, Output
-from p2pai.primitives import record
-from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import (
     Amount,
     BlobId,
@@ -290,51 +288,3 @@ class State:
     def unspent_total(self) -> int:
         """Return the sum of all unspent outputs, atoms."""
         return sum(output.value for output in self.utxos.values())
-
-    def digest(self) -> Hash32:
-        """Return a hash of the whole state, the same on every node with the same chain."""
-        weight = self.weight.to_bytes(64, "big")
-        head = record.encode(
-            _Head(
-                self.chain,
-                self.height,
-                self.tip,
-                self.times,
-                self.bits,
-                self.anchor,
-                weight,
-                self.issued,
-                self.burned,
-                self.checkpoint,
-                tuple(sorted(self.pending.items())),
-            )
-        )
-        tables = (self.utxos, self.tickets, self.tasks, self.verifications)
-        return tagged_hash("p2pai/state", head, *(_table_digest(table) for table in tables))
-
-
-@dataclass(frozen=True, slots=True)
-class _Head:
-    chain: Hash32
-    height: int
-    tip: Hash32
-    times: tuple[int, ...]
-    bits: int
-    anchor: tuple[int, int, int] | None
-    weight: bytes
-    issued: int
-    burned: int
-    checkpoint: tuple[int, Hash32]
-    pending: tuple[tuple[int, Hash32], ...]
-
-
-Table = Map[Hash32, Verification] | Map[Outpoint, Output] | Map[Outpoint, Ticket] | Map[TaskId, Task]
-
-
-def _table_digest(table: Table) -> Hash32:
-    rows = sorted((_key_bytes(key), record.encode_tagged(value)) for key, value in table.items())
-    return tagged_hash("p2pai/table", *(part for row in rows for part in row))
-
-
-def _key_bytes(key: bytes | Outpoint) -> bytes:
-    return key.encode() if isinstance(key, Outpoint) else key

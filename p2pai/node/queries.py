@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from p2pai.chain.snapshot import snapshot_id
 from p2pai.node import committees, orders, replays, reports, wallet
 from p2pai.primitives import address
 from p2pai.primitives.errors import InvalidInput
@@ -50,7 +51,7 @@ def status(core: NodeCore, params: Params) -> Params:
         "roles": list(core.roles),
         "height": core.state.height,
         "tip": core.state.tip.hex(),
-        "state_digest": core.state.digest().hex(),
+        "state_digest": snapshot_id(core.state).hex(),
         "remotes": len(core.remotes),
         "mempool": len(core.ledger.mempool),
     }

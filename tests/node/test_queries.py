@@ -10,6 +10,7 @@ import re
 import pytest
 
 import p2pai
+from p2pai.chain.snapshot import snapshot_id
 from p2pai.node import queries
 from p2pai.primitives import address
 from p2pai.primitives.errors import InvalidInput
@@ -57,11 +58,11 @@ class TestEveryMethod:
 
     def test_it_changes_nothing(self, paid, method):
         node, _, _ = paid
-        before = node.core.state.digest(), node.core.pool.digest(), dict(node.core.following)
+        before = snapshot_id(node.core.state), snapshot_id(node.core.pool), dict(node.core.following)
         first, second = ask(paid, method), ask(paid, method)
         assert first == second
         assert node.core.take_effects() == []
-        assert (node.core.state.digest(), node.core.pool.digest(), node.core.following) == before
+        assert (snapshot_id(node.core.state), snapshot_id(node.core.pool), node.core.following) == before
 
     def test_a_node_that_plays_no_role_answers_as_well(self, paid, method):
         _, task, chain = paid
@@ -93,7 +94,7 @@ class TestStatus:
             "roles": ["client"],
             "height": chain.height,
             "tip": chain.state.tip.hex(),
-            "state_digest": chain.state.digest().hex(),
+            "state_digest": snapshot_id(chain.state).hex(),
             "remotes": 1,
             "mempool": 0,
         }
