@@ -8,9 +8,11 @@ before: nonce, hash_msg and hash_msg_hist all zero.
 Source: PoUW §5 and figure 6; PROTOCOL section 8.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Final
 
 from p2pai.chain.params import BLOCK_SIZE_MAX
@@ -22,6 +24,7 @@ from p2pai.primitives.ids import ZERO_HASH, Hash32
 
 HEADER_SIZE: Final = 172
 VERSION: Final = 1
+NONE_KNOWN: Final[Mapping[Hash32, Transaction]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,9 @@ class Block:
     @cached_property
     def encoded(self) -> bytes:
         """The canonical bytes."""
-        return record.encode(self)
+        return record.encode(
+            _Wire(self.header, self.work_proof, tuple(tx.encoded for tx in self.transactions))
+        )
 
     @property
     def size(self) -> int:
@@ -94,19 +99,34 @@ class Block:
         return len(self.encoded)
 
     @classmethod
-    def decode(cls, data: bytes) -> "Block":
+    def decode(cls, data: bytes, known: Mapping[Hash32, Transaction] = NONE_KNOWN) -> "Block":
         """Read a block's shape.
+
+        Args:
+          data: as received.
+          known: transactions read before, by wtxid; they are not read again.
 
         Raises:
           InvalidMessage: malformed or too large.
           InvalidBlock: a header field does not fit its bytes.
         """
-        block = record.decode(cls, data, size_max=BLOCK_SIZE_MAX)
-        header = block.header
+        wire = record.decode(_Wire, data, size_max=BLOCK_SIZE_MAX)
+        header = wire.header
         if max(header.version, header.time, header.bits) >= 1 << 32:
             raise InvalidBlock("a header field does not fit in 4 bytes")
+        transactions = (known.get(merkle.leaf_hash(tx)) or Transaction.decode(tx) for tx in wire.transactions)
+        block = cls(header, wire.work_proof, tuple(transactions))
         vars(block)["encoded"] = data  # only the canonical bytes can be read
         return block
+
+
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    """A block's record: each transaction is its canonical bytes, so that they can be hashed unread."""
+
+    header: Header
+    work_proof: WorkProof | None
+    transactions: tuple[bytes, ...]
 
 
 def double_sha256(data: bytes) -> Hash32:

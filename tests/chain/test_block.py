@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from p2pai.chain.block import HEADER_SIZE, Block, Header, double_sha256, transactions_root
 from p2pai.chain.params import BLOCK_SIZE_MAX
 from p2pai.chain.spec import genesis_block
-from p2pai.primitives import record
+from p2pai.primitives import cbor
 from p2pai.primitives.errors import InvalidBlock, InvalidInput, InvalidMessage
 from p2pai.primitives.ids import ZERO_HASH
 from tests.chain.ledger import Chain, devnet, flip, label
@@ -72,6 +72,31 @@ def test_a_block_survives_the_wire(block):
     assert Block.decode(genesis_block(devnet()).encoded) == genesis_block(devnet())
 
 
+def test_transactions_travel_as_their_canonical_bytes(block):
+    _, _, transactions = cbor.decode(block.encoded, size_max=BLOCK_SIZE_MAX)
+    assert transactions == [tx.encoded for tx in block.transactions]
+    for spoilt in (transactions[1] + b"\x00", transactions[1][:-1], b"\x9f" + transactions[1][1:] + b"\xff"):
+        data = cbor.encode([*cbor.decode(block.encoded, size_max=BLOCK_SIZE_MAX)[:2], [spoilt]])
+        with pytest.raises(InvalidMessage):
+            Block.decode(data)
+
+
+def test_a_known_transaction_is_not_read_again(block):
+    known = {block.transactions[1].wtxid: block.transactions[1]}
+    read = Block.decode(block.encoded, known)
+    assert read == block
+    assert read.transactions[1] is block.transactions[1]
+    assert read.transactions[0] is not block.transactions[0]
+
+
+def test_another_witness_makes_another_transaction(block):
+    known = {block.transactions[1].wtxid: block.transactions[1]}
+    stripped = replace(
+        block, transactions=(block.transactions[0], replace(block.transactions[1], witnesses=()))
+    )
+    assert Block.decode(stripped.encoded, known) == stripped
+
+
 def test_the_root_covers_order_and_witnesses(block):
     first, second = block.transactions
     assert transactions_root((first, second)) == block.header.merkle_root
@@ -84,9 +109,9 @@ def test_the_root_covers_order_and_witnesses(block):
 def test_a_field_beyond_its_bytes_is_refused(block, field):
     wide = replace(block, header=replace(block.header, **{field: 1 << 32}))
     with pytest.raises(InvalidBlock, match="does not fit in 4 bytes"):
-        Block.decode(record.encode(wide))
+        Block.decode(wide.encoded)
     widest = replace(block, header=replace(block.header, **{field: (1 << 32) - 1}))
-    assert len(Block.decode(record.encode(widest)).header.encode()) == HEADER_SIZE
+    assert len(Block.decode(widest.encoded).header.encode()) == HEADER_SIZE
 
 
 def test_a_block_beyond_the_limit_is_refused_unread():
@@ -97,7 +122,7 @@ def test_a_block_beyond_the_limit_is_refused_unread():
 @given(st.binary(max_size=400))
 def test_any_bytes_give_a_block_or_invalid_input(data):
     with contextlib.suppress(InvalidInput):
-        assert record.encode(Block.decode(data)) == data
+        assert replace(Block.decode(data)).encoded == data  # encoded anew
 
 
 @given(st.data())
