@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
-.PHONY: help demo test lint types contracts unit slow identity bench bench-committee learning format wheel clean setup
+.PHONY: help demo test lint types contracts unit slow identity fuzz bench bench-committee learning format wheel clean setup
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -40,6 +40,9 @@ slow: setup ## the tests that take long
 identity: setup ## the whole matrix of compilers, instructions and carriers: one digest
 	@$(BIN)/python -m pytest -m slow tests/jaxtrain/test_identity.py
 
+fuzz: $(VENV)/.fuzz ## bytes of any kind at every door, 60 s each: make fuzz SECONDS=60 DOOR=block
+	@$(BIN)/python -m tests.fuzz $(DOOR) --seconds $(or $(SECONDS),60)
+
 bench: $(VENV)/.bench ## time of an iteration and of a replay, against plain training
 	@$(BIN)/python benchmarks/training.py
 
@@ -73,6 +76,10 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/.checked
 
 $(VENV)/.bench: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	@touch $@
 
 # fastecdsa, which libp2p needs, is compiled on installation: without these its error is three screens long.

@@ -28,6 +28,9 @@ FILE_SIZE_MAX: Final = 64 * 1024
 """Bytes of a task file: four times the largest definition on chain."""
 
 NAME_LENGTH_MAX: Final = 64
+PROBLEM_SHOWN_MAX: Final = 100
+"""Characters that a message quotes of what the YAML reader says."""
+
 EXPECTED_BLOCKS_MAX: Final = 100_000
 BATCH_SIZE: Final = 32
 """Samples of a mini-batch where a file does not say."""
@@ -108,7 +111,13 @@ def _read_yaml(text: str) -> object:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         place = f" at line {line + 1}" if line is not None else ""
-        raise InvalidInput(f"this is not YAML{place}: {getattr(error, 'problem', None) or error}") from error
+        raise InvalidInput(f"this is not YAML{place}: {_problem(error)}") from error
+
+
+def _problem(error: Exception) -> str:
+    """Return what is wrong with YAML as one short line."""
+    lines = str(getattr(error, "problem", None) or error).splitlines()
+    return lines[0][:PROBLEM_SHOWN_MAX] if lines else type(error).__name__
 
 
 def _refuse_twins(top: yaml.Node | None) -> None:

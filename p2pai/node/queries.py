@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Params = dict[str, Any]
 
+METHOD_SHOWN_MAX: Final = 40
+"""Characters of an unknown method's name that a refusal quotes."""
+
 
 def answer(core: NodeCore, method: str, params: Params) -> Any:  # noqa: ANN401
     """Answer one question.
@@ -28,7 +31,7 @@ def answer(core: NodeCore, method: str, params: Params) -> Any:  # noqa: ANN401
     """
     question = _QUESTIONS.get(method)
     if question is None:
-        raise InvalidInput(f"there is no method {method!r}")
+        raise InvalidInput(f"there is no method {method[:METHOD_SHOWN_MAX]!r}")
     return question(core, params)
 
 

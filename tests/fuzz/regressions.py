@@ -1,0 +1,47 @@
+"""What once broke a door: bytes that were met with something else than a value or a refusal of one line."""
+
+import sqlite3
+import tempfile
+from pathlib import Path
+
+from p2pai.shell import store
+
+
+def _journal_with(*rows: tuple[object, object]) -> bytes:
+    """Return a journal's file with one sound record and rows that its schema does not allow."""
+    with tempfile.TemporaryDirectory() as made:
+        path = Path(made) / store.FILE_NAME
+        journal = store.Journal.open(Path(made))
+        journal.append_all([b"sound"])
+        journal.close()
+        database = sqlite3.connect(path)
+        (schema,) = database.execute("SELECT sql FROM sqlite_schema WHERE name = 'record'").fetchone()
+        loose = schema.replace("NOT NULL", "").replace("STRICT", "")
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'record'", (loose,))
+        database.commit()
+        database.close()
+        database = sqlite3.connect(path)
+        numbered = [(2 + i, *row) for i, row in enumerate(rows)]
+        database.executemany("INSERT INTO record VALUES (?, ?, ?)", numbered)
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'record'", (schema,))
+        database.commit()
+        database.execute("PRAGMA journal_mode = DELETE")
+        database.close()
+        return path.read_bytes()
+
+
+FOUND: dict[str, dict[str, bytes]] = {
+    "rpc": {
+        "an unknown method was quoted whole": b'{"jsonrpc": "2.0", "method": "%s"}' % (b"x" * 10_000),
+    },
+    "task_file": {
+        "what YAML says of a control character has two lines": b"\0",
+    },
+    "journal_file": {
+        "a damaged row without a body": _journal_with((bytes(16), None)),
+        "a damaged row with text for a checksum": _journal_with(("text", b"body"), (bytes(16), b"next")),
+    },
+}
+"""Door -> what it was -> the bytes."""
