@@ -19,7 +19,7 @@ from p2pai.chain.params import BLOCK_SIZE_MAX
 from p2pai.chain.transaction import Transaction
 from p2pai.chain.work_proof import WorkProof
 from p2pai.primitives import merkle, record
-from p2pai.primitives.errors import InvalidBlock
+from p2pai.primitives.errors import InvalidBlock, InvalidMessage
 from p2pai.primitives.ids import ZERO_HASH, Hash32
 
 HEADER_SIZE: Final = 172
@@ -55,6 +55,19 @@ class Header:
                 self.hash_msg_hist,
             )
         )
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Header":
+        """Read a header.
+
+        Raises:
+          InvalidMessage: not 172 bytes.
+        """
+        if len(data) != HEADER_SIZE:
+            raise InvalidMessage(f"a header of {len(data)} bytes")
+        hashes = [Hash32(data[start : start + 32]) for start in (4, 36, 76, 108, 140)]
+        version, time, bits = (int.from_bytes(data[at : at + 4], "little") for at in (0, 68, 72))
+        return cls(version, hashes[0], hashes[1], time, bits, *hashes[2:])
 
     @cached_property
     def hash(self) -> Hash32:

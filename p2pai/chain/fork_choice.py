@@ -115,13 +115,3 @@ class BlockTree:
         del self._best_chain[fork_height + 1 :]
         self._best_chain += [block.hash for block in reversed(joined)]
         return Switch(tuple(left), tuple(reversed(joined)))
-
-
-def check_time(block: Block, now_s: int, ahead_s_max: int) -> None:
-    """Leave a block from the future for later; whose clock is wrong can't be told.
-
-    Raises:
-      Unavailable: its time is more than `ahead_s_max` seconds ahead of the local clock.
-    """
-    if block.header.time > now_s + ahead_s_max:
-        raise Unavailable("the block's time is too far in the future")

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from p2pai.chain import difficulty, draws, evaluation, it_res, keying, task_life, tickets, verification, work
+from p2pai.chain import draws, evaluation, headers, it_res, keying, task_life, tickets, verification, work
 from p2pai.chain.block import VERSION as BLOCK_VERSION
 from p2pai.chain.block import Block, Header, transactions_root
-from p2pai.chain.params import BLOCK_SIZE_MAX, MEDIAN_TIME_BLOCKS, Params
+from p2pai.chain.params import BLOCK_SIZE_MAX, Params
 from p2pai.chain.state import State, Verification
 from p2pai.chain.supervision import (
     DkgComplaint,
@@ -68,7 +68,7 @@ def apply_block(state: State, block: Block, params: Params, *, trusted: bool = F
     Raises:
       InvalidBlock: the block must not be part of any chain.
     """
-    check_header(state, block.header, params)
+    headers.check_header(state, block.header, params)
     coinbase = _check_body(state, block)
     if not trusted:
         assert block.work_proof is not None
@@ -79,37 +79,6 @@ def apply_block(state: State, block: Block, params: Params, *, trusted: bool = F
     if block.transactions[0].outputs != due:
         raise InvalidBlock("the coinbase does not pay what is due")
     return _finish(after, block, coinbase, params)
-
-
-def check_header(state: State, header: Header, params: Params) -> None:
-    """Check a header against its parent's state; the clock is the caller's to check.
-
-    Raises:
-      InvalidBlock: the first rule that it breaks.
-    """
-    if header.version != BLOCK_VERSION:
-        raise InvalidBlock(f"block version {header.version}, expected {BLOCK_VERSION}")
-    if header.prev != state.tip:
-        raise InvalidBlock("the block does not follow this state")
-    if header.bits != next_bits(state, params):
-        raise InvalidBlock("the target is not the one due")
-    if header.time <= state.median_time:
-        raise InvalidBlock("the block's time is not after the median of the last blocks")
-
-
-def next_bits(state: State, params: Params) -> int:
-    """Return the compact target of the next block (ASERT, anchored at the first block)."""
-    if state.anchor is None:
-        return params.genesis_bits
-    height, time, bits = state.anchor
-    return difficulty.next_bits(
-        bits,
-        state.times[-1] - time,
-        state.height - height,
-        params.spacing_s,
-        params.half_life_s,
-        params.limit_bits,
-    )
 
 
 def apply_transactions(
@@ -297,13 +266,9 @@ def _finish(state: State, block: Block, coinbase: Coinbase, params: Params) -> S
     state = task_life.pass_deadlines(state, height, params)
     state = keying.pass_deadlines(state, height, params)
     state = evaluation.pass_deadlines(state, header.hash, height, params)
+    line = headers.follow(state, header, block.hash)
     return replace(
-        state,
-        height=height,
-        tip=header.hash,
-        times=(*state.times, header.time)[-MEDIAN_TIME_BLOCKS:],
-        bits=header.bits,
-        anchor=state.anchor or (height, header.time, header.bits),
+        state, height=line.height, tip=line.tip, times=line.times, bits=header.bits, anchor=line.anchor
     )
 
 
@@ -338,7 +303,7 @@ def zero_nonce_header(
         state.tip,
         transactions_root(transactions),
         max(time, state.median_time + 1),
-        next_bits(state, params),
+        headers.next_bits(state, params),
         ZERO_HASH,
         ZERO_HASH,
         ZERO_HASH,

@@ -3,8 +3,9 @@
 Source: PoUW §5.1, §5.2; PROTOCOL section 8.
 """
 
-from p2pai.chain import committee, course, difficulty, it_res, schedule
+from p2pai.chain import committee, course, it_res, schedule
 from p2pai.chain.block import Header
+from p2pai.chain.headers import check_target
 from p2pai.chain.params import WORK_PROOF_SLOTS_MAX, Params
 from p2pai.chain.state import Stage, State, Task
 from p2pai.chain.task import TaskDefinition
@@ -25,11 +26,6 @@ def nonce_count(task: TaskDefinition, params: Params) -> int:
     return params.nonces_per_batch_kib * batch_kib + task.weight_count // params.weights_per_nonce + 1
 
 
-def meets_target(header: Header) -> bool:
-    """Return whether the header's work hash lies under its own target."""
-    return int.from_bytes(header.work_hash, "little") <= difficulty.decode_bits(header.bits)
-
-
 def check(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, params: Params) -> None:
     """Check that a block's nonce was earned by a recorded iteration.
 
@@ -43,8 +39,7 @@ def check(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, pa
     Raises:
       InvalidBlock: the first rule that it breaks, with the reason.
     """
-    if not meets_target(header):
-        raise InvalidBlock("the work hash is above the target")
+    check_target(header)
     task = state.tasks.get(coinbase.task)
     if task is None or task.stage is not Stage.TRAINING:
         raise InvalidBlock("the block's task is not training")

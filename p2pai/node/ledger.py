@@ -9,7 +9,8 @@ from typing import Final
 
 from p2pai.chain import transition
 from p2pai.chain.block import Block, Header
-from p2pai.chain.fork_choice import BlockTree, Switch, check_time
+from p2pai.chain.fork_choice import BlockTree, Switch
+from p2pai.chain.headers import check_time
 from p2pai.chain.mempool import Mempool
 from p2pai.chain.params import future_time_s_max
 from p2pai.chain.spec import ChainSpec
@@ -103,7 +104,7 @@ class Ledger:
             self.discarded[str(error)] = self.discarded.get(str(error), 0) + 1
 
     def _connect(self, block: Block, then: Callable[[], None] = lambda: None) -> None:
-        check_time(block, self._services.now_ms // 1000, future_time_s_max(self.spec.params))
+        check_time(block.header, self._services.now_ms // 1000, future_time_s_max(self.spec.params))
         switch = self.tree.add(block)
         self._note_tasks(block)
         self._services.persist(BlockAccepted(block.encoded), then)

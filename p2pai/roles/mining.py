@@ -12,6 +12,7 @@ from typing import Final
 
 from p2pai.chain import committee, it_res, work
 from p2pai.chain.block import Block, Header
+from p2pai.chain.headers import meets_target
 from p2pai.chain.params import WORK_PROOF_SLOTS_MAX
 from p2pai.chain.transaction import Transaction
 from p2pai.chain.work_proof import CertifiedRoot, WorkProof
@@ -102,7 +103,7 @@ class Mining:
         header, transactions = template
         for offset in range(count):
             candidate = replace(header, nonce=work.nonce_at(first, offset))
-            if work.meets_target(candidate):
+            if meets_target(candidate):
                 self.lucky.append(Lucky(candidate, transactions, attempt.iteration, attempt.batch_path))
                 return True
         return False

@@ -19,6 +19,7 @@ from p2pai.chain import committee, dkg, evaluation, it_res, keying, schedule, tr
 from p2pai.chain import spec as chain_spec
 from p2pai.chain.block import Block, Header
 from p2pai.chain.committee import Committee, HistoryStatement, SlotStatement
+from p2pai.chain.headers import meets_target
 from p2pai.chain.it_res import EndState, IterationResult
 from p2pai.chain.params import quorum
 from p2pai.chain.snapshot import snapshot_id
@@ -539,7 +540,7 @@ class Drafting:
         fixed, count = self.plan.nonce_offset, work.nonce_count(self.task.definition, self.chain.params)
         for offset in range(count) if fixed is None else (fixed,):
             header = replace(self.template, nonce=work.nonce_at(first, offset))
-            if work.meets_target(header):
+            if meets_target(header):
                 return header
         return None
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from p2pai.chain import fork_choice
 from p2pai.chain.fork_choice import BlockTree, Switch
 from p2pai.chain.snapshot import snapshot_id
 from p2pai.chain.spec import genesis_block
@@ -268,10 +267,3 @@ class TestSync:
     def test_an_unknown_locator_starts_at_genesis(self):
         assert tree_of(self.CHAIN).after((label("unknown"),), 2) == tuple(self.CHAIN.blocks[:2])
         assert tree_of(self.CHAIN).after((), 2) == tuple(self.CHAIN.blocks[:2])
-
-
-def test_a_block_from_the_future_is_left_for_later():
-    block = Chain().draft()
-    fork_choice.check_time(block, block.header.time - 7200, 7200)
-    with pytest.raises(Unavailable, match="too far in the future"):
-        fork_choice.check_time(block, block.header.time - 7201, 7200)

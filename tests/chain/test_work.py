@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pai.chain import committee, it_res, transition, work
+from p2pai.chain.headers import meets_target
 from p2pai.chain.params import VIEW_MAX, WORK_PROOF_SLOTS_MAX
 from p2pai.chain.state import Stage
 from p2pai.chain.training import Numerics
@@ -109,7 +110,7 @@ def test_one_bit_of_the_nonce_is_changed(chain):
     block = chain.draft()
     changed = (with_header(block, nonce=flip(block.header.nonce, bit)) for bit in range(64))
     # Every second hash is above the target; that reason would come first.
-    meeting = next(b for b in changed if work.meets_target(b.header))
+    meeting = next(b for b in changed if meets_target(b.header))
     refused(chain, meeting, "the nonce was not earned by the iteration")
 
 
@@ -117,7 +118,7 @@ def test_a_hash_above_the_target_is_refused(chain):
     block = chain.draft()
     first = int.from_bytes(block.header.nonce, "big")
     others = (with_header(block, nonce=Hash32((first + i).to_bytes(32, "big"))) for i in range(64))
-    refused(chain, next(b for b in others if not work.meets_target(b.header)), "above the target")
+    refused(chain, next(b for b in others if not meets_target(b.header)), "above the target")
 
 
 class TestMessages:
@@ -202,7 +203,7 @@ class TestIterations:
         block = chain.draft()
         if field == "time":
             others = [with_header(block, time=block.header.time + i) for i in range(1, 64)]
-            refused(chain, next(b for b in others if work.meets_target(b.header)), "not the one committed to")
+            refused(chain, next(b for b in others if meets_target(b.header)), "not the one committed to")
             return
         chain.post(0)
         transactions = chain.draft().transactions
@@ -210,7 +211,7 @@ class TestIterations:
         root = transition.transactions_root(transactions)
         header = replace(block.header, merkle_root=root)
         nonces = (work.nonce_at(block.header.nonce, i) for i in range(64))
-        meeting = next(h for n in nonces if work.meets_target(h := replace(header, nonce=n)))
+        meeting = next(h for n in nonces if meets_target(h := replace(header, nonce=n)))
         refused(chain, replace(other, header=meeting), "not the one committed to")
 
     def test_an_older_iteration_is_replayed(self, chain):
@@ -229,7 +230,7 @@ class TestIterations:
             )
             for i in range(count)
         )
-        header = next(h for h in headers if work.meets_target(h))
+        header = next(h for h in headers if meets_target(h))
         again = replace(second, header=header, work_proof=old)
         refused(chain, again, "the block is not the one committed to")
 
@@ -458,7 +459,7 @@ class TestWho:
         late.end_training(task_id)
         again = replace(block, header=replace(block.header, prev=late.state.tip))
         headers = (replace(again.header, nonce=work.nonce_at(again.header.nonce, i)) for i in range(64))
-        again = replace(again, header=next(h for h in headers if work.meets_target(h)))
+        again = replace(again, header=next(h for h in headers if meets_target(h)))
         coinbase = again.transactions[0].data
         with pytest.raises(InvalidBlock, match="the block's task is not training"):
             work.check(again.header, again.work_proof, coinbase, late.state, chain.params)

@@ -12,8 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from p2pai import effects, events
-from p2pai.chain import work
 from p2pai.chain.block import Block
+from p2pai.chain.headers import meets_target
 from p2pai.chain.snapshot import snapshot_id
 from p2pai.chain.transaction import Pay, Stake, Transaction, Transfer
 from p2pai.effects import Judge, Verdict
@@ -191,7 +191,7 @@ def has_another_lucky_nonce(block, data):
         changed = Block.decode(data).header
     except InvalidInput:
         return False
-    if changed.nonce == block.header.nonce or not work.meets_target(changed):
+    if changed.nonce == block.header.nonce or not meets_target(changed):
         return False
     return replace(changed, nonce=block.header.nonce) == block.header
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from p2pai.chain import it_res, transition, work
+from p2pai.chain.headers import meets_target
 from p2pai.chain.params import WORK_PROOF_SLOTS_MAX
 from p2pai.primitives import merkle
 from p2pai.primitives.ids import BlobId, Hash32
@@ -81,7 +82,7 @@ def first_meeting(rig, first, count):
     """Return the offset of the first nonce that meets the target, or None."""
     header = rig.template[0]
     headers = (replace(header, nonce=work.nonce_at(first, offset)) for offset in range(count))
-    return next((offset for offset, h in enumerate(headers) if work.meets_target(h)), None)
+    return next((offset for offset, h in enumerate(headers) if meets_target(h)), None)
 
 
 class TestCommitments:
@@ -213,7 +214,7 @@ class TestNonces:
         first = it_res.first_nonce(rig.announced, hoped)
         nonce = work.nonce_at(first, first_meeting(rig, first, rig.count))
         wished = replace(block, header=replace(block.header, nonce=nonce))
-        assert work.meets_target(wished.header)
+        assert meets_target(wished.header)
         refused(rig.chain, wished, "the nonce was not earned by the iteration")
 
     def test_the_announced_nonce_itself_is_not_one_of_them(self, rig):
@@ -224,7 +225,7 @@ class TestNonces:
         (block,) = rig.finish()
         nonces = (work.nonce_at(rig.announced, offset) for offset in range(rig.count))
         headers = (replace(block.header, nonce=nonce) for nonce in nonces)
-        wished = replace(block, header=next(h for h in headers if work.meets_target(h)))
+        wished = replace(block, header=next(h for h in headers if meets_target(h)))
         refused(rig.chain, wished, "the nonce was not earned by the iteration")
 
 
