@@ -200,7 +200,7 @@ def apply_equivocation(state: State, data: Equivocation, context: Context) -> St
         raise InvalidTransaction("the statements are not two for one place")
     _verify_proposals(known.owner, task.committee.key, data)
     state = _expel(state, data.task, (data.ticket,), EVERYTHING)
-    if task.stage is Stage.TRAINING and data.ticket not in task.expelled:
+    if task.stage.is_underway and data.ticket not in task.expelled:
         return _restart(state, data.task, context.height)
     return state
 

@@ -63,6 +63,15 @@ SLOTS_PER_TERM: Final = 64
 VIEW_MAX: Final = 0xFFFF
 """Leaders of one epoch, counted: each view is a leader that the others replaced."""
 
+PAUSE_WINDOW_BLOCKS: Final = 12
+"""Blocks within which a majority must consider a pause, or its end. Source: PoUW §7.3, "time-frame"."""
+
+PAUSED_BLOCKS_MAX: Final = 144
+"""Blocks that a pause may last, a day on mainnet; then the task has failed."""
+
+PAUSES_MAX: Final = 3
+"""Pauses of one task, so that stakes and fee are never locked for ever."""
+
 WORK_PROOF_SLOTS_MAX: Final = 32
 """Slots a work proof may span; k iterations of a healthy task span two or three."""
 

@@ -34,11 +34,13 @@ NOTHING: Final = Amount(0)
 
 
 class Stage(Enum):
-    """Where a task stands; it only moves forward. Source: PROTOCOL section 5."""
+    """Where a task stands; it moves forward, except that a pause ends. Source: PROTOCOL section 5."""
 
     JOINING = "joining"
     KEYING = "keying"
     TRAINING = "training"
+    PAUSED = "paused"
+    """Its workers wait for an attack to end."""
     EVALUATING = "evaluating"
     PAID = "paid"
     REVOKED = "revoked"
@@ -54,6 +56,11 @@ class Stage(Enum):
     def is_over(self) -> bool:
         """Whether nothing of the task is locked any more."""
         return self in _OVER
+
+    @property
+    def is_underway(self) -> bool:
+        """Whether its group stands: it trains, or pauses."""
+        return self in (Stage.TRAINING, Stage.PAUSED)
 
 
 _OVER: Final = (Stage.PAID, Stage.REVOKED, Stage.EXPIRED, Stage.FAILED, Stage.MALFORMED)
@@ -116,6 +123,14 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Considered:
+    """A worker that considers a pause; during one, its end."""
+
+    ticket: Outpoint
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class Keying:
     """One attempt of supervisors at a common key, or at sharing theirs anew. Source: PoUW Appendix C."""
 
@@ -163,6 +178,11 @@ class Task:
     """Workers that lied or stayed away: they are paid nothing; what is left of their stakes returns."""
     shifts: tuple[Shift, ...] = ()
     """How the work was divided anew when miners left."""
+    considering: tuple[Considered, ...] = ()
+    """Who considers a pause, or the end of this one."""
+    pauses: int = 0
+    trained_blocks: int = 0
+    """Blocks that it had trained for when it paused last."""
     captured: Amount = NOTHING
     """What workers lost of their stakes, to be divided with the fee."""
     attempts: int = 0

@@ -1,9 +1,10 @@
-"""What supervisors post about their task: their common key, the messages they recorded, who misbehaved.
+"""What workers post about their task: the common key, the messages recorded, who misbehaved, pauses.
 
-Source: PoUW §4.2.1, §4.3, Appendix C; PROTOCOL sections 3, 6.
+Source: PoUW §4.2.1, §4.3, §7.3, Appendix C; PROTOCOL sections 3, 5, 6.
 """
 
 from dataclasses import dataclass
+from enum import Enum
 
 from p2pai.chain.committee import Reason, SlotStatement
 from p2pai.chain.dkg import Accusation, Deal
@@ -104,6 +105,45 @@ class NodeStatus:
     epoch: int
     """As counted without end."""
     signature: BlsSignature
+
+
+class Suspicion(Enum):
+    """Why a worker considers a pause."""
+
+    DOS_ATTACK = "dos_attack"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsiderPause:
+    """CONSIDER_PAUSE: a worker suspects an attack on its task."""
+
+    task: TaskId
+    ticket: Outpoint
+    reason: Suspicion
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """PAUSE: a majority considers it, so the task pauses."""
+
+    task: TaskId
+    ticket: Outpoint
+
+
+@dataclass(frozen=True, slots=True)
+class ConsiderResume:
+    """CONSIDER_RESUME: a worker finds the attack over."""
+
+    task: TaskId
+    ticket: Outpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """RESUME: a majority considers it, so the task goes on."""
+
+    task: TaskId
+    ticket: Outpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
     JOINING --joined--> KEYING --key--> TRAINING --models registered--> EVALUATING --charged--> PAID
        |  |                |               |   |                             |
-       |  +--revoked       +--no members---+   +--malformed--> MALFORMED <---+
-       +--too few--> EXPIRED               +--deadline--> FAILED <-----------+--no agreement
+       |  +--revoked       +--no members---+   | ^  +--malformed--> MALFORMED <---+
+       +--too few--> EXPIRED               |   v |                           |
+                                           | PAUSED (pausing.py)             |
+                                           +--deadline--> FAILED <-----------+--no agreement
 
 Every stage has a deadline in blocks, so no coin can stay locked (task_end.py). A task is posted anew by a
 PAY_FOR_TASK that names the one it replaces.
@@ -17,7 +19,7 @@ Source: PoUW §4, Appendix B; PROTOCOL section 5.
 
 from dataclasses import replace
 
-from p2pai.chain import committee, keying, schedule, task_end
+from p2pai.chain import committee, keying, pausing, schedule, task_end
 from p2pai.chain.params import (
     ATOMS_PER_COIN,
     EVALUATORS_MIN,
@@ -169,6 +171,8 @@ def apply_node_status(state: State, data: NodeStatus, context: Context) -> State
       InvalidProof: the certificate does not hold.
     """
     task = _require_training(state, data.task, context)
+    if task.stage is Stage.PAUSED:
+        raise InvalidTransaction("nobody can be missed while the task is paused")
     if data.ticket not in task.roster.working:
         raise InvalidTransaction("the ticket is none of the miners that work")
     if len(task.roster.working) <= MINERS_MIN:
@@ -195,7 +199,7 @@ def _end_training(state: State, task_id: TaskId, conclusion: Conclusion | None, 
 
 def _require_training(state: State, task_id: TaskId, context: Context) -> Task:
     task = state.tasks.get(task_id)
-    if task is None or task.stage is not Stage.TRAINING:
+    if task is None or not task.stage.is_underway:
         raise InvalidTransaction("the task is not training")
     if context.author not in [state.tickets[t].owner for t in task.supervisors]:
         raise InvalidTransaction("only a supervisor of the task speaks for its committee")
@@ -223,7 +227,7 @@ def pass_deadlines(state: State, height: int, params: Params) -> State:
     for task_id, task in state.active_tasks():
         if task.stage is Stage.JOINING and height >= task.since + params.join_blocks:
             state = close_joining(state, task_id, height)
-        elif (
+        elif pausing.is_due(task, height) or (
             task.stage is Stage.TRAINING
             and not task.is_predefined
             and height >= task.since + task.definition.expected_blocks

@@ -25,14 +25,18 @@ from p2pai.chain.params import (
     TRANSACTION_SIZE_MAX,
 )
 from p2pai.chain.supervision import (
+    ConsiderPause,
+    ConsiderResume,
     DkgComplaint,
     DkgDeal,
     DkgSuccessful,
     Equivocation,
     MessageHistory,
     NodeStatus,
+    Pause,
     ReplaceLeader,
     ReportMalformed,
+    Resume,
 )
 from p2pai.chain.task import TaskDefinition
 from p2pai.primitives import ecdsa, merkle, record
@@ -219,6 +223,10 @@ Data = (
     | Equivocation
     | ReportMalformed
     | NodeStatus
+    | ConsiderPause
+    | Pause
+    | ConsiderResume
+    | Resume
     | MessageHistory
     | VerifyCommit
     | CollectVerifications

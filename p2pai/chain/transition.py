@@ -11,20 +11,35 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from p2pai.chain import draws, evaluation, headers, it_res, keying, task_life, tickets, verification, work
+from p2pai.chain import (
+    draws,
+    evaluation,
+    headers,
+    it_res,
+    keying,
+    pausing,
+    task_life,
+    tickets,
+    verification,
+    work,
+)
 from p2pai.chain.block import VERSION as BLOCK_VERSION
 from p2pai.chain.block import Block, Header, transactions_root
 from p2pai.chain.params import BLOCK_SIZE_MAX, Params
 from p2pai.chain.state import State, Verification
 from p2pai.chain.supervision import (
+    ConsiderPause,
+    ConsiderResume,
     DkgComplaint,
     DkgDeal,
     DkgSuccessful,
     Equivocation,
     MessageHistory,
     NodeStatus,
+    Pause,
     ReplaceLeader,
     ReportMalformed,
+    Resume,
 )
 from p2pai.chain.tickets import Context
 from p2pai.chain.transaction import VERSION as TRANSACTION_VERSION
@@ -226,6 +241,10 @@ _RULES: Final[dict[type, Callable[[State, Any, Context], State]]] = {
     ReplaceLeader: task_life.apply_replace_leader,
     ReportMalformed: task_life.apply_report_malformed,
     NodeStatus: task_life.apply_node_status,
+    ConsiderPause: pausing.apply_consider_pause,
+    Pause: pausing.apply_pause,
+    ConsiderResume: pausing.apply_consider_resume,
+    Resume: pausing.apply_resume,
     MessageHistory: task_life.apply_message_history,
     VerifyCommit: verification.apply_verify_commit,
     CollectVerifications: verification.apply_collect_verifications,

@@ -64,6 +64,33 @@ def revoke(
         screen.show_line(f"Task {known} is revoked by transaction {posted['txid']}.")
 
 
+@app.command("pause")
+def pause(
+    task: Which, *, data_dir: options.DataDir = options.DATA_DIR_DEFAULT, as_json: options.AsJson = False
+) -> None:
+    """Consider a pause of a task that this node works on; it pauses when a majority of its workers does."""
+    _consider("task.pause", task, data_dir, as_json=as_json)
+
+
+@app.command("resume")
+def resume(
+    task: Which, *, data_dir: options.DataDir = options.DATA_DIR_DEFAULT, as_json: options.AsJson = False
+) -> None:
+    """Consider going on with a paused task; it goes on when a majority of its workers does."""
+    _consider("task.resume", task, data_dir, as_json=as_json)
+
+
+def _consider(method: str, task: str, data_dir: Path, *, as_json: bool) -> None:
+    node = running(options.expand(data_dir))
+    known = node.call("task.show", {"task": task})["task"]
+    order = {"task": known, "order": secrets.token_hex(8)}
+    posted = wait_until_posted(node, node.call(method, order)["id"])
+    if as_json:
+        screen.show_json(posted)
+    else:
+        screen.show_line(f"This node considers it; transaction {posted['txid']}.")
+
+
 @app.command("check")
 def check_task(
     file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The task to check.")],

@@ -35,6 +35,7 @@ from p2pai.roles.client import Client, Submission
 from p2pai.roles.evaluator import Evaluator
 from p2pai.roles.history import TaskHistory
 from p2pai.roles.miner import Miner
+from p2pai.roles.pausing import Pausing
 from p2pai.roles.peer import Peer
 from p2pai.roles.supervisor import Supervisor
 from p2pai.roles.verifier import Verifier
@@ -65,6 +66,9 @@ class NodeCore(Services):
         self.ledger = Ledger(spec, self, self._publish_chain, self._chain_changed)
         self.following: dict[TaskId, Following] = {}
         self.roles: dict[str, Role] = {name: ROLES[name](self) for name in dict.fromkeys(roles)}
+        self.pausing = Pausing(self)
+        self.parts: tuple[Role, ...] = (*self.roles.values(), self.pausing)
+        """The roles, and what every worker does whatever its role."""
         self.submissions: dict[Hash32, Submission] = {}
         """Orders of the local user that are not tasks, or failed at once."""
         self._posted: dict[Hash32, Transaction] = {}
@@ -109,7 +113,7 @@ class NodeCore(Services):
         for data in records:
             self._restore(journal.read(data))
         self.ledger.restored()
-        for role in self.roles.values():
+        for role in self.parts:
             role.restored()
         self.set_timer("begin", Millis(0), self._begin)
 
@@ -120,7 +124,7 @@ class NodeCore(Services):
             tx = Transaction.decode(entry.transaction)
             self._posted[tx.txid] = tx
         else:
-            for role in self.roles.values():
+            for role in self.parts:
                 role.restore(entry)
 
     def _begin(self) -> None:
@@ -159,7 +163,7 @@ class NodeCore(Services):
 
     def _attend(self) -> None:
         self._attending = False
-        for role in self.roles.values():
+        for role in self.parts:
             role.tip_changed()
 
     # --- hearing
@@ -208,16 +212,18 @@ class NodeCore(Services):
 
     def iteration_received(self, task: TaskId, message: Hash32) -> None:
         """Pass on a new IT_RES."""
-        for role in self.roles.values():
+        for role in self.parts:
             role.iteration_received(task, message)
 
     def slot_recorded(self, task: TaskId, slot: int) -> None:
         """Pass on a new complete slot."""
-        for role in self.roles.values():
+        for role in self.parts:
             role.slot_recorded(task, slot)
 
     def said(self, name: str, task: TaskId, sender: PublicKey, body: bytes) -> Verdict:
         """Pass on what only roles understand; a node without such a role forwards it unread."""
+        if name == "heartbeat":
+            return self.pausing.said(name, task, sender, body)
         supervisor = self.roles.get(Supervisor.name)
         if supervisor is None:
             return Verdict.ACCEPT

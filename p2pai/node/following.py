@@ -30,7 +30,7 @@ REMOTES_ASKED: Final = 2
 FETCH_TURNS: Final = 8
 """Every so many looks, messages that are still missing are fetched as a supervisor's blob of their slot."""
 
-TOPIC_NAMES: Final = ("it_res", "message_history", "model", "dkg")
+TOPIC_NAMES: Final = ("it_res", "message_history", "model", "dkg", "heartbeat")
 
 
 class Listener(Protocol):
@@ -84,11 +84,13 @@ class Following:
         """
         task = self._task
         keys_only = task is not None and task.stage is Stage.KEYING and name == "dkg"
-        if task is None or not (task.stage is Stage.TRAINING or keys_only):
+        if task is None or not (task.stage.is_underway or keys_only):
             return Verdict.IGNORE
         self._keep_to_key(task)
         if name == "it_res":
             return self._hear_iteration(task, body)
+        if name == "heartbeat" and sender in self._owners(task.miners):
+            return self._listener.said(name, self.task_id, sender, body)
         if name == "model":
             return self._hear_model(task, body)
         if name == "message_history":
@@ -193,7 +195,7 @@ class Following:
         number = slot.statement.slot
         if number in self.history.slots or number < self.history.next_slot:
             return Verdict.IGNORE
-        if task.stage is not Stage.TRAINING:
+        if not task.stage.is_underway:
             return Verdict.IGNORE
         committee.verify_slot(slot, group_key(task).key)
         if self._first is None:
@@ -225,7 +227,7 @@ class Following:
             return
         self._turn += 1
         task = self._task
-        if task is not None and task.stage is Stage.TRAINING:
+        if task is not None and task.stage.is_underway:
             self._keep_to_key(task)
             self._ask_messages()
             if self._first is not None and self._lags():
@@ -258,7 +260,7 @@ class Following:
     def _take_messages(self, body: bytes | None) -> None:
         reply = _reply(body)
         task = self._task
-        if isinstance(reply, sync.Messages) and task is not None and task.stage is Stage.TRAINING:
+        if isinstance(reply, sync.Messages) and task is not None and task.stage.is_underway:
             for data in reply.messages:
                 try:
                     self._hear_iteration(task, data)
@@ -273,7 +275,7 @@ class Following:
 
     def _take_blob(self, fetched: Fetched) -> None:
         task = self._task
-        if fetched.data is None or self.stopped or task is None or task.stage is not Stage.TRAINING:
+        if fetched.data is None or self.stopped or task is None or not task.stage.is_underway:
             return
         try:
             for data in it_res.split(fetched.data):

@@ -44,6 +44,8 @@ def carry_out(core: NodeCore, method: str, params: bytes) -> None:
             _submit_task(core, order, decoded)
         elif method == "task.revoke":
             _client(core).revoke(order, _task(core, decoded["task"]))
+        elif method in ("task.pause", "task.resume"):
+            _pause(core, order, _task(core, decoded["task"]), pause=method == "task.pause")
         elif method == "wallet.send":
             _send(core, order, decoded)
     except (InvalidInput, Unavailable) as error:
@@ -73,6 +75,10 @@ def _submit_task(core: NodeCore, order: Hash32, params: dict[str, Any]) -> None:
     client, fee = _client(core), _atoms(params["fee"])
     replaces = _task(core, params["replaces"]) if "replaces" in params else None
     client.submit(order, _draft(core, params["definition"]), str(params["data"]), fee, replaces)
+
+
+def _pause(core: NodeCore, order: Hash32, task: TaskId, *, pause: bool) -> None:
+    core.submissions[order] = Submission("posted", task, core.pausing.wish(task, pause=pause))
 
 
 def _client(core: NodeCore) -> Client:

@@ -41,7 +41,7 @@ class Miner(Role):
         apply_for_tasks(self)
         self._choose()
         self._collect()
-        self._finished = [s for s in self._finished if self.stage(s.task_id) is Stage.TRAINING]
+        self._finished = [s for s in self._finished if self._is_underway(s.task_id)]
 
     def iteration_received(self, task: TaskId, message: Hash32) -> None:
         """Queue a peer's updates for the next iteration."""
@@ -55,6 +55,10 @@ class Miner(Role):
         for session in (self.session, *self._finished):
             if session is not None and session.task_id == task:
                 session.try_nonces()
+
+    def _is_underway(self, task: TaskId) -> bool:
+        stage = self.stage(task)
+        return stage is not None and stage.is_underway
 
     def _choose(self) -> None:
         best = min(self._candidates(), default=None)

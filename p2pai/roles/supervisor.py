@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from p2pai.chain.committee import CertifiedSlot
-from p2pai.chain.state import Stage
 from p2pai.effects import Verdict
 from p2pai.primitives.ids import BlsPublicKey, Hash32, Outpoint, PublicKey, TaskId
 from p2pai.roles.base import Node, Role, apply_for_tasks, keep_ticket
@@ -108,7 +107,7 @@ class Supervisor(Role):
         seats = {}
         for outpoint, ticket in self.tickets():
             task = self.node.state.tasks.get(ticket.task) if ticket.task else None
-            if task is not None and task.stage is Stage.TRAINING and outpoint in task.supervisors:
+            if task is not None and task.stage.is_underway and outpoint in task.supervisors:
                 assert ticket.task is not None
                 seats[ticket.task] = (outpoint, group_of(task))
         return seats

@@ -110,6 +110,9 @@ class Watching:
     # --- who is silent
 
     def _look(self) -> None:
+        if self._task.stage is Stage.PAUSED:
+            self._seen.clear()  # nobody is missed meanwhile, nor at once afterwards
+            return
         busy, epochs = self._busy(), dict[int, bool]()
         for ticket in self._task.roster.working:
             latest = self._recorder.history.latest.get(ticket)
