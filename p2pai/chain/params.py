@@ -7,6 +7,7 @@ them. Limits that no network changes are module constants.
 from dataclasses import dataclass
 from typing import Final
 
+from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import Amount
 
 ATOMS_PER_COIN: Final = 10**8
@@ -208,3 +209,43 @@ def subsidy(params: Params, height: int) -> Amount:
     if params.halving_blocks == 0:
         return Amount(params.subsidy_atoms)
     return Amount(params.subsidy_atoms >> min(height // params.halving_blocks, 63))
+
+
+def check_params(params: Params) -> None:
+    """Refuse what would stop the chain later.
+
+    Raises:
+      InvalidInput: with these parameters there is no chain.
+    """
+    for name in _POSITIVE:
+        if getattr(params, name) == 0:
+            raise InvalidInput(f"the chain spec's parameter {name!r} must be positive")
+    if params.verifier_share_percent + params.supervisor_share_percent > 100:
+        raise InvalidInput("the chain spec gives away more than the subsidy")
+    if max(params.offline_penalty_percent, params.skip_penalty_percent, params.prover_share_percent) > 100:
+        raise InvalidInput("the chain spec takes more than the stake, or rewards with more than it takes")
+    if not params.checkpoint_votes <= params.validators < 2 * params.checkpoint_votes:
+        raise InvalidInput("the chain spec's checkpoint needs the votes of more than half of the validators")
+
+
+_POSITIVE: Final = (
+    "spacing_s",
+    "commitment_distance",
+    "weights_per_nonce",
+    "half_life_s",
+    "verification_window_blocks",
+    "verifiers_per_block_max",
+    "ticket_price_atoms",
+    "ticket_pool_target",
+    "ticket_window_blocks",
+    "checkpoint_blocks",
+    "validators",
+    "tickets_per_block_max",
+    "trait_count",
+    "join_blocks",
+    "keying_blocks",
+    "evaluate_commit_blocks",
+    "evaluate_reveal_blocks",
+    "evaluate_rounds_max",
+)
+"""Parameters with which zero makes no chain."""

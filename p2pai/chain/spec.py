@@ -20,7 +20,7 @@ from p2pai.chain.block import Block, Header
 from p2pai.chain.committee import Committee, Dealt
 from p2pai.chain.dkg import Deal
 from p2pai.chain.layers import Activation, Dense, Function, Layer
-from p2pai.chain.params import ATOMS_PER_COIN, MONEY_MAX, Params, quorum
+from p2pai.chain.params import ATOMS_PER_COIN, MONEY_MAX, Params, check_params, quorum
 from p2pai.chain.state import Stage, State, Task, Ticket
 from p2pai.chain.task import Dataset, Group, Reward, TaskDefinition, check
 from p2pai.chain.training import (
@@ -248,16 +248,7 @@ def _params(table: dict[str, Any]) -> Params:
 
 def _check(spec: ChainSpec) -> None:
     """Refuse what would stop the chain later."""
-    for name in _POSITIVE:
-        if getattr(spec.params, name) == 0:
-            raise InvalidInput(f"the chain spec's parameter {name!r} must be positive")
-    params = spec.params
-    if params.verifier_share_percent + params.supervisor_share_percent > 100:
-        raise InvalidInput("the chain spec gives away more than the subsidy")
-    if max(params.offline_penalty_percent, params.skip_penalty_percent, params.prover_share_percent) > 100:
-        raise InvalidInput("the chain spec takes more than the stake, or rewards with more than it takes")
-    if not params.checkpoint_votes <= params.validators < 2 * params.checkpoint_votes:
-        raise InvalidInput("the chain spec's checkpoint needs the votes of more than half of the validators")
+    check_params(spec.params)
     if not 0 <= spec.genesis_time < 1 << 32:
         raise InvalidInput("the chain spec's genesis time does not fit 32 bits")
     if any(not 0 < a.value <= MONEY_MAX for a in spec.allocations):
@@ -276,29 +267,6 @@ def _check_traits(spec: ChainSpec) -> None:
             raise InvalidInput(
                 f"the chain spec has preferences of other than {spec.params.trait_count} traits"
             )
-
-
-_POSITIVE: Final = (
-    "spacing_s",
-    "commitment_distance",
-    "weights_per_nonce",
-    "half_life_s",
-    "verification_window_blocks",
-    "verifiers_per_block_max",
-    "ticket_price_atoms",
-    "ticket_pool_target",
-    "ticket_window_blocks",
-    "checkpoint_blocks",
-    "validators",
-    "tickets_per_block_max",
-    "trait_count",
-    "join_blocks",
-    "keying_blocks",
-    "evaluate_commit_blocks",
-    "evaluate_reveal_blocks",
-    "evaluate_rounds_max",
-)
-"""Parameters with which zero makes no chain."""
 
 
 def _account(row: dict[str, Any], accounts: list[Keys]) -> Keys:

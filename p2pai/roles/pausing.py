@@ -47,6 +47,7 @@ class Pausing(Role):
 
     def __init__(self, node: Node) -> None:
         super().__init__(node)
+        self._looks = False
         self._active_ms: dict[TaskId, int] = {}
         """When a task's last slot was recorded, or it began to train."""
         self._alive_ms: dict[TaskId, dict[PublicKey, int]] = {}
@@ -54,12 +55,12 @@ class Pausing(Role):
         self._held: dict[TaskId, None] = {}
         """Tasks that the local user wants paused."""
 
-    def restored(self) -> None:
-        """Begin to look after our tasks."""
-        self._look()
-
     def tip_changed(self) -> None:
-        """See whether a majority has formed."""
+        """See whether a majority has formed; at first, begin to look after our tasks."""
+        if not self._looks:
+            self._looks = True
+            self._look()
+            return
         for task_id, task, ticket in self._ours():
             self._decide(task_id, task, ticket)
 
