@@ -4,9 +4,19 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
+from p2pai.chain import pausing
 from p2pai.chain.committee import MalformedStatement, Reason, StatusStatement, ViewStatement
 from p2pai.chain.state import Stage
-from p2pai.chain.supervision import NodeStatus, ReplaceLeader, ReportMalformed
+from p2pai.chain.supervision import (
+    ConsiderPause,
+    ConsiderResume,
+    NodeStatus,
+    Pause,
+    ReplaceLeader,
+    ReportMalformed,
+    Resume,
+    Suspicion,
+)
 from p2pai.chain.task_life import MALFORMED
 from p2pai.chain.transaction import CollectVerifications, Conclusion, Pay, PayForTask, RevokeTask, Stake
 from p2pai.primitives.errors import InvalidInput
@@ -187,6 +197,23 @@ def lose_miner(chain, random, salt):
     chain.say(supervisor, NodeStatus(task_id, statement.ticket, statement.epoch, signature))
 
 
+def pause(chain, random, salt):
+    """Consider a pause, or its end, and bring it about where a majority does."""
+    stage = random.choice((Stage.TRAINING, Stage.PAUSED, Stage.PAUSED))
+    chain.task_id = task_id = in_stage(chain, random, stage)
+    pauses = stage is Stage.TRAINING
+    for ticket in pausing.workers(chain.now):
+        if random.randrange(4):
+            data = (
+                ConsiderPause(task_id, ticket, Suspicion.DOS_ATTACK)
+                if pauses
+                else ConsiderResume(task_id, ticket)
+            )
+            chain.say(ticket, data)
+    ticket = random.choice(pausing.workers(chain.now))
+    chain.say(ticket, Pause(task_id, ticket) if pauses else Resume(task_id, ticket))
+
+
 def register(chain, random, salt):
     task_id, supervisor = trained(chain, random)
     first = chain.now.slots
@@ -245,6 +272,7 @@ ACTIONS = (
     equivocate,
     replace_leader,
     lose_miner,
+    pause,
     report_malformed,
     register,
     register,

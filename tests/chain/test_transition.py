@@ -489,7 +489,7 @@ def test_the_play_reaches_every_kind_of_transaction_and_stage():
     every_kind = {replace(sample, data=kind_only(kind)).kind for kind in get_args(Data)}
     every_stage = {stage.value for stage in Stage}
     kinds, stages, burned, renewed = {}, {}, 0, 0
-    for seed in (17, 0, 12, *range(60)):  # the first three reach it all, as long as the rules are these
+    for seed in (11, 16, 23, *range(60)):  # the first three reach it all, as long as the rules are these
         if (set(kinds), set(stages)) == (every_kind, every_stage) and burned and renewed:
             return
         chain = begun(seed)
