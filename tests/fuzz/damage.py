@@ -17,6 +17,9 @@ Path = tuple[int | str, ...]
 
 OF_EVERY_TYPE = (None, True, 0, 7, "", "x", b"", b"\0", [], ["Transfer"], {}, {"a": 1})
 LIMITS = (0, 1, 2**16, 2**31, 2**32 - 1, 2**32, 2**63, 2**64 - 1, -1)
+NESTED_SIZE_MIN = 100
+"""Bytes: no hash, key or signature is as long."""
+
 NAMES = ("../x", "/etc/x", "C:\\x", "a\0b", "x" * 10_000, "\u202e", "\U0001f600", "-0", "1e9", "NaN")
 
 
@@ -36,7 +39,7 @@ def neighbours(data: bytes, form: Form) -> Iterator[bytes]:
 
 def wreck(data: bytes, form: Form, random: Random) -> bytes:
     """Return a message with one random damage, or the same bytes where none can be done."""
-    if form in (Form.CBOR, Form.JSON):
+    if form in (Form.CBOR, Form.FRAMES, Form.JSON):
         try:
             value = _read(data, form)
         except Exception:  # what cannot be read is damaged enough
@@ -44,18 +47,66 @@ def wreck(data: bytes, form: Form, random: Random) -> bytes:
         path = random.choice(list(_paths(value)))
         variants = list(_variants(value, path)) or [value]
         return next(_written(random.choice(variants), form), data)
-    choices = _each_line(data) if form is Form.LINES else _each_byte(data)
-    found = list(choices)
-    return random.choice(found) if found else data
+    if not data:
+        return b"\0"
+    if form is Form.LINES:
+        lines = data.split(b"\n")
+        return random.choice(list(_changed_line(lines, random.randrange(len(lines)))))
+    return random.choice(
+        [*_changed_byte(data, random.randrange(len(data))), data[: random.randrange(len(data))]]
+    )
+
+
+class Nested(list[Any]):
+    """A record that travels as a byte string inside another."""
 
 
 def _read(data: bytes, form: Form) -> Any:
-    return cbor2.loads(data) if form is Form.CBOR else json.loads(data)
+    if form is Form.JSON:
+        return json.loads(data)
+    return (
+        [_unfolded(part) for part in _frames(data)] if form is Form.FRAMES else _unfolded(cbor2.loads(data))
+    )
+
+
+def _frames(data: bytes) -> Iterator[Any]:
+    while data:
+        size = int.from_bytes(data[:4], "big")
+        yield cbor2.loads(data[4 : 4 + size])
+        data = data[4 + size :]
+
+
+def _unfolded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unfolded(item) for item in value]
+    if isinstance(value, bytes) and len(value) > NESTED_SIZE_MIN:
+        try:
+            inner = cbor2.loads(value)
+        except Exception:  # a hash, a key, a signature
+            return value
+        if isinstance(inner, list) and cbor2.dumps(inner, canonical=True) == value:
+            return Nested(_unfolded(inner))
+    return value
+
+
+def _folded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _folded(item) for key, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    plain = [_folded(item) for item in value]
+    return cbor2.dumps(plain, canonical=True) if isinstance(value, Nested) else plain
 
 
 def _written(value: Any, form: Form) -> Iterator[bytes]:
     try:
-        yield cbor2.dumps(value, canonical=True) if form is Form.CBOR else json.dumps(value).encode()
+        if form is Form.JSON:
+            yield json.dumps(value).encode()
+        elif form is Form.CBOR:
+            yield cbor2.dumps(_folded(value), canonical=True)
+        elif isinstance(value, list):
+            bodies = [cbor2.dumps(_folded(part), canonical=True) for part in value]
+            yield b"".join(len(body).to_bytes(4, "big") + body for body in bodies)
     except (TypeError, ValueError, cbor2.CBOREncodeError):
         return  # bytes have no place in JSON
 
@@ -72,21 +123,28 @@ def _cut(data: bytes) -> Iterator[bytes]:
 def _each_byte(data: bytes) -> Iterator[bytes]:
     step = max(1, len(data) // 512)
     for i in range(0, len(data), step):
-        for value in {data[i] ^ 1, data[i] ^ 0x80, 0, 0xFF, data[i] + 1 & 0xFF} - {data[i]}:
-            yield data[:i] + bytes([value]) + data[i + 1 :]
-        yield data[:i] + data[i + 1 :]
-        yield data[:i] + data[i : i + 1] + data[i:]
+        yield from _changed_byte(data, i)
+
+
+def _changed_byte(data: bytes, i: int) -> Iterator[bytes]:
+    for value in sorted({data[i] ^ 1, data[i] ^ 0x80, 0, 0xFF, data[i] + 1 & 0xFF} - {data[i]}):
+        yield data[:i] + bytes([value]) + data[i + 1 :]
+    yield data[:i] + data[i + 1 :]
+    yield data[:i] + data[i : i + 1] + data[i:]
 
 
 def _each_line(data: bytes) -> Iterator[bytes]:
     lines = data.split(b"\n")
-    for i, line in enumerate(lines):
-        before, after = lines[:i], lines[i + 1 :]
-        yield b"\n".join(before + after)
-        yield b"\n".join([*before, line, line, *after])
-        mark = next((m for m in (b"=", b":", b",") if m in line), None)
-        if mark is None:
-            continue
+    for i in range(len(lines)):
+        yield from _changed_line(lines, i)
+
+
+def _changed_line(lines: list[bytes], i: int) -> Iterator[bytes]:
+    before, line, after = lines[:i], lines[i], lines[i + 1 :]
+    yield b"\n".join(before + after)
+    yield b"\n".join([*before, line, line, *after])
+    mark = next((m for m in (b"=", b":", b",") if m in line), None)
+    if mark is not None:
         name, _, value = line.partition(mark)
         for new in _words(value):
             yield b"\n".join([*before, name + mark + new, *after])
@@ -175,4 +233,4 @@ def _with(value: Any, path: Path, change: Any) -> Any:
 
 
 def _shallow(value: Any) -> Any:
-    return list(value) if isinstance(value, list) else dict(value)
+    return type(value)(value)

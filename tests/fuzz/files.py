@@ -17,7 +17,7 @@ import numpy as np
 from p2pai.chain import shards, spec
 from p2pai.chain.training import ReedSolomon
 from p2pai.cli import definition, money
-from p2pai.jaxtrain import csv_file, dataset, idx_file, npz_file, weights
+from p2pai.jaxtrain import data_file, dataset, weights
 from p2pai.jaxtrain.model import Architecture
 from p2pai.numpyreplay import batch as second_batch
 from p2pai.numpyreplay import model as second_model
@@ -113,13 +113,12 @@ LABELS = idx(np.arange(6) % 3)
 def read_idx(data):
     """Read images that may be packed, beside sound labels."""
     written("train-labels-idx1-ubyte", LABELS)
-    idx_file.read(written("train-images-idx3-ubyte", data))
+    data_file.read(str(written("train-images-idx3-ubyte", data)), "idx", regression=False)
 
 
 def read_csv(data):
     file = written("d.csv", data)
-    csv_file.read(file, regression=True)
-    csv_file.read(file, regression=False)
+    data_file.read(str(file), "csv", regression=True)
 
 
 def npzs():
@@ -132,7 +131,7 @@ def npzs():
 
 
 def read_npz(data):
-    npz_file.read(written("d.npz", data))
+    data_file.read(str(written("d.npz", data)), "npz", regression=False)
 
 
 TABLE = b"a,b,target\n1,2.5,0\n-3,4e2,1\n\n.5,6,2\n"

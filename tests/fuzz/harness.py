@@ -28,6 +28,8 @@ class Form(Enum):
     """How a door's input is built, hence how it is damaged."""
 
     CBOR = "cbor"
+    FRAMES = "frames"
+    """Several CBOR values, each behind its length as u32 big-endian."""
     JSON = "json"
     LINES = "lines"
     BYTES = "bytes"
