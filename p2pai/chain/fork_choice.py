@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from p2pai.chain import transition
 from p2pai.chain.block import Block
-from p2pai.chain.spec import ChainSpec, genesis_block, genesis_state
+from p2pai.chain.genesis import genesis_block, genesis_state
+from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State
 from p2pai.primitives.errors import Unavailable
 from p2pai.primitives.ids import Hash32

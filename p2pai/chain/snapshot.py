@@ -45,6 +45,8 @@ class Head:
     issued: Amount
     burned: Amount
     checkpoint: tuple[int, Hash32]
+    ticket_price: Amount
+    ticket_pool: int
     rows: tuple[int, ...]
     """Of each table, so that an encoding which was cut off is none."""
 

@@ -1,4 +1,4 @@
-"""A network's chain spec: its name, its parameters, and the state it starts from.
+"""A network's chain spec: its name, its parameters, and what it starts from.
 
 A spec is a TOML file; devnet's ships with the package (presets/). Its hash is the chain id: part of every
 topic name, of every signature, and the Merkle root of the genesis block, so two networks never mix.
@@ -13,15 +13,11 @@ import tomllib
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from immutables import Map
-
 from p2pai.chain import difficulty, dkg
-from p2pai.chain.block import Block, Header
-from p2pai.chain.committee import Committee, Dealt
 from p2pai.chain.dkg import Deal
 from p2pai.chain.layers import Activation, Dense, Function, Layer
 from p2pai.chain.params import ATOMS_PER_COIN, MONEY_MAX, Params, check_params, quorum
-from p2pai.chain.state import Stage, State, Task, Ticket
+from p2pai.chain.state import Ticket
 from p2pai.chain.task import Dataset, Group, Reward, TaskDefinition, check
 from p2pai.chain.training import (
     ConstantRate,
@@ -34,15 +30,14 @@ from p2pai.chain.training import (
     Sgd,
     Tau,
 )
-from p2pai.chain.transaction import ROLES, Output, Pay, Stake
+from p2pai.chain.transaction import ROLES
 from p2pai.primitives import bls, ecdsa, record
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import ZERO_HASH, Amount, BlobId, Hash32, KeyHash, Outpoint, PeerId, TaskId
+from p2pai.primitives.ids import Amount, BlobId, Hash32, KeyHash, PeerId
 from p2pai.primitives.keys import Keys, derive_keys
 from p2pai.vrf import ecvrf, selection
 
-GENESIS_VERSION: Final = 0
 DEV_ACCOUNTS_MAX: Final = 1000
 
 
@@ -118,98 +113,14 @@ def parse(text: str) -> ChainSpec:
     return spec
 
 
-def genesis_block(spec: ChainSpec) -> Block:
-    """Return the first block: its Merkle root is the chain id."""
-    header = Header(
-        GENESIS_VERSION,
-        ZERO_HASH,
-        spec.id,
-        spec.genesis_time,
-        spec.params.genesis_bits,
-        ZERO_HASH,
-        ZERO_HASH,
-        ZERO_HASH,
-    )
-    return Block(header, None, ())
-
-
-def predefined_task_id(spec: ChainSpec, index: int) -> TaskId:
-    """Return the id of a predefined task."""
-    return TaskId(tagged_hash("p2pai/predefined-task", spec.id, index.to_bytes(4, "little")))
-
-
-def genesis_state(spec: ChainSpec) -> State:
-    """Return the state after the genesis block."""
-    block = genesis_block(spec)
-    first = predefined_task_id(spec, 0) if spec.tasks else None
-    outputs: dict[Outpoint, Output] = {
-        Outpoint(spec.id, i): Pay(a.value, a.key_hash) for i, a in enumerate(spec.allocations)
-    }
-    tickets: dict[Outpoint, Ticket] = {}
-    for i, bootstrap in enumerate(spec.tickets):
-        outpoint = Outpoint(block.hash, i)
-        outputs[outpoint] = Stake(Amount(spec.params.ticket_price_atoms), bootstrap.ticket.key_hash)
-        tickets[outpoint] = replace(bootstrap.ticket, task=first if bootstrap.in_task else None)
-    return State(
-        chain=spec.id,
-        height=0,
-        tip=block.hash,
-        times=(spec.genesis_time,),
-        bits=spec.params.genesis_bits,
-        anchor=None,
-        weight=0,
-        issued=Amount(sum(output.value for output in outputs.values())),
-        burned=Amount(0),
-        checkpoint=(0, block.hash),
-        utxos=Map(outputs),
-        tickets=Map(tickets),
-        tasks=Map(_genesis_tasks(spec, tickets)),
-    )
-
-
 def genesis_context(name: str) -> Hash32:
     """Return what the deals of a chain's first supervisors are made for."""
     return tagged_hash("p2pai/genesis-keying", name.encode())
 
 
-def _deal_context(context: Hash32, index: int) -> Hash32:
+def genesis_deal_context(context: Hash32, index: int) -> Hash32:
+    """Return what the deal of one of them is made for, counted from 1."""
     return tagged_hash("p2pai/dealer", context, index.to_bytes(4, "little"))
-
-
-def _genesis_committee(spec: ChainSpec, members: tuple[Outpoint, ...]) -> Committee | None:
-    if not members:
-        return None
-    context = genesis_context(spec.name)
-    dealt = tuple(
-        Dealt(member, i, _deal_context(context, i), deal, b"")
-        for i, (member, deal) in enumerate(zip(members, spec.deals, strict=True), 1)
-    )
-    key, shares = dkg.public_keys({d.index: d.deal for d in dealt}, len(members), renewed=False)
-    return Committee(members, quorum(len(members)), key, shares, dealt, context, renewed=False)
-
-
-def _genesis_tasks(spec: ChainSpec, tickets: dict[Outpoint, Ticket]) -> dict[TaskId, Task]:
-    tasks: dict[TaskId, Task] = {}
-    for i, definition in enumerate(spec.tasks):
-        task_id = predefined_task_id(spec, i)
-
-        def of_role(role: str, task_id: TaskId = task_id) -> tuple[Outpoint, ...]:
-            return tuple(sorted(o for o, t in tickets.items() if t.role == role and t.task == task_id))
-
-        tasks[task_id] = Task(
-            definition=definition,
-            client=KeyHash(bytes(20)),
-            fee=Amount(0),
-            stake=None,
-            definition_block=spec.id,
-            stage=Stage.TRAINING,
-            since=0,
-            history=((Stage.TRAINING.value, 0),),
-            miners=of_role("miner"),
-            supervisors=of_role("supervisor"),
-            committee=_genesis_committee(spec, of_role("supervisor")),
-        )
-    return tasks
 
 
 def _spec(table: dict[str, Any]) -> ChainSpec:
@@ -326,7 +237,7 @@ def _deals(name: str, supervisors: list[Keys]) -> tuple[Deal, ...]:
     context, threshold = genesis_context(name), quorum(len(supervisors))
     receivers = [ecvrf.public_key(keys.vrf) for keys in supervisors]
     return tuple(
-        dkg.make_deal(keys.bls, _deal_context(context, i), receivers, threshold)
+        dkg.make_deal(keys.bls, genesis_deal_context(context, i), receivers, threshold)
         for i, keys in enumerate(supervisors, 1)
     )
 

@@ -276,6 +276,10 @@ class State:
     """Destroyed, or captured of stakes and not paid out yet."""
     checkpoint: tuple[int, Hash32]
     """Height and hash of the last block that enough validators voted for; nothing up to it ever changes."""
+    ticket_price: Amount
+    """Stake of each ticket that the next block sells."""
+    ticket_pool: int
+    """Tickets that waited, immature ones included, when the last window of the price ended; 0: none has."""
     utxos: Map[Outpoint, Output] = field(default_factory=Map)
     tickets: Map[Outpoint, Ticket] = field(default_factory=Map)
     tasks: Map[TaskId, Task] = field(default_factory=Map)

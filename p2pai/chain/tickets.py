@@ -58,8 +58,8 @@ def apply_buy_tickets(state: State, tx: Transaction, data: BuyTickets, context: 
     stakes, others = tx.outputs[:count], tx.outputs[count:]
     if any(isinstance(output, Stake) for output in others):
         raise InvalidTicket("stakes stand before all other outputs")
-    if any(s.value != context.params.ticket_price_atoms for s in stakes):
-        raise InvalidTicket(f"a ticket costs {context.params.ticket_price_atoms} atoms")
+    if any(s.value != state.ticket_price for s in stakes):
+        raise InvalidTicket(f"a ticket costs {state.ticket_price} atoms")
     if any(s.key_hash != context.author_hash for s in stakes):
         raise InvalidTicket("the stake belongs to another key")
     ticket = Ticket(

@@ -19,6 +19,7 @@ from p2pai.chain import (
     keying,
     pausing,
     task_life,
+    ticket_price,
     tickets,
     verification,
     work,
@@ -285,6 +286,7 @@ def _finish(state: State, block: Block, coinbase: Coinbase, params: Params) -> S
     state = task_life.pass_deadlines(state, height, params)
     state = keying.pass_deadlines(state, height, params)
     state = evaluation.pass_deadlines(state, header.hash, height, params)
+    state = ticket_price.pass_window(state, height, params)
     line = headers.follow(state, header, block.hash)
     return replace(
         state, height=line.height, tip=line.tip, times=line.times, bits=header.bits, anchor=line.anchor

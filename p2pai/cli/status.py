@@ -32,5 +32,6 @@ def render(answer: dict[str, Any]) -> RenderableType:
             ("Tip", answer["tip"]),
             ("Remotes", answer["remotes"]),
             ("Mempool", f"{answer['mempool']} transactions"),
+            ("Ticket price", screen.coins(answer["ticket_price"])),
         ]
     )

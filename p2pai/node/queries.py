@@ -57,6 +57,7 @@ def status(core: NodeCore, params: Params) -> Params:
         "state_digest": snapshot_id(core.state).hex(),
         "remotes": len(core.remotes),
         "mempool": len(core.ledger.mempool),
+        "ticket_price": core.state.ticket_price,
     }
 
 

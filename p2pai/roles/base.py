@@ -24,7 +24,7 @@ from p2pai.events import Fetched
 from p2pai.jobs import Job, Result
 from p2pai.primitives import bls, ecdsa
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import Amount, BlobId, Hash32, KeyHash, Millis, Outpoint, PeerId, PublicKey, TaskId
+from p2pai.primitives.ids import BlobId, Hash32, KeyHash, Millis, Outpoint, PeerId, PublicKey, TaskId
 from p2pai.primitives.keys import Keys
 from p2pai.roles.history import TaskHistory
 from p2pai.vrf import ecvrf, selection
@@ -187,7 +187,7 @@ def keep_ticket(role: Role) -> None:
         possession=bls.prove_possession(keys.bls),
         peer=node.identity.peer,
     )
-    node.post(data, (Stake(Amount(node.params.ticket_price_atoms), node.identity.key_hash),))
+    node.post(data, (Stake(node.state.ticket_price, node.identity.key_hash),))
 
 
 def _preferences(node: Node) -> tuple[int, ...]:

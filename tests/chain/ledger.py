@@ -19,6 +19,7 @@ from p2pai.chain import committee, dkg, evaluation, it_res, keying, schedule, tr
 from p2pai.chain import spec as chain_spec
 from p2pai.chain.block import Block, Header
 from p2pai.chain.committee import Committee, HistoryStatement, SlotStatement
+from p2pai.chain.genesis import genesis_state
 from p2pai.chain.headers import meets_target
 from p2pai.chain.it_res import EndState, IterationResult
 from p2pai.chain.params import quorum
@@ -109,7 +110,7 @@ def devnet() -> chain_spec.ChainSpec:
 
 @cache
 def genesis(spec: chain_spec.ChainSpec) -> State:
-    return chain_spec.genesis_state(spec)
+    return genesis_state(spec)
 
 
 @cache
@@ -270,7 +271,7 @@ class Chain:
             possession=bls.prove_possession(own.bls),
             peer=PeerId(f"peer{account}"),
         )
-        stake = Stake(Amount(self.params.ticket_price_atoms), key_hash(account))
+        stake = Stake(self.state.ticket_price, key_hash(account))
         return self.fund(account, replace(data, **changes), (stake,) * count)
 
     # --- verification

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pai.chain.block import HEADER_SIZE, Block, Header, double_sha256, transactions_root
+from p2pai.chain.genesis import genesis_block
 from p2pai.chain.params import BLOCK_SIZE_MAX
-from p2pai.chain.spec import genesis_block
 from p2pai.primitives import cbor
 from p2pai.primitives.errors import InvalidBlock, InvalidInput, InvalidMessage
 from p2pai.primitives.ids import ZERO_HASH

@@ -1,5 +1,6 @@
 """Targets: Bitcoin's compact form bit by bit, and ASERT against Decred's nine published scenarios."""
 
+import hashlib
 import json
 from decimal import Decimal, localcontext
 from pathlib import Path
@@ -14,6 +15,10 @@ from p2pai.primitives.errors import InvalidBlock
 PUBLISHED = Path(__file__).parents[3] / "shared/vectors"
 COMPACT = PUBLISHED / "bitcoin/compact_target.json"
 ASERT = PUBLISHED / "decred/asert_test_vectors.json"
+RETARGET = PUBLISHED / "bitcoin/retarget.json"
+HEADERS = PUBLISHED / "bitcoin/blockheaders-mainnet-1-11.txt"
+RETARGET_VECTORS = json.loads(RETARGET.read_text()) if RETARGET.exists() else {"vectors": []}
+HEADERS_MINED = HEADERS.read_text().split() if HEADERS.exists() else []
 COMPACT_VECTORS = json.loads(COMPACT.read_text())["vectors"] if COMPACT.exists() else []
 ASERT_VECTORS = json.loads(ASERT.read_text()) if ASERT.exists() else {"scenarios": [], "params": {}}
 
@@ -43,12 +48,38 @@ def test_published_compact_target(vector):
         assert encode_bits(int(vector["encode_only"], 16)) == int(vector["reencoded"], 16)
         return
     bits, value = int(vector["compact"], 16), int(vector["value"] or "0", 16)
-    if vector["negative"] or vector["overflow"] or value == 0:
-        with pytest.raises(InvalidBlock):
+    rule = refusal(vector, value)
+    if rule:
+        with pytest.raises(InvalidBlock, match=rule):
             decode_bits(bits)
         return
     assert decode_bits(bits) == value
     assert encode_bits(value) == int(vector["reencoded"], 16)
+
+
+def refusal(vector, value):
+    """Return why a header with a published form must be refused: Bitcoin has values for the first two."""
+    if value == 0 and not vector["overflow"]:
+        return "zero"
+    return "negative" if vector["negative"] else "256 bits" if vector["overflow"] else ""
+
+
+@pytest.mark.parametrize("vector", RETARGET_VECTORS["vectors"], ids=lambda v: v["name"])
+def test_published_target_times_a_ratio(vector):
+    """Bitcoin's own retarget, which we do not have, rounds as our compact form does."""
+    ideal, clamp = RETARGET_VECTORS["target_timespan_s"], RETARGET_VECTORS["clamp"]
+    actual = min(max(vector["last_time_s"] - vector["first_time_s"], ideal // clamp), ideal * clamp)
+    limit = int(RETARGET_VECTORS["pow_limit"], 16)
+    target = min(decode_bits(int(vector["bits"], 16)) * actual // ideal, limit)
+    assert encode_bits(target) == int(vector["expected_bits"], 16)
+
+
+@pytest.mark.parametrize("header", HEADERS_MINED, ids=lambda h: h[8:16])
+def test_published_header_meets_its_target(header):
+    data = bytes.fromhex(header)
+    target = decode_bits(int.from_bytes(data[72:76], "little"))
+    digest = hashlib.sha256(hashlib.sha256(data).digest()).digest()
+    assert int.from_bytes(digest, "little") <= target
 
 
 @pytest.mark.parametrize(
@@ -141,6 +172,8 @@ def test_published_asert_scenario(scenario):
 def test_all_published_scenarios_are_here():
     assert len(ASERT_VECTORS["scenarios"]) == 9
     assert len(COMPACT_VECTORS) == 21
+    assert len(RETARGET_VECTORS["vectors"]) == 4
+    assert len(HEADERS_MINED) == 11
 
 
 @pytest.mark.parametrize(

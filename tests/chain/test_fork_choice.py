@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from p2pai.chain.fork_choice import BlockTree, Switch
+from p2pai.chain.genesis import genesis_block
 from p2pai.chain.snapshot import snapshot_id
-from p2pai.chain.spec import genesis_block
 from p2pai.chain.transaction import Pay
 from p2pai.primitives.errors import InvalidBlock, Unavailable
 from tests.chain.assembly import Assembly

@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import p2pai.chain
-from p2pai.chain import spec
+from p2pai.chain import genesis, spec
 from p2pai.chain.snapshot import snapshot_id
 from p2pai.chain.state import Stage
 from p2pai.chain.task import check
 from p2pai.chain.transaction import Pay, Stake
 from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives.ids import Outpoint
 from tests.chain.ledger import key_hash, keys, public
 
 TEXT = (Path(p2pai.chain.__file__).with_name("presets") / "devnet.toml").read_text()
@@ -47,13 +48,13 @@ def test_its_predefined_task_passes_its_own_rules():
 
 
 class TestGenesis:
-    STATE = spec.genesis_state(DEVNET)
+    STATE = genesis.genesis_state(DEVNET)
 
     def test_all_money_is_accounted_for(self):
         assert self.STATE.issued == self.STATE.unspent_total() == 19_000 * 10**8 + 18 * 10 * 10**8
 
     def test_allocations_belong_to_the_published_accounts(self):
-        first = self.STATE.utxos[spec.Outpoint(DEVNET.id, 0)]
+        first = self.STATE.utxos[Outpoint(DEVNET.id, 0)]
         assert first == Pay(10_000 * 10**8, key_hash(0))
 
     def test_every_ticket_has_its_stake(self):
@@ -63,7 +64,7 @@ class TestGenesis:
             assert ticket.key_hash == ecdsa.key_hash(ticket.owner)
 
     def test_the_first_task_has_its_group_and_trains(self):
-        task = self.STATE.tasks[spec.predefined_task_id(DEVNET, 0)]
+        task = self.STATE.tasks[genesis.predefined_task_id(DEVNET, 0)]
         assert task.stage is Stage.TRAINING
         assert task.is_predefined
         owners = [
@@ -73,12 +74,12 @@ class TestGenesis:
         assert list(task.miners) == sorted(task.miners)
 
     def test_the_block_names_the_chain(self):
-        block = spec.genesis_block(DEVNET)
+        block = genesis.genesis_block(DEVNET)
         assert block.header.merkle_root == DEVNET.id
         assert self.STATE.tip == block.hash
 
     def test_is_the_same_each_time(self):
-        assert snapshot_id(spec.genesis_state(spec.parse(TEXT))) == snapshot_id(self.STATE)
+        assert snapshot_id(genesis.genesis_state(spec.parse(TEXT))) == snapshot_id(self.STATE)
 
 
 class TestId:

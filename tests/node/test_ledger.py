@@ -468,7 +468,7 @@ class TestTemplate:
 
     @staticmethod
     def purchase(chain, account, count):
-        stake = Stake(chain.params.ticket_price_atoms, key_hash(account))
+        stake = Stake(chain.state.ticket_price, key_hash(account))
         return chain.add(chain.fund(account, chain.buy(account).data, (stake,) * count, fee=20_000))
 
     def test_it_is_made_once_for_one_second_tip_and_pool(self, node, three, ticket):
@@ -494,7 +494,7 @@ class TestTemplate:
         elif change == "tip":
             node.hear("block", three.blocks[0].encoded)
         else:
-            assert node.core.post(chain.buy(7).data, (Stake(chain.params.ticket_price_atoms, key_hash(7)),))
+            assert node.core.post(chain.buy(7).data, (Stake(chain.state.ticket_price, key_hash(7)),))
         header, transactions = node.core.template(three.predefined, ticket)
         assert (header, transactions) != first
         assert len(transactions) == {"transaction": 2, "orphan": 3, "own transaction": 2}.get(change, 1)

@@ -97,6 +97,7 @@ class TestStatus:
             "state_digest": snapshot_id(chain.state).hex(),
             "remotes": 1,
             "mempool": 0,
+            "ticket_price": 1_000_000_000,
         }
 
     def test_what_waits_is_counted(self):

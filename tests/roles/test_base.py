@@ -8,7 +8,7 @@ from p2pai.chain.state import Stage
 from p2pai.chain.transaction import BuyTickets, JoinTask, Stake
 from p2pai.primitives.ids import PeerId, TaskId
 from p2pai.roles.base import Identity
-from tests.chain.ledger import Chain, key_hash, keys, label, public
+from tests.chain.ledger import Chain, devnet, key_hash, keys, label, public
 from tests.roles.lone import Lone
 
 FREE = 7
@@ -51,6 +51,15 @@ class TestKeepTicket:
         lone.hand_over()
         lone.mine()
         assert [ticket.height for _, ticket in lone.role().tickets()] == [1]
+
+    def test_it_stakes_the_price_of_the_next_block(self):
+        spec = devnet()
+        params = replace(spec.params, ticket_window_blocks=2, ticket_pool_target=3)
+        chain = Chain(replace(spec, params=params))
+        chain.mine_until(3)
+        assert chain.state.ticket_price > chain.params.ticket_price_atoms
+        (tx,) = Lone(chain, FREE, ("miner",)).posted(BuyTickets)
+        assert tx.outputs[0] == Stake(chain.state.ticket_price, key_hash(FREE))
 
     def test_one_is_enough_while_it_waits_and_after(self, chain):
         lone = Lone(chain, FREE, ("miner",))

@@ -16,8 +16,8 @@ from safetensors.numpy import load
 
 from p2pai import effects, jobs
 from p2pai.chain import committee, it_res, schedule
+from p2pai.chain.genesis import predefined_task_id
 from p2pai.chain.params import SLOTS_PER_TERM
-from p2pai.chain.spec import predefined_task_id
 from p2pai.chain.state import Stage
 from p2pai.chain.training import SCORE_MAX
 from p2pai.chain.transaction import ChargeForTask, Coinbase
