@@ -6,15 +6,16 @@ printed once it serves.
 
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import trio
 import typer
 
-from p2pai.chain.spec import dev_account_seed
-from p2pai.cli import options, screen
+from p2pai.cli import keys, options, passwords, screen, unlocking
 from p2pai.primitives import address, ecdsa
 from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives.keys import KeySource
 from p2pai.shell import keystore
 from p2pai.shell.config import Config
 from p2pai.shell.specs import load_spec
@@ -68,11 +69,12 @@ def start(
     listen: Listen = "/ip4/127.0.0.1/tcp/0",
     rpc_port: RpcPort = 0,
     dev_account: DevAccount = None,
+    password_file: passwords.PasswordFile = None,
     data_dir: options.DataDir = options.DATA_DIR_DEFAULT,
 ) -> None:
     """Run a node in the foreground; Ctrl-C ends it in order.
 
-    New keys are made at the first start, and kept in the data directory.
+    It works with the keys of its data directory, made by `p2pai wallet create`.
     """
     config = Config(
         data_dir=options.expand(data_dir),
@@ -81,31 +83,32 @@ def start(
         listen=listen,
         bootstrap=tuple(bootstrap or ()),
         rpc_port=rpc_port,
-        seed=None if dev_account is None else dev_seed(chain, dev_account),
+        dev_account=dev_account,
     )
+    source = _keys(config, password_file)
     # The whole node, libp2p included, takes seconds to load; other commands shall not wait for it.
     from p2pai.shell.node_process import run_node
 
-    trio.run(run_node, config, partial(announce, config))
+    trio.run(run_node, config, source, partial(announce, config, source))
 
 
-def dev_seed(chain: str, account: int) -> bytes:
-    """Return the public seed of an account that a chain spec publishes.
+def _keys(config: Config, password_file: Path | None) -> KeySource:
+    directory, stored = config.data_dir, keystore.exists(config.data_dir)
+    if config.dev_account is not None:
+        if stored:
+            raise InvalidInput(f"{directory} holds other keys; choose another --data-dir for --dev-account")
+        return unlocking.published(config.chain, config.dev_account)
+    if not stored and passwords.is_terminal() and not unlocking.is_published(directory):
+        screen.show_line(f"{directory} holds no keys yet.")
+        if typer.confirm("Make a new wallet there?", default=True):
+            return keys.make(directory, password_file)
+    return unlocking.unlock(directory, password_file)
 
-    Raises:
-      InvalidInput: the chain doesn't publish that account.
-    """
-    spec = load_spec(chain)
-    if account >= spec.dev_accounts:
-        which = f"it has 0 to {spec.dev_accounts - 1}" if spec.dev_accounts else "it publishes no keys"
-        raise InvalidInput(f"chain {spec.name} has no --dev-account {account}: {which}")
-    return dev_account_seed(spec.name, account)
 
-
-def announce(config: Config, node: "Ready") -> None:
+def announce(config: Config, source: KeySource, node: "Ready") -> None:
     """Print where the node is found, and whom to pay."""
     spec = load_spec(config.chain)
-    key = ecdsa.public_key(keystore.load(config.data_dir).spending)
+    key = ecdsa.public_key(source.account(0).spending)
     screen.show_line(f"p2pai node of {spec.name} serves as {', '.join(config.roles)}")
     for multiaddr in node.addresses:
         screen.show_line(f"  multiaddr  {multiaddr}")

@@ -7,12 +7,14 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import RenderableType
 
-from p2pai.cli import options, screen
+from p2pai.cli import keys, options, screen
 from p2pai.cli.access import Source, reader, running
 from p2pai.cli.money import parse_coins
 from p2pai.primitives.errors import InvalidInput, Unavailable
 
-app = typer.Typer(no_args_is_help=True, help="See what this node owns, and pay others.")
+app = typer.Typer(no_args_is_help=True, help="Make keys, see what this node owns, pay others.")
+app.command("create")(keys.create)
+app.command("restore")(keys.restore)
 
 SUBMIT_WAIT_S_MAX: Final = 120.0
 """Until a submission is posted: preparing a large dataset takes the longest."""

@@ -55,7 +55,20 @@ ANNOUNCE_MS: Final = Millis(8_000)
 class NodeCore(Services):
     """One node."""
 
-    def __init__(self, spec: ChainSpec, keys: Keys, peer_id: PeerId, roles: Sequence[str]) -> None:
+    def __init__(
+        self, spec: ChainSpec, keys: Keys | PublicKey, peer_id: PeerId, roles: Sequence[str]
+    ) -> None:
+        """Make a node as it is before its journal.
+
+        Args:
+          spec: of the network.
+          keys: the node's own; the public key alone for a core that only answers questions.
+          peer_id: its libp2p identity.
+          roles: what it does, names of `ROLES`.
+
+        Raises:
+          InvalidInput: there is no such role.
+        """
         super().__init__()
         unknown = [name for name in roles if name not in ROLES]
         if unknown:

@@ -1,15 +1,16 @@
-"""A node's three secret keys, and how all of them follow from one seed.
+"""The three secret keys of an account, and how they follow from seeds.
 
-The seed is hashed under a tag of its own for each key, so that no key says anything about another. The
-scalars (spending, BLS) are drawn by rejection: a digest that is zero or not below the group's order is
-discarded and the next counter is tried, so every scalar is equally likely. BLS needs this more than half of
-the time (its order is 0.45 x 2^256), secp256k1 practically never.
+A seed is hashed under a tag of its own for each key, so that no key says anything about another. Accounts
+that a chain spec publishes have one seed for all three; a wallet's accounts have a seed for each
+(primitives/mnemonic.py). The scalars (spending, BLS) are drawn by rejection: a digest that is zero or not
+below the group's order is discarded and the next counter is tried, so every scalar is equally likely. BLS
+needs this more than half of the time (its order is 0.45 x 2^256), secp256k1 practically never.
 
 Source: PROTOCOL section 2; RELIABILITY (5), "separate keys".
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.hashing import tagged_hash
@@ -49,13 +50,44 @@ class Keys:
             raise InvalidInput("the BLS key is outside the group of BLS12-381")
 
 
+class KeySource(Protocol):
+    """Something that has the keys of one or more accounts."""
+
+    def account(self, number: int) -> Keys:
+        """Return an account's keys, the same each time; InvalidInput when there is no such account."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedKeys:
+    """An account whose seed everybody knows, for development; it stands alone."""
+
+    seed: bytes
+
+    def account(self, number: int) -> Keys:
+        """Return the keys of account 0.
+
+        Raises:
+          InvalidInput: another account.
+        """
+        if number != 0:
+            raise InvalidInput(
+                "an account that the chain publishes stands alone; make a wallet to have several"
+            )
+        return derive_keys(self.seed)
+
+
 def derive_keys(seed: bytes) -> Keys:
-    """Return the keys that follow from a 32-byte secret seed, the same each time."""
+    """Return the keys that follow from one 32-byte seed, the same each time."""
     assert len(seed) == SEED_SIZE, "a seed has 32 bytes"
+    return make_keys(_scalar("p2pai/secret/spending", seed, SPENDING_ORDER), seed, seed)
+
+
+def make_keys(spending: bytes, vrf_seed: bytes, bls_seed: bytes) -> Keys:
+    """Return a spending key as it is, with the VRF and BLS keys that follow from seeds of 32 bytes."""
     return Keys(
-        spending=_scalar("p2pai/secret/spending", seed, SPENDING_ORDER),
-        vrf=tagged_hash("p2pai/secret/vrf", seed),
-        bls=_scalar("p2pai/secret/bls", seed, BLS_ORDER),
+        spending=spending,
+        vrf=tagged_hash("p2pai/secret/vrf", vrf_seed),
+        bls=_scalar("p2pai/secret/bls", bls_seed, BLS_ORDER),
     )
 
 

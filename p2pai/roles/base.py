@@ -9,7 +9,7 @@ Source: docs/ARCHITECTURE.md; RELIABILITY habit 3.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from p2pai.chain.block import Block, Header
@@ -32,18 +32,24 @@ from p2pai.vrf import ecvrf, selection
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this node is."""
+    """Who this node is; without its secret keys it can look, and sign nothing."""
 
-    keys: Keys
     public: PublicKey
     key_hash: KeyHash
     peer: PeerId
+    secret: Keys | None = field(repr=False)
 
     @classmethod
-    def of(cls, keys: Keys, peer: PeerId) -> "Identity":
-        """Derive the public half."""
-        public = ecdsa.public_key(keys.spending)
-        return cls(keys, public, ecdsa.key_hash(public), peer)
+    def of(cls, keys: Keys | PublicKey, peer: PeerId) -> "Identity":
+        """Derive the public half, or know nothing else."""
+        public = ecdsa.public_key(keys.spending) if isinstance(keys, Keys) else keys
+        return cls(public, ecdsa.key_hash(public), peer, keys if isinstance(keys, Keys) else None)
+
+    @property
+    def keys(self) -> Keys:
+        """The secret keys."""
+        assert self.secret is not None, "a core without keys was asked to sign"
+        return self.secret
 
     def salt(self, *parts: bytes) -> Hash32:
         """Return a salt that nobody else can guess and that is the same after a restart."""

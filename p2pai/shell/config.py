@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from p2pai.primitives.errors import InvalidInput, Unavailable
-from p2pai.primitives.ids import PeerId
+from p2pai.primitives.ids import PeerId, PublicKey
 from p2pai.shell.files import make_directory, write_atomically
 
 FILE_NAME: Final = "node.json"
@@ -28,8 +28,8 @@ class Config:
     """Multiaddrs of nodes to join the network by."""
     rpc_port: int = 0
     """TCP port of the RPC on loopback; 0 lets the system choose."""
-    seed: bytes | None = None
-    """32 secret bytes that the keys follow from; None makes new ones or uses those stored."""
+    dev_account: int | None = None
+    """Number of the account, published by the chain, whose keys the node uses; None: its key store's."""
 
     @property
     def blobs_dir(self) -> Path:
@@ -48,6 +48,8 @@ class NodeRecord:
 
     config: Config
     peer_id: PeerId
+    public_key: PublicKey
+    """Of its spending key: what the journal was written for."""
 
 
 def save(record: NodeRecord) -> None:
@@ -58,7 +60,9 @@ def save(record: NodeRecord) -> None:
         "roles": list(config.roles),
         "listen": config.listen,
         "bootstrap": list(config.bootstrap),
+        "dev_account": config.dev_account,
         "peer_id": record.peer_id,
+        "public_key": record.public_key.hex(),
     }
     path = make_directory(config.data_dir) / FILE_NAME
     write_atomically(path, json.dumps(values, indent=1).encode())
@@ -80,14 +84,28 @@ def load(data_dir: Path) -> NodeRecord:
             roles=_texts(values["roles"]),
             listen=_text(values["listen"]),
             bootstrap=_texts(values["bootstrap"]),
+            dev_account=_number(values["dev_account"]),
         )
-        return NodeRecord(config, PeerId(_text(values["peer_id"])))
+        public_key = PublicKey(bytes.fromhex(values["public_key"]))
+        return NodeRecord(config, PeerId(_text(values["peer_id"])), public_key)
     except FileNotFoundError as error:
         raise Unavailable(
             f"{data_dir} holds no node; start one: p2pai start --data-dir {data_dir}"
         ) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInput(f"{path} is damaged; remove it and start the node again") from error
+
+
+def find(data_dir: Path) -> NodeRecord | None:
+    """Return the record as `load` does, or None where no node ever ran.
+
+    Raises:
+      InvalidInput: the file is damaged.
+    """
+    try:
+        return load(data_dir)
+    except Unavailable:
+        return None
 
 
 def settle(config: Config) -> Config:
@@ -99,6 +117,12 @@ def settle(config: Config) -> Config:
 def _text(value: Any) -> str:  # noqa: ANN401
     if not isinstance(value, str):
         raise TypeError("expected text")
+    return value
+
+
+def _number(value: Any) -> int | None:  # noqa: ANN401
+    if value is not None and type(value) is not int:
+        raise TypeError("expected a number")
     return value
 
 

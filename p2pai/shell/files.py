@@ -9,8 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from p2pai.primitives.errors import InvalidInput, Unavailable
+
 DIRECTORY_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
+
+_OTHERS: Final = 0o077
 
 
 def make_directory(path: Path) -> Path:
@@ -41,6 +45,45 @@ def write_atomically(path: Path, data: bytes, *, scratch: Path | None = None, du
         raise
     if durable:
         sync_directory(path.parent)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file as `write_atomically` does, but never over another.
+
+    Raises:
+      FileExistsError: there is one.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    write_atomically(fresh, data)
+    try:
+        # A link, unlike a rename, refuses to replace what is there.
+        os.link(fresh, path)
+    finally:
+        fresh.unlink()
+    sync_directory(path.parent)
+
+
+def read_private(path: Path, size_max: int) -> bytes:
+    """Return the first `size_max` bytes of a file that is its owner's alone.
+
+    Raises:
+      Unavailable: there is none.
+      InvalidInput: others may open it, it is a link, or it can't be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise Unavailable(f"there is no file {path}") from error
+    except OSError as error:
+        raise InvalidInput(f"{path} can't be opened: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_mode & _OTHERS or status.st_uid != os.geteuid():
+                raise InvalidInput(f"others can read {path}; run: chmod 600 {path}")
+            return file.read(size_max)
+    except OSError as error:
+        raise InvalidInput(f"{path} can't be read: {error.strerror}") from error
 
 
 def sync_directory(path: Path) -> None:

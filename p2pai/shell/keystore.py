@@ -1,75 +1,75 @@
-"""Secret keys at rest: `DIR/keys.json`.
+"""A wallet at rest: `DIR/keys.json`, encrypted with a password.
 
-The file belongs to its owner alone: it is written with mode 0600, in one piece, never over existing keys, and
-refused when anybody else may read it. **The keys in it are not encrypted yet**: whoever reads the file has
-them.
+The file has the shape of EIP-2335, version 4. What is encrypted is the BIP-39 entropy, so the file and the 24
+words say the same; in clear stand the public spending key of account 0 and a random name of the store. It
+belongs to its owner alone: written with mode 0600, in one piece, never over another one, and refused when
+anybody else may read it.
 
-Format: a JSON object with `version` 1 and `spending`, `vrf`, `bls`, each 64 hex digits.
+Source: EIP-2335; RELIABILITY (5), "keys".
 """
 
 import json
-import os
+import uuid
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidInput, Unavailable
-from p2pai.primitives.keys import SEED_SIZE, Keys, derive_keys
-from p2pai.shell.files import make_directory, sync_directory, write_atomically
+from p2pai.primitives.mnemonic import ENTROPY_SIZES, KeyTree
+from p2pai.shell import eip2335
+from p2pai.shell.files import make_directory, read_private, write_new
 
 FILE_NAME: Final = "keys.json"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 4
 FILE_BYTES_MAX: Final = 4096
-
-_OTHERS: Final = 0o077
-_KINDS: Final = ("spending", "vrf", "bls")
+DESCRIPTION: Final = "BIP-39 entropy of a p2pai wallet"
 
 
-def create(directory: Path) -> Keys:
-    """Make new keys from the system's entropy and store them; as `create_from_seed` otherwise."""
-    return create_from_seed(directory, os.urandom(SEED_SIZE))
+def create(directory: Path, wallet: KeyTree, password: str, *, scrypt_n: int = eip2335.SCRYPT_N) -> None:
+    """Store a wallet under a password.
 
-
-def create_from_seed(directory: Path, seed: bytes) -> Keys:
-    """Store the keys that follow from a 32-byte secret seed, and return them.
+    Args:
+      directory: the node's data directory; made if it isn't there.
+      wallet: what to store.
+      password: not empty.
+      scrypt_n: as in `eip2335.encrypt`.
 
     Raises:
       InvalidInput: the directory already holds keys; they are never overwritten.
     """
+    check_absent(directory)
+    store = {
+        "crypto": eip2335.encrypt(wallet.entropy, password, scrypt_n=scrypt_n),
+        "description": DESCRIPTION,
+        "pubkey": _public_key(wallet),
+        "path": "",
+        "uuid": str(uuid.uuid4()),
+        "version": FORMAT_VERSION,
+    }
     make_directory(directory)
-    path = directory / FILE_NAME
-    keys = derive_keys(seed)
-    named = {kind: getattr(keys, kind).hex() for kind in _KINDS}
-    text = json.dumps({"version": FORMAT_VERSION, **named}, indent=1)
-    fresh = directory / f".{FILE_NAME}.{os.getpid()}"
-    write_atomically(fresh, text.encode())
     try:
-        # A link, unlike a rename, refuses to replace what is there.
-        os.link(fresh, path)
+        write_new(directory / FILE_NAME, json.dumps(store, indent=1).encode())
     except FileExistsError as error:
-        raise InvalidInput(f"{path} already holds keys; move it away to make new ones") from error
-    finally:
-        fresh.unlink()
-    sync_directory(directory)
-    return keys
+        raise _occupied(directory) from error
 
 
-def load(directory: Path) -> Keys:
-    """Return the stored keys.
+def unlock(directory: Path, password: str) -> KeyTree:
+    """Return the wallet that a directory holds.
 
     Raises:
-      Unavailable: there are none.
-      InvalidInput: others may read the file, or it is not a key file.
+      Unavailable: it holds none.
+      InvalidInput: the password is wrong, others may read the file, or it is not a key store.
     """
     path = directory / FILE_NAME
-    text = _read_private(path)
     try:
-        values = json.loads(text)
-        if not isinstance(values, dict) or values.get("version") != FORMAT_VERSION:
-            raise InvalidInput(f"{path} is not a key file of version {FORMAT_VERSION}")
-        return Keys(*(bytes.fromhex(values[kind]) for kind in _KINDS))
+        text = read_private(path, FILE_BYTES_MAX)
+    except Unavailable as error:
+        raise Unavailable(f"{directory} holds no keys yet") from error
+    try:
+        return _read(path, json.loads(text), password)
     except (ValueError, KeyError, TypeError, RecursionError):
         # Without its cause: the error would quote the file.
-        raise InvalidInput(f"{path} is damaged; restore it from a backup") from None
+        raise InvalidInput(f"{path} is damaged; restore it from a backup or from your words") from None
 
 
 def exists(directory: Path) -> bool:
@@ -77,15 +77,32 @@ def exists(directory: Path) -> bool:
     return (directory / FILE_NAME).exists()
 
 
-def _read_private(path: Path) -> bytes:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise Unavailable(f"{path.parent} holds no keys yet") from error
-    except OSError as error:
-        raise InvalidInput(f"{path} can't be opened: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if status.st_mode & _OTHERS or status.st_uid != os.geteuid():
-            raise InvalidInput(f"others can read {path}; run: chmod 600 {path}")
-        return file.read(FILE_BYTES_MAX)
+def check_absent(directory: Path) -> None:
+    """Refuse a directory that holds keys.
+
+    Raises:
+      InvalidInput: it does.
+    """
+    if exists(directory):
+        raise _occupied(directory)
+
+
+def _occupied(directory: Path) -> InvalidInput:
+    path = directory / FILE_NAME
+    return InvalidInput(f"{path} already holds keys; move it away, or name another --data-dir")
+
+
+def _read(path: Path, store: Any, password: str) -> KeyTree:  # noqa: ANN401
+    if not isinstance(store, dict) or store.get("version") != FORMAT_VERSION:
+        raise InvalidInput(f"{path} is not a key store of version {FORMAT_VERSION}")
+    entropy = eip2335.decrypt(store["crypto"], password)
+    if len(entropy) not in ENTROPY_SIZES:
+        raise ValueError("entropy")
+    wallet = KeyTree(entropy)
+    if store["pubkey"] != _public_key(wallet):
+        raise ValueError("pubkey")
+    return wallet
+
+
+def _public_key(wallet: KeyTree) -> str:
+    return ecdsa.public_key(wallet.account(0).spending).hex()

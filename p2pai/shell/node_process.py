@@ -20,11 +20,12 @@ import structlog
 import trio
 
 from p2pai.gossip.libp2p.network import Network
+from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidInput, P2paiError, Unavailable
-from p2pai.primitives.ids import PeerId
-from p2pai.primitives.keys import Keys, derive_keys
+from p2pai.primitives.ids import PeerId, PublicKey
+from p2pai.primitives.keys import Keys, KeySource
 from p2pai.shell import config as node_config
-from p2pai.shell import keystore, telemetry
+from p2pai.shell import telemetry
 from p2pai.shell.blobs import BlobStore
 from p2pai.shell.clock import Clock
 from p2pai.shell.config import Config
@@ -53,11 +54,14 @@ class Ready:
     rpc_url: str
 
 
-async def run_node(config: Config, ready: Callable[[Ready], None] = lambda _: None) -> None:
+async def run_node(
+    config: Config, source: KeySource, ready: Callable[[Ready], None] = lambda _: None
+) -> None:
     """Run a node until SIGTERM or SIGINT.
 
     Args:
       config: its settings.
+      source: its keys, unlocked.
       ready: called once, when it serves.
 
     Raises:
@@ -73,7 +77,7 @@ async def run_node(config: Config, ready: Callable[[Ready], None] = lambda _: No
     telemetry.configure(config.data_dir)
     with closing(Journal.open(config.data_dir)) as journal, _stopped_by_signals() as scope:
         try:
-            await _run_parts(config, journal, ready)
+            await _run_parts(config, source, journal, ready)
         except Exception as error:
             raise _explain(error) from error
     if scope.cancelled_caught:
@@ -82,23 +86,26 @@ async def run_node(config: Config, ready: Callable[[Ready], None] = lambda _: No
     gc.freeze()
 
 
-def make_core(config: Config, keys: Keys, peer_id: PeerId) -> Core:
-    """Build the core of a node, as it is before its journal."""
+def make_core(config: Config, keys: Keys | PublicKey, peer_id: PeerId) -> Core:
+    """Build the core of a node, as it is before its journal; with a public key it only answers questions."""
     from p2pai.node.core import NodeCore  # noqa: PLC0415
 
     return NodeCore(load_spec(config.chain), keys, peer_id, config.roles)
 
 
-async def _run_parts(config: Config, journal: Journal, ready: Callable[[Ready], None]) -> None:
+async def _run_parts(
+    config: Config, source: KeySource, journal: Journal, ready: Callable[[Ready], None]
+) -> None:
     if journal.dropped:
         _log.warning("the journal's end was damaged and is cut off", records=journal.dropped)
-    keys = _find_keys(config)
+    keys = source.account(0)
+    public = _check_owner(config, keys)
     blobs = BlobStore(config.blobs_dir)
     blobs.sweep()
     async with Trainer(config.data_dir, config.blobs_dir) as trainer, trio.open_nursery() as nursery:
         runtime = Runtime(journal, blobs, trainer, Clock(), config.data_dir / MODELS_NAME)
         network = _make_network(config, runtime)
-        node_config.save(node_config.NodeRecord(config, network.peer_id))
+        node_config.save(node_config.NodeRecord(config, network.peer_id, public))
         core = make_core(config, keys, network.peer_id)
         await nursery.start(runtime.run, core, network)
         url = await nursery.start(run_server, runtime, config.data_dir, config.rpc_port, network.addresses)
@@ -106,15 +113,13 @@ async def _run_parts(config: Config, journal: Journal, ready: Callable[[Ready], 
         ready(Ready(network.peer_id, network.addresses, url))
 
 
-def _find_keys(config: Config) -> Keys:
-    if not keystore.exists(config.data_dir):
-        if config.seed is None:
-            return keystore.create(config.data_dir)
-        return keystore.create_from_seed(config.data_dir, config.seed)
-    keys = keystore.load(config.data_dir)
-    if config.seed is not None and keys != derive_keys(config.seed):
-        raise InvalidInput(f"{config.data_dir} holds other keys; choose another --data-dir")
-    return keys
+def _check_owner(config: Config, keys: Keys) -> PublicKey:
+    """Refuse a directory whose journal promises what other keys signed."""
+    public = ecdsa.public_key(keys.spending)
+    before = node_config.find(config.data_dir)
+    if before is not None and before.public_key != public:
+        raise InvalidInput(f"{config.data_dir} is of a node with other keys; choose another --data-dir")
+    return public
 
 
 def _make_network(config: Config, runtime: Runtime) -> Network:

@@ -1,6 +1,7 @@
 """A core rebuilt from what a node left on disk, for questions when no node runs.
 
-The journal is opened read-only and the core's effects are dropped: nothing is sent, signed or written.
+The journal is opened read-only and the core's effects are dropped: nothing is sent or written. The core knows
+the node's public key alone, so nothing can be signed, and nobody is asked for a password.
 """
 
 from collections.abc import Callable
@@ -32,9 +33,8 @@ def open_offline(data_dir: Path) -> Core:
       Unavailable: none ever did.
       InvalidInput: its files are damaged.
     """
-    from p2pai.shell import config, keystore  # noqa: PLC0415
+    from p2pai.shell import config  # noqa: PLC0415
     from p2pai.shell.node_process import make_core  # noqa: PLC0415
 
     record = config.load(data_dir)
-    keys = keystore.load(data_dir)
-    return open_core(data_dir, lambda: make_core(record.config, keys, record.peer_id))
+    return open_core(data_dir, lambda: make_core(record.config, record.public_key, record.peer_id))

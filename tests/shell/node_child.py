@@ -14,9 +14,11 @@ from p2pai import effects, jobs
 from p2pai.primitives import blob
 from p2pai.primitives.errors import P2paiError
 from p2pai.primitives.ids import Hash32
+from p2pai.primitives.keys import PublishedKeys
 from p2pai.shell import node_process
 from p2pai.shell.config import Config
 
+KEYS = PublishedKeys(b"\x09" * 32)
 SLEEP = effects.Train(Hash32(bytes(32)), jobs.Prepare("/dev/stdin", "npz", False, 30, 10))
 
 
@@ -61,9 +63,9 @@ class Core(ScriptedCore):
 
 def main(script, spec, data_dir, bootstrap=()):
     node_process.make_core = lambda config, keys, peer_id: Core(**SCRIPTS[script])
-    config = Config(Path(data_dir), spec, bootstrap=bootstrap, seed=b"\x09" * 32)
+    config = Config(Path(data_dir), spec, bootstrap=bootstrap)
     try:
-        trio.run(node_process.run_node, config, lambda ready: print(ready.addresses[0], flush=True))
+        trio.run(node_process.run_node, config, KEYS, lambda ready: print(ready.addresses[0], flush=True))
     except P2paiError as error:
         sys.exit(str(error))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from p2pai.primitives.errors import InvalidInput, Unavailable
-from p2pai.primitives.ids import PeerId
+from p2pai.primitives.ids import PeerId, PublicKey
 from p2pai.shell import config
 from p2pai.shell.config import Config, NodeRecord
 from p2pai.shell.specs import load_spec
@@ -19,24 +19,29 @@ def _record(directory, **changes):
         "listen": "/ip4/127.0.0.1/tcp/4001",
         "bootstrap": ("/ip4/127.0.0.1/tcp/1/p2p/12D3",),
     }
-    return NodeRecord(Config(directory, **{**values, **changes}), PeerId("12D3KooW"))
+    return NodeRecord(Config(directory, **{**values, **changes}), PeerId("12D3KooW"), PublicKey(b"\2" * 33))
 
 
-def test_a_record_comes_back_without_secrets(tmp_path):
-    record = _record(tmp_path)
-    config.save(_record(tmp_path, seed=b"\x07" * 32))
-    assert config.load(tmp_path) == record
-    text = (tmp_path / "node.json").read_text()
-    assert (b"\x07" * 32).hex() not in text
-    assert "seed" not in text
+@pytest.mark.parametrize("account", [None, 3])
+def test_a_record_comes_back(tmp_path, account):
+    record = _record(tmp_path, dev_account=account)
+    config.save(record)
+    assert config.load(tmp_path) == config.find(tmp_path) == record
 
 
 def test_a_directory_without_a_node_is_unavailable(tmp_path):
     with pytest.raises(Unavailable, match="p2pai start"):
         config.load(tmp_path)
+    assert config.find(tmp_path) is None
 
 
-@pytest.mark.parametrize("change", [{"chain": 7}, {"roles": "miner"}, {"roles": [7]}, {"listen": None}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"chain": 7}, {"roles": "miner"}, {"roles": [7]}, {"listen": None}, {"dev_account": "3"},
+        {"dev_account": True}, {"public_key": "xy"}, {"public_key": 7},
+    ],
+)  # fmt: skip
 def test_damaged_records_are_refused(tmp_path, change):
     config.save(_record(tmp_path))
     path = tmp_path / "node.json"

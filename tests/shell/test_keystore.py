@@ -1,64 +1,102 @@
-"""Keys at rest: private, whole, never overwritten."""
+"""A wallet at rest: encrypted, private, whole, never overwritten."""
 
 import json
+import os
 
 import pytest
 
+from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidInput, Unavailable
-from p2pai.primitives.keys import derive_keys
-from p2pai.shell import keystore
+from p2pai.primitives.mnemonic import KeyTree, words_of
+from p2pai.shell import eip2335, keystore
 
-SEED = b"\x05" * 32
-
-
-def test_created_keys_load_and_differ_between_nodes(tmp_path):
-    first = keystore.create(tmp_path / "a")
-    assert keystore.load(tmp_path / "a") == first
-    assert keystore.create(tmp_path / "b") != first
-    assert keystore.create_from_seed(tmp_path / "c", SEED) == derive_keys(SEED)
-    assert keystore.load(tmp_path / "c") == derive_keys(SEED)
+WALLET = KeyTree(bytes(range(32)))
+PASSWORD = "correct horse"
+N = 2**4
+"""Cost in tests."""
 
 
-def test_the_file_is_private_and_alone(tmp_path):
-    keystore.create(tmp_path)
+def create(directory, wallet=WALLET, password=PASSWORD):
+    keystore.create(directory, wallet, password, scrypt_n=N)
+
+
+def test_what_was_stored_is_unlocked(tmp_path):
+    create(tmp_path / "new" / "node")
+    assert keystore.unlock(tmp_path / "new" / "node", PASSWORD) == WALLET
+
+
+def test_a_wrong_password_is_one_sentence(tmp_path):
+    create(tmp_path)
+    with pytest.raises(InvalidInput, match=r"^the password is wrong$") as caught:
+        keystore.unlock(tmp_path, "correct horse ")
+    assert caught.value.__cause__ is None
+
+
+def test_the_file_is_private_alone_and_gives_nothing_away(tmp_path):
+    create(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["keys.json"]
     assert (tmp_path / "keys.json").stat().st_mode & 0o777 == 0o600
+    text = (tmp_path / "keys.json").read_text()
+    keys = WALLET.account(0)
+    for secret in (WALLET.entropy, keys.spending, keys.vrf, keys.bls):
+        assert secret.hex() not in text
+    assert not set(words_of(WALLET.entropy).split()) & set(json.loads(text)["description"].split())
+    assert PASSWORD not in text
+
+
+def test_the_form_is_the_standards(tmp_path):
+    create(tmp_path)
+    store = json.loads((tmp_path / "keys.json").read_text())
+    assert set(store) == {"crypto", "description", "pubkey", "path", "uuid", "version"}
+    assert store["version"] == 4
+    assert store["pubkey"] == ecdsa.public_key(WALLET.account(0).spending).hex()
+    assert eip2335.decrypt(store["crypto"], PASSWORD) == WALLET.entropy
 
 
 def test_keys_are_never_overwritten(tmp_path):
-    keys = keystore.create(tmp_path)
+    create(tmp_path)
     with pytest.raises(InvalidInput, match="already holds keys"):
-        keystore.create(tmp_path)
-    assert keystore.load(tmp_path) == keys
+        create(tmp_path, KeyTree(bytes(32)))
+    assert keystore.unlock(tmp_path, PASSWORD) == WALLET
+    assert [p.name for p in tmp_path.iterdir()] == ["keys.json"]
+
+
+def test_not_even_those_that_come_in_between(tmp_path, monkeypatch):
+    monkeypatch.setattr(keystore, "check_absent", lambda directory: None)
+    create(tmp_path)
+    with pytest.raises(InvalidInput, match="already holds keys"):
+        create(tmp_path, KeyTree(bytes(32)))
+    assert keystore.unlock(tmp_path, PASSWORD) == WALLET
     assert [p.name for p in tmp_path.iterdir()] == ["keys.json"]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601])
 def test_a_file_that_others_may_open_is_refused(tmp_path, mode):
-    keystore.create(tmp_path)
+    create(tmp_path)
     (tmp_path / "keys.json").chmod(mode)
     with pytest.raises(InvalidInput, match="chmod 600"):
-        keystore.load(tmp_path)
+        keystore.unlock(tmp_path, PASSWORD)
 
 
 def test_a_link_is_refused(tmp_path):
-    keystore.create(tmp_path / "real")
+    create(tmp_path / "real")
     (tmp_path / "keys.json").symlink_to(tmp_path / "real" / "keys.json")
     with pytest.raises(InvalidInput, match="can't be opened"):
-        keystore.load(tmp_path)
+        keystore.unlock(tmp_path, PASSWORD)
 
 
 def test_no_keys_is_unavailable(tmp_path):
     assert not keystore.exists(tmp_path)
-    with pytest.raises(Unavailable):
-        keystore.load(tmp_path)
+    with pytest.raises(Unavailable, match="holds no keys yet"):
+        keystore.unlock(tmp_path, PASSWORD)
 
 
-def _stored(**changes):
-    keys = derive_keys(SEED)
+def _stored(secret=WALLET.entropy, **changes):
     values = {
-        "version": 1, "spending": keys.spending.hex(), "vrf": keys.vrf.hex(), "bls": keys.bls.hex(),
-    }  # fmt: skip
+        "crypto": eip2335.encrypt(secret, PASSWORD, scrypt_n=N),
+        "pubkey": ecdsa.public_key(WALLET.account(0).spending).hex(),
+        "version": 4,
+    }
     return json.dumps({**values, **changes})
 
 
@@ -69,12 +107,14 @@ def _stored(**changes):
         "[]",
         "7",
         "[" * 4000,
-        _stored(version=2),
-        _stored(vrf=7),
-        _stored(vrf="xy"),
-        _stored(vrf="00"),
-        _stored(spending="00" * 32),
-        _stored(bls="ff" * 32),
+        json.dumps({"version": 1, "spending": "11" * 32, "vrf": "22" * 32, "bls": "33" * 32}),
+        _stored(version=3),
+        _stored(version="4"),
+        _stored(crypto=None),
+        _stored(crypto={}),
+        _stored(pubkey="02" * 33),
+        _stored(secret=bytes(33)),
+        _stored(secret=bytes(32)),
         _stored()[:-20],
         "\udc80",
     ],
@@ -84,6 +124,17 @@ def test_damaged_files_are_refused_without_quoting_them(tmp_path, text):
     path.touch(mode=0o600)
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(InvalidInput) as caught:
-        keystore.load(tmp_path)
-    assert derive_keys(SEED).spending.hex() not in str(caught.value)
+        keystore.unlock(tmp_path, PASSWORD)
+    assert "keys.json" in str(caught.value)
+    assert len(str(caught.value)) < 120 + len(str(path))
     assert caught.value.__cause__ is None
+
+
+def test_a_crash_while_storing_leaves_no_half(tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        create(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import P2paiError, Unavailable
+from p2pai.primitives.ids import PeerId, PublicKey
 from p2pai.primitives.keys import derive_keys
-from p2pai.shell import config, keystore
+from p2pai.shell import config
 from p2pai.shell.client import RpcClient
 from p2pai.shell.store import read_journal
 
@@ -96,7 +98,7 @@ def test_a_node_serves_and_ends_in_order(tmp_path, spec, number):
         record = config.load(directory)
         assert address.endswith(f"/p2p/{record.peer_id}")
         assert record.config.chain == str(spec)
-        assert keystore.load(directory) == derive_keys(b"\x09" * 32)
+        assert record.public_key == ecdsa.public_key(derive_keys(b"\x09" * 32).spending)
         for path in directory.rglob("*"):
             assert path.stat().st_mode & 0o077 == 0, path
         status, seconds, said = _stop(node, number)
@@ -138,9 +140,10 @@ def test_what_keeps_a_node_from_starting_is_one_sentence(tmp_path, spec):
     assert "malformed" in _refusal(spec, directory, "/ip4/nonsense")
     assert "there is no chain" in _refusal(tmp_path / "absent.toml", directory)
     other = tmp_path / "other"
-    keystore.create_from_seed(other, b"\x01" * 32)
+    other.mkdir()
+    config.save(config.NodeRecord(config.Config(other, str(spec)), PeerId("12D3"), PublicKey(b"\2" * 33)))
     said = _refusal(spec, other)
-    assert said == f"{other} holds other keys; choose another --data-dir\n"
+    assert said == f"{other} is of a node with other keys; choose another --data-dir\n"
 
 
 def test_a_bug_of_the_core_ends_the_node_with_a_sentence(tmp_path, spec):

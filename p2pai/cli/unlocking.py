@@ -1,0 +1,54 @@
+"""Which keys a data directory works with, unlocked.
+
+A key store needs its password. An account that the chain publishes needs none, because everybody has its
+keys; they are derived each time, and stored nowhere.
+"""
+
+from pathlib import Path
+
+from p2pai.chain.spec import dev_account_seed
+from p2pai.cli import passwords
+from p2pai.primitives.errors import InvalidInput, Unavailable
+from p2pai.primitives.keys import KeySource, PublishedKeys
+from p2pai.shell import config, keystore
+from p2pai.shell.specs import load_spec
+
+
+def unlock(directory: Path, password_file: Path | None) -> KeySource:
+    """Return the keys of a data directory, as its node last ran.
+
+    Raises:
+      InvalidInput: the password is wrong, or can't be had.
+      Unavailable: it has no keys; says how to make them.
+    """
+    if keystore.exists(directory):
+        return keystore.unlock(directory, passwords.known(password_file))
+    before = _published_before(directory)
+    if before is not None:
+        return published(*before)
+    raise Unavailable(f"{directory} holds no keys; make them with p2pai wallet create --data-dir {directory}")
+
+
+def is_published(directory: Path) -> bool:
+    """Tell whether a node with a published account last ran on a directory."""
+    return _published_before(directory) is not None
+
+
+def published(chain: str, account: int) -> PublishedKeys:
+    """Return the keys of an account that a chain spec publishes.
+
+    Raises:
+      InvalidInput: the chain doesn't publish that account.
+    """
+    spec = load_spec(chain)
+    if account >= spec.dev_accounts:
+        which = f"it has 0 to {spec.dev_accounts - 1}" if spec.dev_accounts else "it publishes no keys"
+        raise InvalidInput(f"chain {spec.name} has no --dev-account {account}: {which}")
+    return PublishedKeys(dev_account_seed(spec.name, account))
+
+
+def _published_before(directory: Path) -> tuple[str, int] | None:
+    record = config.find(directory)
+    if record is None or record.config.dev_account is None:
+        return None
+    return record.config.chain, record.config.dev_account
