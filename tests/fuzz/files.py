@@ -14,15 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from p2pai.chain import shards, spec
+from p2pai.chain import genesis, shards, spec
 from p2pai.chain.training import ReedSolomon
 from p2pai.cli import definition, money
 from p2pai.jaxtrain import data_file, dataset, weights
 from p2pai.jaxtrain.model import Architecture
 from p2pai.numpyreplay import batch as second_batch
 from p2pai.numpyreplay import model as second_model
-from p2pai.primitives import address, blob, cbor
+from p2pai.primitives import address, blob, cbor, mnemonic
 from p2pai.primitives.errors import InvalidInput, Unavailable
+from p2pai.primitives.mnemonic import KeyTree
 from p2pai.shell import config, frames, keystore, rpc, store
 from tests.chain.ledger import CLIENT, VERIFIERS, Chain, devnet, key_hash, label
 from tests.fuzz.harness import Door, Form
@@ -159,7 +160,7 @@ def text_of(data):
 
 
 def read_spec(data):
-    spec.genesis_state(spec.parse(text_of(data)))
+    genesis.genesis_state(spec.parse(text_of(data)))
 
 
 def tasks():
@@ -172,7 +173,7 @@ def read_task(data):
 
 
 def settings():
-    config.save(config.NodeRecord(config.Config(folder()[1], "devnet", ("miner",)), "12D3"))
+    config.save(config.NodeRecord(config.Config(folder()[1], "devnet", ("miner",)), "12D3", bytes(33)))
     return ((folder()[1] / config.FILE_NAME).read_bytes(),)
 
 
@@ -258,13 +259,17 @@ def read_journal_file(data):
 
 def sound_keys():
     with tempfile.TemporaryDirectory() as made:
-        keystore.create_from_seed(Path(made), bytes(32))
+        keystore.create(Path(made), KeyTree(bytes(32)), "password", scrypt_n=2)
         return ((Path(made) / keystore.FILE_NAME).read_bytes(),)
 
 
 def read_keys(data):
     written(keystore.FILE_NAME, data)
-    keystore.load(folder()[1])
+    keystore.unlock(folder()[1], "password")
+
+
+def read_words(data):
+    mnemonic.entropy_of(text_of(data))
 
 
 DOORS = (
@@ -278,6 +283,7 @@ DOORS = (
     Door("task_file", read_task, tasks, Form.LINES),
     Door("config", read_settings, settings, Form.JSON),
     Door("key_store", read_keys, sound_keys, Form.JSON),
+    Door("words", read_words, lambda: (mnemonic.words_of(bytes(16)).encode(),), Form.LINES),
     Door("address", read_address, lambda: (address.encode("dpai", key_hash(3)).encode(),), Form.BYTES),
     Door("coins", read_coins, lambda: (b"12.5", b"0.00000001"), Form.BYTES),
     Door("rpc", read_request, requests, Form.JSON, (InvalidInput, Unavailable, rpc._Refused)),
