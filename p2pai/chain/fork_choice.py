@@ -6,6 +6,7 @@ Every block keeps the state after it (states share structure), so switching bran
 Source: PROTOCOL section 9.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from p2pai.chain import transition
@@ -70,8 +71,8 @@ class BlockTree:
         branch = self._branches.get(block)
         return branch is not None and self.at_height(branch.state.height) is branch
 
-    def add(self, block: Block, *, trusted: bool = False) -> Switch:
-        """Connect a block and choose the best chain again.
+    def add(self, block: Block, *, trusted: bool = False, verified: Container[Hash32] = ()) -> Switch:
+        """Connect a block and choose the best chain again; `trusted` and `verified` as in apply_block.
 
         Raises:
           Unavailable: its parent is not known.
@@ -82,7 +83,7 @@ class BlockTree:
         parent = self._branches.get(block.header.prev)
         if parent is None:
             raise Unavailable("the block's parent is not known")
-        state = transition.apply_block(parent.state, block, self._params, trusted=trusted)
+        state = transition.apply_block(parent.state, block, self._params, trusted=trusted, verified=verified)
         branch = Branch(block, state)
         self._branches[block.hash] = branch
         if branch.rank > self._branches[self._best_chain[-1]].rank:

@@ -7,7 +7,7 @@ block's own verification opens. Nothing of a failed block remains, because a sta
 Source: PoUW §3.2, §5; PROTOCOL sections 3, 8, 9.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from p2pai.chain import (
 )
 from p2pai.chain.block import VERSION as BLOCK_VERSION
 from p2pai.chain.block import Block, Header, transactions_root
+from p2pai.chain.coins import Coins
 from p2pai.chain.params import BLOCK_SIZE_MAX, Params
 from p2pai.chain.state import State, Verification
 from p2pai.chain.supervision import (
@@ -58,20 +59,26 @@ from p2pai.chain.transaction import (
     RevokeTask,
     Stake,
     Transaction,
+    Transfer,
     VerifyCommit,
     VerifyReveal,
     check_form,
-    signing_digest,
 )
-from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidBlock, InvalidInput, InvalidTransaction
-from p2pai.primitives.ids import ZERO_HASH, Amount, Hash32, Outpoint, PublicKey, TaskId
+from p2pai.primitives.ids import ZERO_HASH, Amount, Hash32, PublicKey, TaskId
 
 NO_AUTHOR = PublicKey(bytes(33))
 """Stands for the author of a transaction that needs no signature."""
 
 
-def apply_block(state: State, block: Block, params: Params, *, trusted: bool = False) -> State:
+def apply_block(
+    state: State,
+    block: Block,
+    params: Params,
+    *,
+    trusted: bool = False,
+    verified: Container[Hash32] = (),
+) -> State:
     """Return the state after `block`.
 
     Args:
@@ -80,6 +87,7 @@ def apply_block(state: State, block: Block, params: Params, *, trusted: bool = F
       params: of the network.
       trusted: the block was checked before (it comes from our own journal): signatures and work are not
         checked again, all other rules are.
+      verified: wtxids of transactions whose signatures were checked before, such as those that waited here.
 
     Raises:
       InvalidBlock: the block must not be part of any chain.
@@ -90,7 +98,7 @@ def apply_block(state: State, block: Block, params: Params, *, trusted: bool = F
         assert block.work_proof is not None
         work.check(block.header, block.work_proof, coinbase, state, params)
     transactions = block.transactions[1:]
-    after, fees = apply_transactions(state, transactions, params, trusted=trusted)
+    after, fees = apply_transactions(state, transactions, params, trusted=trusted, verified=verified)
     after, due = coinbase_outputs(after, coinbase, fees, params)
     if block.transactions[0].outputs != due:
         raise InvalidBlock("the coinbase does not pay what is due")
@@ -98,24 +106,34 @@ def apply_block(state: State, block: Block, params: Params, *, trusted: bool = F
 
 
 def apply_transactions(
-    state: State, transactions: tuple[Transaction, ...], params: Params, *, trusted: bool = False
+    state: State,
+    transactions: tuple[Transaction, ...],
+    params: Params,
+    *,
+    trusted: bool = False,
+    verified: Container[Hash32] = (),
 ) -> tuple[State, Amount]:
     """Apply a block's transactions after its coinbase; return the state and their fees.
 
     Raises:
       InvalidBlock: one of them is invalid, or too many tickets are bought.
     """
-    fees = 0
+    fees, coins = 0, Coins(state)
     bought = sum(tickets.ticket_count(tx) for tx in transactions if isinstance(tx.data, BuyTickets))
     if bought > params.tickets_per_block_max:
         raise InvalidBlock(f"at most {params.tickets_per_block_max} tickets per block")
     for tx in transactions:
+        signed = trusted or tx.wtxid in verified
         try:
-            state, fee = apply_transaction(state, tx, params, trusted=trusted)
+            if isinstance(tx.data, Transfer):
+                fee = _apply_transfer(coins, tx, signed=signed)
+            else:
+                state, fee = apply_transaction(coins.state(), tx, params, trusted=signed)
+                coins = Coins(state)
         except InvalidInput as error:
             raise InvalidBlock(f"transaction {tx.txid.hex()[:16]}: {error}") from error
         fees += fee
-    return state, Amount(fees)
+    return coins.state(), Amount(fees)
 
 
 def apply_transaction(
@@ -123,9 +141,19 @@ def apply_transaction(
 ) -> tuple[State, Amount]:
     """Apply one transaction for the block after `state`; return the new state and the fee.
 
+    Args:
+      state: after the transactions before it.
+      tx: any.
+      params: of the network.
+      trusted: its signatures were checked before; they are not checked again.
+
     Raises:
       InvalidInput: a rule is broken; which one, the message says.
     """
+    coins = Coins(state)
+    if isinstance(tx.data, Transfer):
+        fee = _apply_transfer(coins, tx, signed=trusted)
+        return coins.state(), fee
     check_form(tx)
     context = Context(params, state.height + 1, _author(tx))
     if isinstance(tx.data, Coinbase):
@@ -137,13 +165,29 @@ def apply_transaction(
         spent += captured - state.burned
     else:
         state = _revoke_replaced(state, tx, context)
-        _check_witnesses(state, tx, trusted=trusted)
+        Coins(state).check_witnesses(tx, signed=trusted)
         spent, state = _spend(state, tx)
         state = _apply_data(state, tx, context)
-    fee = spent - sum(output.value for output in tx.outputs)
+    fee = _fee(spent, tx)
+    return _add_outputs(state, tx), fee
+
+
+def _apply_transfer(coins: Coins, tx: Transaction, *, signed: bool) -> Amount:
+    """Apply a TRANSFER, which changes nothing but coins; return its fee."""
+    check_form(tx)
+    coins.check_witnesses(tx, signed=signed)
+    spent = coins.spend(tx)
+    _refuse_stakes(tx)
+    fee = _fee(spent, tx)
+    coins.add(tx)
+    return fee
+
+
+def _fee(spent: int, tx: Transaction) -> Amount:
+    fee = spent - sum([output.value for output in tx.outputs])
     if fee < 0:
         raise InvalidTransaction("the outputs exceed the inputs")
-    return _add_outputs(state, tx.txid, tx.outputs), Amount(fee)
+    return Amount(fee)
 
 
 def coinbase_outputs(
@@ -169,56 +213,15 @@ def _revoke_replaced(state: State, tx: Transaction, context: Context) -> State:
     return state
 
 
-def _check_witnesses(state: State, tx: Transaction, *, trusted: bool) -> None:
-    if len(tx.witnesses) != len(tx.inputs):
-        raise InvalidTransaction("every input needs a witness")
-    digest = signing_digest(tx, state.chain)
-    checked: dict[PublicKey, bytes] = {}
-    for outpoint, witness in zip(tx.inputs, tx.witnesses, strict=True):
-        output = _unspent(state, outpoint)
-        if ecdsa.key_hash(witness.key) != output.key_hash:
-            raise InvalidTransaction("an input belongs to another key")
-        if isinstance(output, Stake) and is_locked(state, outpoint):
-            raise InvalidTransaction("an input is a stake that is still locked")
-        if not trusted and checked.get(witness.key) != witness.signature:
-            ecdsa.verify(witness.key, digest, witness.signature)
-            checked[witness.key] = witness.signature
-
-
-def is_locked(state: State, outpoint: Outpoint) -> bool:
-    """Return whether a ticket or a task that is not over holds a stake, in the block after `state`.
-
-    An expired ticket holds it until the blocks that it was drawn to verify are settled.
-    """
-    ticket = state.tickets.get(outpoint)
-    if ticket is not None:
-        verifies = any(outpoint in v.verifiers for v in state.verifications.values())
-        return verifies or not ticket.is_expired(state.height + 1)
-    task = state.tasks.get(TaskId(outpoint.txid))
-    return task is not None and task.stake == outpoint and not task.stage.is_over
-
-
-def _unspent(state: State, outpoint: Outpoint) -> Output:
-    output = state.utxos.get(outpoint)
-    if output is None:
-        raise InvalidTransaction("an input is unknown or spent already")
-    return output
-
-
 def _spend(state: State, tx: Transaction) -> tuple[int, State]:
-    total = 0
-    utxos, known = state.utxos, state.tickets
-    for outpoint in tx.inputs:
-        total += _unspent(state, outpoint).value
-        utxos = utxos.delete(outpoint)
-        if outpoint in known:  # expired: who spends its stake gives the ticket up
-            known = known.delete(outpoint)
-    return total, replace(state, utxos=utxos, tickets=known)
+    coins = Coins(state)
+    return coins.spend(tx), coins.state()
 
 
-def _add_outputs(state: State, txid: Hash32, outputs: tuple[Output, ...]) -> State:
-    new = {Outpoint(txid, i): output for i, output in enumerate(outputs)}
-    return replace(state, utxos=state.utxos.update(new))
+def _add_outputs(state: State, tx: Transaction) -> State:
+    coins = Coins(state)
+    coins.add(tx)
+    return coins.state()
 
 
 def _apply_data(state: State, tx: Transaction, context: Context) -> State:
@@ -226,10 +229,14 @@ def _apply_data(state: State, tx: Transaction, context: Context) -> State:
         return tickets.apply_buy_tickets(state, tx, tx.data, context)
     if isinstance(tx.data, PayForTask):
         return task_life.apply_pay_for_task(state, tx, tx.data, context)
-    if any(isinstance(output, Stake) for output in tx.outputs):
-        raise InvalidTransaction("only BUY_TICKETS and PAY_FOR_TASK stake")
-    rule = _RULES.get(type(tx.data))
-    return rule(state, tx.data, context) if rule else state
+    _refuse_stakes(tx)
+    return _RULES[type(tx.data)](state, tx.data, context)
+
+
+def _refuse_stakes(tx: Transaction) -> None:
+    for output in tx.outputs:
+        if isinstance(output, Stake):
+            raise InvalidTransaction("only BUY_TICKETS and PAY_FOR_TASK stake")
 
 
 _RULES: Final[dict[type, Callable[[State, Any, Context], State]]] = {
@@ -253,7 +260,7 @@ _RULES: Final[dict[type, Callable[[State, Any, Context], State]]] = {
     EvaluateCommit: evaluation.apply_evaluate_commit,
     EvaluateReveal: evaluation.apply_evaluate_reveal,
 }
-"""What each kind of data does to the state; TRANSFER does nothing more."""
+"""What the other kinds of data do to the state."""
 
 
 def _check_body(state: State, block: Block) -> Coinbase:
@@ -275,7 +282,7 @@ def _check_body(state: State, block: Block) -> Coinbase:
 
 def _finish(state: State, block: Block, coinbase: Coinbase, params: Params) -> State:
     header, height = block.header, state.height + 1
-    state = _add_outputs(state, block.transactions[0].txid, block.transactions[0].outputs)
+    state = _add_outputs(state, block.transactions[0])
     state = task_life.define(
         state,
         tuple(TaskId(tx.txid) for tx in block.transactions if isinstance(tx.data, PayForTask)),

@@ -3,7 +3,7 @@
 Source: PROTOCOL sections 8, 9, 13.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Final
 
@@ -85,11 +85,12 @@ class Ledger:
         Raises:
           InvalidInput: malformed, or it breaks a rule.
         """
-        block = Block.decode(data)
+        waiting = self._waiting()
+        block = Block.decode(data, waiting)
         if block.hash in self.tree:
             return Verdict.IGNORE
         try:
-            self._connect(block)
+            self._connect(block, waiting)
         except Unavailable:
             self._ask_blocks(remote)
             return Verdict.IGNORE
@@ -99,13 +100,19 @@ class Ledger:
         """Connect a block of our own, and announce it when it is durable; nothing if the rules refuse it."""
         data = block.encoded
         try:
-            self._connect(block, lambda: self._publish("block", data))
+            self._connect(block, self._waiting(), lambda: self._publish("block", data))
         except (InvalidInput, Unavailable) as error:
             self.discarded[str(error)] = self.discarded.get(str(error), 0) + 1
 
-    def _connect(self, block: Block, then: Callable[[], None] = lambda: None) -> None:
+    def _waiting(self) -> dict[Hash32, Transaction]:
+        """Return the waiting transactions by wtxid: those of a block are not read and checked again."""
+        return {tx.wtxid: tx for tx in self.mempool.transactions()}
+
+    def _connect(
+        self, block: Block, verified: Container[Hash32], then: Callable[[], None] = lambda: None
+    ) -> None:
         check_time(block.header, self._services.now_ms // 1000, future_time_s_max(self.spec.params))
-        switch = self.tree.add(block)
+        switch = self.tree.add(block, verified=verified)
         self._note_tasks(block)
         self._services.persist(BlockAccepted(block.encoded), then)
         if switch.joined:
@@ -153,11 +160,11 @@ class Ledger:
             reply = sync.read_reply(body)
             if not isinstance(reply, sync.Blocks):
                 return
-            new = 0
+            new, waiting = 0, self._waiting()
             for data in reply.blocks:
-                block = Block.decode(data)
+                block = Block.decode(data, waiting)
                 if block.hash not in self.tree:
-                    self._connect(block)
+                    self._connect(block, waiting)
                     new += 1
         except (InvalidInput, Unavailable):
             return

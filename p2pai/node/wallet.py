@@ -5,10 +5,10 @@ Source: PoUW §3.2.
 
 from dataclasses import dataclass
 
+from p2pai.chain.coins import is_locked
 from p2pai.chain.mempool import FEE_RATE_MIN
 from p2pai.chain.state import State
 from p2pai.chain.transaction import VERSION, Data, Output, Pay, Stake, Transaction, sign
-from p2pai.chain.transition import is_locked
 from p2pai.primitives.ids import Amount, KeyHash, Outpoint
 from p2pai.roles.base import Identity
 

@@ -18,6 +18,7 @@ import p2pai.chain
 from p2pai.chain import committee, dkg, evaluation, it_res, keying, schedule, transition, verification, work
 from p2pai.chain import spec as chain_spec
 from p2pai.chain.block import Block, Header
+from p2pai.chain.coins import is_locked
 from p2pai.chain.committee import Committee, HistoryStatement, SlotStatement
 from p2pai.chain.genesis import genesis_state
 from p2pai.chain.headers import meets_target
@@ -219,7 +220,7 @@ class Chain:
             (output.value, outpoint)
             for outpoint, output in self.pool.utxos.items()
             if output.key_hash == key_hash(account)
-            and not (isinstance(output, Stake) and transition.is_locked(self.pool, outpoint))
+            and not (isinstance(output, Stake) and is_locked(self.pool, outpoint))
         )
         return sorted(found, key=lambda coin: (-coin[0], coin[1]))
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from p2pai.chain import evaluation, rewards, transition
+from p2pai.chain.coins import is_locked
 from p2pai.chain.state import Stage
 from p2pai.chain.task_life import MALFORMED
 from p2pai.chain.transaction import Conclusion, EvaluateCommit, EvaluateReveal, Pay, Witness
@@ -203,7 +204,7 @@ class TestCharge:
         assert {o.key_hash for o in tx.outputs} == {key_hash(a) for a in (*MINERS, *SUPERVISORS)}
         assert task.stake not in chain.state.utxos
         assert not any(t in chain.state.tickets for t in workers)
-        assert not any(transition.is_locked(chain.state, t) for t in workers)
+        assert not any(is_locked(chain.state, t) for t in workers)
         chain.check_supply()
 
     def test_workers_spend_their_stakes_afterwards(self, chain, task_id):
@@ -357,7 +358,7 @@ class TestDeadlines:
             assert chain.task(task_id).round == number
             chain.mine()
         assert chain.task(task_id).stage is Stage.FAILED
-        assert not transition.is_locked(chain.state, Outpoint(task_id, 0))
+        assert not is_locked(chain.state, Outpoint(task_id, 0))
         # Nobody else was there, so the same three kept silent three times.
         assert chain.state.burned == 3 * PRICE * (10**3 - 9**3) // 10**3
         pay = Pay(chain.task(task_id).fee, key_hash(CLIENT))
@@ -401,7 +402,7 @@ class TestDeadlines:
             pass_blocks(chain, self.ROUND)
         assert chain.task(task_id).stage is Stage.FAILED
         assert chain.state.utxos[stake].value == 10**9 * 9**3 // 10**3
-        assert not transition.is_locked(chain.state, stake)
+        assert not is_locked(chain.state, stake)
         chain.check_supply()
 
     def test_a_reveal_in_the_last_block_of_the_round_counts(self, chain, task_id):
@@ -467,7 +468,7 @@ class TestScores:
         assert sum(o.value for o in tx.outputs) == task.fee + PRICE // 10
         assert owner not in [o.key_hash for o in tx.outputs]
         assert chain.state.utxos[lazy].value == PRICE * 9 // 10
-        assert not transition.is_locked(chain.state, lazy)
+        assert not is_locked(chain.state, lazy)
         assert chain.state.burned == 0
         chain.check_supply()
 
@@ -514,7 +515,7 @@ class TestRounds:
         assert all(chain.state.tickets[t].task is None for t in first)
         others = [t for a in (7, 8, 9) for t in chain.tickets("evaluator", a)]
         assert len(others) == 3
-        assert all(transition.is_locked(chain.state, t) for t in first)
+        assert all(is_locked(chain.state, t) for t in first)
 
     def test_they_are_those_that_the_block_draws(self, chain, task_id):
         pass_blocks(chain, 7)

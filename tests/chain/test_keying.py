@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from p2pai.chain import committee, dkg, keying, rewards, transition
+from p2pai.chain.coins import is_locked
 from p2pai.chain.committee import HistoryStatement, SlotStatement
 from p2pai.chain.dkg import Accusation
 from p2pai.chain.params import quorum
@@ -540,13 +541,13 @@ class TestSilence:
         assert len(honest) == 8
         maturity = chain.params.ticket_maturity_blocks
         assert honest <= set(chain.state.live_tickets(None, chain.height, maturity))
-        assert all(transition.is_locked(chain.state, t) for t in honest)
+        assert all(is_locked(chain.state, t) for t in honest)
         assert not any(t in chain.state.tickets for t in silent)
-        assert not any(transition.is_locked(chain.state, t) for t in silent)
+        assert not any(is_locked(chain.state, t) for t in silent)
         assert not any(t.task == chain.task_id for t in chain.state.tickets.values())
         left = {t: chain.stake(t) for t in everyone}
         assert left == {t: PRICE * 9 // 10 if t in silent else PRICE for t in everyone}
-        assert not transition.is_locked(chain.state, task.stake)
+        assert not is_locked(chain.state, task.stake)
         spend(chain, CLIENT, task.stake, fee)
         for ticket in silent:
             spend(chain, owners[ticket], ticket, PRICE * 9 // 10)
@@ -989,7 +990,7 @@ class TestPay:
         data = signed_history(chain, made, range(1, made.threshold + 1), BlobId(label("models")))
         chain.say(made.members[0], data)
         chain.mine()
-        assert transition.is_locked(chain.state, silent)
+        assert is_locked(chain.state, silent)
         chain.evaluate(chain.task_id, self.CONCLUSION)
         tx = chain.add(chain.charge(chain.task_id))
         chain.mine()
@@ -1045,12 +1046,12 @@ class TestPredefined:
         silent = chain.now.keying.dealers[0]
         deal_all(chain, silent)
         chain.mine_until(chain.now.keying.since + chain.params.keying_blocks, task=first)
-        assert transition.is_locked(chain.state, silent)
+        assert is_locked(chain.state, silent)
         late = chain.equivocate(silent)
         chain.make_key(chain.task_id)
         chain.mine(task=first)
         assert silent in chain.now.expelled
-        assert not transition.is_locked(chain.state, silent)
+        assert not is_locked(chain.state, silent)
         assert silent not in chain.state.tickets
         # What it proposed comes too late: it is nobody's stake any more.
         assert chain.stake(silent) == PRICE * 9 // 10
@@ -1103,7 +1104,7 @@ def make_a_key(others, reserves, random, *, renewed):
         assert len(left) < 3
         assert not any(t.task == chain.task_id for t in chain.state.tickets.values())
         assert all((t in chain.state.tickets) == (t not in task.expelled) for t in drawn)
-        assert not transition.is_locked(chain.state, task.stake)
+        assert not is_locked(chain.state, task.stake)
         return
     assert task.stage is Stage.TRAINING
     made = task.committee

@@ -6,6 +6,7 @@ from fractions import Fraction
 import pytest
 
 from p2pai.chain import rewards, schedule, task_life, transition
+from p2pai.chain.coins import is_locked
 from p2pai.chain.committee import (
     HistoryStatement,
     MalformedStatement,
@@ -205,7 +206,7 @@ class TestAdmission:
         chain.mine()
         assert chain.task(task_id).stage is Stage.TRAINING
         assert all(chain.state.tickets[t].task is None for t in best[2:])
-        assert all(transition.is_locked(chain.state, t) for t in best[2:])
+        assert all(is_locked(chain.state, t) for t in best[2:])
 
     @pytest.mark.parametrize("missing", ["miner", "supervisor", "evaluator"])
     def test_with_too_few_of_a_role_the_task_expires(self, chain, missing):
@@ -726,7 +727,7 @@ class TestMalformed:
         chain.mine()
         task = chain.task(task_id)
         assert (task.stage, task.conclusion, task.keying) == (Stage.EVALUATING, task_life.MALFORMED, None)
-        assert transition.is_locked(chain.state, task.stake)
+        assert is_locked(chain.state, task.stake)
         chain.mine_until(chain.height + 30)  # no deadline takes it back
         tx = chain.add(chain.charge(task_id))
         chain.mine()
@@ -854,7 +855,7 @@ class TestNodeStatus:
         task = self.leave(chain, task_id)
         lost = chain.params.ticket_price_atoms * chain.params.skip_penalty_percent // 100
         assert task.captured == chain.state.burned == lost > 0
-        assert transition.is_locked(chain.state, task.miners[1]), "until the task is over"
+        assert is_locked(chain.state, task.miners[1]), "until the task is over"
         chain.check_supply()
 
     def test_whoever_left_is_paid_nothing_and_loses_nothing_more(self, chain):
@@ -870,7 +871,7 @@ class TestNodeStatus:
         assert sum(output.value for output in tx.outputs) == task.fee + captured
         assert owner not in [output.key_hash for output in tx.outputs]
         assert chain.state.utxos[lost].value == chain.params.ticket_price_atoms - captured
-        assert not transition.is_locked(chain.state, lost)
+        assert not is_locked(chain.state, lost)
         assert chain.state.burned == 0
         chain.check_supply()
 
@@ -880,7 +881,7 @@ class TestNodeStatus:
         chain.mine_until(task.since + 3)
         assert chain.task(task_id).stage is Stage.FAILED
         assert chain.state.burned == task.captured
-        assert not transition.is_locked(chain.state, task.miners[1])
+        assert not is_locked(chain.state, task.miners[1])
         chain.check_supply()
 
     def test_of_the_predefined_task(self, chain):

@@ -7,6 +7,7 @@ from math import sqrt
 import pytest
 
 from p2pai.chain import tickets, transition
+from p2pai.chain.coins import is_locked
 from p2pai.chain.snapshot import snapshot_id
 from p2pai.chain.state import Stage
 from p2pai.chain.task import Group
@@ -489,11 +490,11 @@ class TestStakes:
         state = tickets.release(chain.state, (ticket, ticket, Outpoint(ZERO_HASH, 0)))
         assert ticket not in state.tickets
         assert state.utxos[ticket].value == PRICE
-        assert not transition.is_locked(state, ticket)
-        assert transition.is_locked(chain.state, ticket)
+        assert not is_locked(state, ticket)
+        assert is_locked(chain.state, ticket)
 
     def test_freed_tickets_may_work_again(self, chain):
         busy = chain.tickets("miner", MINERS[0], task=chain.predefined)[0]
         state = tickets.lock(chain.state, (busy, Outpoint(ZERO_HASH, 0)), None)
         assert state.tickets[busy].task is None
-        assert transition.is_locked(state, busy)
+        assert is_locked(state, busy)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from p2pai.chain import difficulty, transition
 from p2pai.chain.block import transactions_root
+from p2pai.chain.coins import is_locked
 from p2pai.chain.headers import meets_target
 from p2pai.chain.params import BLOCK_SIZE_MAX
 from p2pai.chain.snapshot import snapshot_id
@@ -440,11 +441,11 @@ def check_money(chain):
         if task.stake is None:
             continue
         if task.stage.is_over:
-            assert not transition.is_locked(state, task.stake)
+            assert not is_locked(state, task.stake)
             assert task.keying is None
         else:
             assert state.utxos[task.stake].value == task.fee
-            assert transition.is_locked(state, task.stake)
+            assert is_locked(state, task.stake)
     for ticket, row in state.tickets.items():
         if row.task is not None:
             task = state.tasks[row.task]

@@ -13,12 +13,12 @@ import pytest
 from p2pai import effects
 from p2pai.chain.params import future_time_s_max
 from p2pai.chain.snapshot import snapshot_id
-from p2pai.chain.transaction import Pay, Stake
+from p2pai.chain.transaction import Pay, Stake, signing_digest
 from p2pai.effects import Judge, Verdict
 from p2pai.gossip import sync
 from p2pai.node.journal import BlockAccepted, write
 from p2pai.node.ledger import ORPHANS_MAX, SYNC_MS
-from p2pai.primitives import record
+from p2pai.primitives import ecdsa, record
 from p2pai.primitives.ids import Outpoint, PeerId
 from tests.chain.ledger import CLIENT, MINERS, Chain, flip, key_hash, label, with_proof
 from tests.node.parts import REMOTE, START_MS, Driven, grown, of, payment, questions, said
@@ -114,6 +114,27 @@ class TestHearingBlocks:
         stray = replace(three.blocks[0], header=replace(three.blocks[0].header, prev=label("other genesis")))
         assert node.hear("block", stray.encoded) == IGNORE
         assert node.core.state.height == 0
+
+    def test_the_signatures_of_what_waited_are_not_checked_again(self, node, monkeypatch):
+        chain, verify, checked = Chain(), ecdsa.verify, []
+        tx = chain.add(payment(chain))
+        node.hear("tx", tx.encoded)
+        block = chain.draft()
+        monkeypatch.setattr(ecdsa, "verify", lambda *args: (checked.append(args[1]), verify(*args)))
+        assert node.hear("block", block.encoded) == ACCEPT
+        assert signing_digest(tx, chain.state.chain) not in checked
+        assert Driven().hear("block", block.encoded) == ACCEPT
+        assert checked.count(signing_digest(tx, chain.state.chain)) == 1
+
+    def test_a_spoilt_witness_of_what_waited_is_found(self, node):
+        chain = Chain()
+        tx = payment(chain)
+        node.hear("tx", tx.encoded)
+        witness = replace(tx.witnesses[0], signature=flip(tx.witnesses[0].signature, 400))
+        block = chain.draft(transactions=[replace(tx, witnesses=(witness,))])
+        judge = node.hear("block", block.encoded)
+        assert judge.verdict is Verdict.REJECT
+        assert "signature" in judge.reason
 
 
 class TestKeepingUp:
