@@ -39,7 +39,7 @@ from p2pai.chain.supervision import (
     Resume,
 )
 from p2pai.chain.task import TaskDefinition
-from p2pai.primitives import ecdsa, merkle, record
+from p2pai.primitives import cbor, ecdsa, merkle, record
 from p2pai.primitives.errors import InvalidTransaction
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import (
@@ -57,6 +57,7 @@ from p2pai.primitives.ids import (
 )
 
 VERSION: Final = 1
+_NO_WITNESSES: Final = cbor.encode([])
 ROLES: Final = ("miner", "supervisor", "evaluator", "verifier")
 """Roles that a ticket can be bought for."""
 
@@ -277,8 +278,9 @@ class Transaction:
 
     @cached_property
     def txid(self) -> Hash32:
-        """Hash of everything but the witnesses."""
-        return tagged_hash("p2pai/txid", record.encode(replace(self, witnesses=())))
+        """Hash of everything but the witnesses, which stand last: of the bytes of the same without any."""
+        witnesses = cbor.encode([record.to_value(witness) for witness in self.witnesses])
+        return tagged_hash("p2pai/txid", self.encoded.removesuffix(witnesses) + _NO_WITNESSES)
 
     @cached_property
     def wtxid(self) -> Hash32:
@@ -321,7 +323,7 @@ def check_form(tx: Transaction) -> None:
     if any(not 0 < output.value <= MONEY_MAX for output in tx.outputs):
         raise InvalidTransaction("an output's value is out of range")
     limit = _DATA_SIZES_MAX.get(type(tx.data), DATA_SIZE_MAX)
-    if len(record.encode_tagged(tx.data)) > limit:
+    if tx.size > limit and len(record.encode_tagged(tx.data)) > limit:  # the data are a part of the whole
         raise InvalidTransaction(f"data is larger than {limit} bytes")
     if tx.size > TRANSACTION_SIZE_MAX:
         raise InvalidTransaction(f"the transaction is larger than {TRANSACTION_SIZE_MAX} bytes")

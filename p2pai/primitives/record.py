@@ -65,11 +65,8 @@ def decode_tagged(classes: Any, data: bytes, *, size_max: int) -> Any:  # noqa: 
     Raises:
       InvalidMessage: not canonical CBOR, none of these classes, or not of the shape that it declares.
     """
-    value = cbor.decode(data, size_max=size_max)
     records = _records(classes) or (classes,)
-    by_name: dict[str, Any] = {a.__name__: a for a in records}
-    assert len(by_name) == len(records), "two records of one name"
-    return _decode_named(by_name, value)
+    return _named_decoder(records)(cbor.decode(data, size_max=size_max))
 
 
 def to_value(record: object) -> cbor.Value:
@@ -139,20 +136,19 @@ def _tuple_encoder(args: tuple[Any, ...]) -> Coder:
 
 
 def _union_encoder(hint: Any) -> Coder:  # noqa: ANN401
-    records, other = _records(hint), _other(hint)
-    named, nothing = len(records) > 1, NoneType in _options(hint)
+    encoders: dict[type, Coder] = {cls: _encoder(cls) for cls in _records(hint)}
+    other, nothing = _other(hint), NoneType in _options(hint)
     plain = None if other is None else _encoder(other)
 
     def encode_union(item: Any) -> cbor.Value:  # noqa: ANN401
         if item is None:
             assert nothing, "None stands where a value belongs"
             return None
-        if is_dataclass(item):
-            assert type(item) in records, f"{type(item).__name__} is not of {hint}"
-            return _tagged(item) if named else to_value(item)
-        assert plain is not None, f"{type(item).__name__} is not of {hint}"
-        value: cbor.Value = plain(item)
-        return value
+        encoder = encoders.get(type(item), plain)
+        assert encoder is not None, f"{type(item).__name__} is not of {hint}"
+        value: Any = encoder(item)
+        named: cbor.Value = [type(item).__name__, *value] if len(encoders) > 1 else value
+        return named
 
     return encode_union
 
@@ -217,7 +213,7 @@ def _record_decoder(cls: Any) -> Coder:  # noqa: ANN401
     def decode_record(value: Any) -> Any:  # noqa: ANN401
         if type(value) is not list or len(value) != len(decoders):
             raise InvalidMessage(f"{cls.__name__} needs {len(decoders)} fields")
-        return cls(*(decoder(v) for decoder, v in zip(decoders, value, strict=True)))
+        return cls(*[decoder(v) for decoder, v in zip(decoders, value, strict=True)])
 
     return decode_record
 
@@ -229,7 +225,7 @@ def _tuple_decoder(args: tuple[Any, ...]) -> Coder:
         if type(value) is not list or len(value) > TUPLE_LENGTH_MAX:
             raise InvalidMessage("expected a list")
         if args[-1] is Ellipsis:
-            return tuple(decoders[0](v) for v in value)
+            return tuple(map(decoders[0], value))
         if len(value) != len(args):
             raise InvalidMessage(f"expected {len(args)} items")
         return tuple(decoder(v) for decoder, v in zip(decoders, value, strict=True))
@@ -238,17 +234,29 @@ def _tuple_decoder(args: tuple[Any, ...]) -> Coder:
 
 
 def _union_decoder(hint: Any) -> Coder:  # noqa: ANN401
-    records, other = _records(hint), _other(hint)
-    by_name: dict[str, Any] = {a.__name__: a for a in records}
-    assert len(by_name) == len(records), "two records of one name"
-    only = other if other is not None else records[0] if len(records) == 1 else None
+    records, other, nothing = _records(hint), _other(hint), NoneType in _options(hint)
+    if other is None and len(records) > 1:
+        decode = _named_decoder(records)
+    else:
+        decode = _decoder(records[0] if other is None else other)
 
     def decode_union(value: Any) -> Any:  # noqa: ANN401
-        if value is None and NoneType in _options(hint):
-            return None
-        return _decode_named(by_name, value) if only is None else _decoder(only)(value)
+        return None if value is None and nothing else decode(value)
 
     return decode_union
+
+
+@cache
+def _named_decoder(records: tuple[Any, ...]) -> Coder:
+    decoders = {record.__name__: _decoder(record) for record in records}
+    assert len(decoders) == len(records), "two records of one name"
+
+    def decode_named(value: Any) -> Any:  # noqa: ANN401
+        if type(value) is not list or not value or type(value[0]) is not str or value[0] not in decoders:
+            raise InvalidMessage("unknown kind of record")
+        return decoders[value[0]](value[1:])
+
+    return decode_named
 
 
 def _other(hint: Any) -> Any:  # noqa: ANN401
@@ -258,12 +266,6 @@ def _other(hint: Any) -> Any:  # noqa: ANN401
     return others[0] if others else None
 
 
-def _decode_named(by_name: dict[str, Any], value: Any) -> Any:  # noqa: ANN401
-    if type(value) is not list or not value or type(value[0]) is not str or value[0] not in by_name:
-        raise InvalidMessage("unknown kind of record")
-    return _decoder(by_name[value[0]])(value[1:])
-
-
 def _plain_decoder(hint: Any) -> Coder:  # noqa: ANN401
     base, size = hint, None
     while hasattr(base, "__supertype__"):
@@ -271,14 +273,19 @@ def _plain_decoder(hint: Any) -> Coder:  # noqa: ANN401
         base = base.__supertype__
     assert base in (int, bool, str, bytes), f"{hint} has no wire form"
 
+    def decode_integer(value: Any) -> Any:  # noqa: ANN401
+        if type(value) is not int or not 0 <= value <= cbor.INTEGER_MAX:
+            raise InvalidMessage(f"expected {hint.__name__}")
+        return value
+
     def decode_plain(value: Any) -> Any:  # noqa: ANN401
-        if type(value) is not base or (base is int and not 0 <= value <= cbor.INTEGER_MAX):
+        if type(value) is not base:
             raise InvalidMessage(f"expected {hint.__name__}")
         if size is not None and len(value) != size:
             raise InvalidMessage(f"{hint.__name__} has {size} bytes")
         return value
 
-    return decode_plain
+    return decode_integer if base is int else decode_plain
 
 
 def _decode_outpoint(value: Any) -> Outpoint:  # noqa: ANN401
