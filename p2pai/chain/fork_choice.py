@@ -3,18 +3,23 @@
 The chain with the greatest approved work wins; then the higher one; then the one with the lowest tip hash.
 Every block keeps the state after it (states share structure), so switching branches recomputes nothing.
 
+A block that was proven false leaves the tree with all that builds on it, at whatever depth: when a valid
+block holds the proof (on any branch, and again after a restart), or when the node says so (`convict`).
+
 Source: PROTOCOL section 9.
 """
 
 from collections.abc import Container
 from dataclasses import dataclass
 
-from p2pai.chain import transition
+from p2pai.chain import fraud, transition
 from p2pai.chain.block import Block
+from p2pai.chain.fraud import Judgement
 from p2pai.chain.genesis import genesis_block, genesis_state
 from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State
-from p2pai.primitives.errors import Unavailable
+from p2pai.chain.transaction import FraudProof, Transaction
+from p2pai.primitives.errors import InvalidBlock, Unavailable
 from p2pai.primitives.ids import Hash32
 
 
@@ -47,6 +52,12 @@ class BlockTree:
         self._params = spec.params
         self._branches = {genesis.state.tip: genesis}
         self._best_chain = [genesis.state.tip]
+        self.judged: dict[Hash32, Judgement] = {}
+        """What our replays said, by block; whoever replays fills it."""
+        self.convicted: dict[Hash32, Block] = {}
+        """Blocks that were proven false, for others to replay them."""
+        self._condemned: dict[Hash32, int] = {}
+        """Height of the convicted blocks, and of all that built on them."""
 
     @property
     def state(self) -> State:
@@ -76,19 +87,61 @@ class BlockTree:
 
         Raises:
           Unavailable: its parent is not known.
-          InvalidBlock: it breaks a rule.
+          Unjudged: it proves something about a block that has to be replayed first.
+          InvalidBlock: it breaks a rule, or descends from a block that was proven false.
         """
         if block.hash in self._branches:
             return Switch((), ())
+        if block.hash in self._condemned or block.header.prev in self._condemned:
+            raise InvalidBlock("the block is, or builds on, one that was proven false")
         parent = self._branches.get(block.header.prev)
         if parent is None:
             raise Unavailable("the block's parent is not known")
-        state = transition.apply_block(parent.state, block, self._params, trusted=trusted, verified=verified)
+        state = transition.apply_block(
+            parent.state, block, self._params, trusted=trusted, verified=verified, judged=self.judged
+        )
         branch = Branch(block, state)
         self._branches[block.hash] = branch
+        proofs = [tx.data for tx in block.transactions if isinstance(tx.data, FraudProof)]
+        if proofs:
+            return self._leave({proof.block: proof.height for proof in proofs})
         if branch.rank > self._branches[self._best_chain[-1]].rank:
             return self._switch(branch)
         return Switch((), ())
+
+    def convict(self, block: Hash32) -> Switch:
+        """Leave a block that a replay found false, and all that builds on it; choose the best chain again."""
+        assert self.judged[block].reason, "the block is honest"
+        return self._leave({block: self.judged[block].height})
+
+    def without(self, block: Hash32) -> Branch:
+        """Return the tip of the best chain that there would be if a block were convicted."""
+        doomed = self._with_descendants({block: 0})
+        return max((b for h, b in self._branches.items() if h not in doomed), key=lambda b: b.rank)
+
+    def approvals(self, block: Hash32) -> list[Transaction]:
+        """Return the revealed approvals of a block that stand in blocks which build on it."""
+        blocks = [self._branches[h].block for h in self._with_descendants({block: 0}) if h in self._branches]
+        return [tx for b in blocks for tx in b.transactions if fraud.approves(tx, block)]
+
+    def _leave(self, false: dict[Hash32, int]) -> Switch:
+        self._condemned |= self._with_descendants(false)
+        assert self._best_chain[0] not in self._condemned, "what is final was proven false"
+        left = {h: self._branches[h] for h in self._condemned if h in self._branches}
+        self.convicted |= {h: branch.block for h, branch in left.items() if h in false}
+        best = (b for h, b in self._branches.items() if h not in left)
+        switch = self._switch(max(best, key=lambda b: b.rank))
+        for h in left:
+            del self._branches[h]
+        return switch
+
+    def _with_descendants(self, blocks: dict[Hash32, int]) -> dict[Hash32, int]:
+        """Return blocks and all that build on them, with their heights."""
+        found = dict(blocks)
+        for h, branch in sorted(self._branches.items(), key=lambda item: item[1].state.height):
+            if branch.block.header.prev in found:
+                found[h] = branch.state.height
+        return found
 
     def locator(self) -> tuple[Hash32, ...]:
         """Return hashes of the best chain, newest first, ever sparser, down to genesis."""

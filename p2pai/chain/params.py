@@ -34,6 +34,12 @@ DKG_DEAL_SIZE_MAX: Final = 4 * 1024
 EQUIVOCATION_SIZE_MAX: Final = 1024
 """Bytes of two signed statements."""
 
+VERIFY_REVEAL_SIZE_MAX: Final = 2 * 1024
+"""Bytes of a whole VERIFY_REVEAL, a dozen inputs: those of all of a block's verifiers fit into one proof."""
+
+FRAUD_PROOF_SIZE_MAX: Final = 21 * 1024
+"""Bytes of a FRAUD_PROOF's data: ten approvals of 2 KiB, and room."""
+
 INPUT_COUNT_MAX: Final = 256
 OUTPUT_COUNT_MAX: Final = 1024
 """A CHARGE_FOR_TASK pays every participant of a task in one transaction."""

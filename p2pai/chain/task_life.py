@@ -187,8 +187,9 @@ def apply_node_status(state: State, data: NodeStatus, context: Context) -> State
     state = capture(state, data.task, data.ticket, context.params.skip_penalty_percent)
     task = state.tasks[data.task]
     shifts = task.roster.without(data.ticket, data.epoch).shifts
-    task = replace(task, expelled=(*task.expelled, data.ticket), shifts=shifts)
-    return state.with_task(data.task, task)
+    # A miner of a block that was proven false is expelled already, and works until somebody misses it.
+    gone = () if data.ticket in task.expelled else (data.ticket,)
+    return state.with_task(data.task, replace(task, expelled=(*task.expelled, *gone), shifts=shifts))
 
 
 def _end_training(state: State, task_id: TaskId, conclusion: Conclusion | None, height: int) -> State:

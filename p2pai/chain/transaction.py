@@ -18,11 +18,13 @@ from p2pai.chain.params import (
     DKG_DEAL_SIZE_MAX,
     EQUIVOCATION_SIZE_MAX,
     EVALUATE_REVEAL_SIZE_MAX,
+    FRAUD_PROOF_SIZE_MAX,
     INPUT_COUNT_MAX,
     MONEY_MAX,
     OUTPUT_COUNT_MAX,
     PAY_FOR_TASK_SIZE_MAX,
     TRANSACTION_SIZE_MAX,
+    VERIFY_REVEAL_SIZE_MAX,
 )
 from p2pai.chain.supervision import (
     ConsiderPause,
@@ -165,6 +167,20 @@ class VerifyReveal:
 
 
 @dataclass(frozen=True, slots=True)
+class FraudProof:
+    """FRAUD_PROOF: a replay of a block's lucky iteration does not give what its miner recorded (fraud.py)."""
+
+    block: Hash32
+    height: int
+    ticket: Outpoint
+    """Of its miner."""
+    found: Hash32
+    """The nonce precursor that the replay gives."""
+    approvals: tuple[bytes, ...]
+    """Transactions VERIFY_REVEAL, signed, that approve the block."""
+
+
+@dataclass(frozen=True, slots=True)
 class Conclusion:
     """What an evaluator found: each miner's score (in ticket order), and the best model.
 
@@ -232,6 +248,7 @@ Data = (
     | VerifyCommit
     | CollectVerifications
     | VerifyReveal
+    | FraudProof
     | EvaluateCommit
     | EvaluateReveal
     | ChargeForTask
@@ -325,8 +342,9 @@ def check_form(tx: Transaction) -> None:
     limit = _DATA_SIZES_MAX.get(type(tx.data), DATA_SIZE_MAX)
     if tx.size > limit and len(record.encode_tagged(tx.data)) > limit:  # the data are a part of the whole
         raise InvalidTransaction(f"data is larger than {limit} bytes")
-    if tx.size > TRANSACTION_SIZE_MAX:
-        raise InvalidTransaction(f"the transaction is larger than {TRANSACTION_SIZE_MAX} bytes")
+    size_max = VERIFY_REVEAL_SIZE_MAX if isinstance(tx.data, VerifyReveal) else TRANSACTION_SIZE_MAX
+    if tx.size > size_max:
+        raise InvalidTransaction(f"the transaction is larger than {size_max} bytes")
 
 
 _DATA_SIZES_MAX: Final[dict[type, int]] = {
@@ -334,5 +352,6 @@ _DATA_SIZES_MAX: Final[dict[type, int]] = {
     EvaluateReveal: EVALUATE_REVEAL_SIZE_MAX,
     DkgDeal: DKG_DEAL_SIZE_MAX,
     Equivocation: EQUIVOCATION_SIZE_MAX,
+    FraudProof: FRAUD_PROOF_SIZE_MAX,
 }
 """Bytes of the data of the types that need more than the others."""

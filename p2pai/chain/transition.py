@@ -14,6 +14,7 @@ from typing import Any, Final
 from p2pai.chain import (
     draws,
     evaluation,
+    fraud,
     headers,
     it_res,
     keying,
@@ -27,6 +28,7 @@ from p2pai.chain import (
 from p2pai.chain.block import VERSION as BLOCK_VERSION
 from p2pai.chain.block import Block, Header, transactions_root
 from p2pai.chain.coins import Coins
+from p2pai.chain.fraud import NOTHING_JUDGED, Judgements
 from p2pai.chain.params import BLOCK_SIZE_MAX, Params
 from p2pai.chain.state import State, Verification
 from p2pai.chain.supervision import (
@@ -52,6 +54,7 @@ from p2pai.chain.transaction import (
     CollectVerifications,
     EvaluateCommit,
     EvaluateReveal,
+    FraudProof,
     JoinTask,
     Output,
     Pay,
@@ -78,6 +81,7 @@ def apply_block(
     *,
     trusted: bool = False,
     verified: Container[Hash32] = (),
+    judged: Judgements = NOTHING_JUDGED,
 ) -> State:
     """Return the state after `block`.
 
@@ -88,9 +92,11 @@ def apply_block(
       trusted: the block was checked before (it comes from our own journal): signatures and work are not
         checked again, all other rules are.
       verified: wtxids of transactions whose signatures were checked before, such as those that waited here.
+      judged: what our replays said about the blocks that a FRAUD_PROOF may name.
 
     Raises:
       InvalidBlock: the block must not be part of any chain.
+      Unjudged: it holds a FRAUD_PROOF about a block that has to be replayed first.
     """
     headers.check_header(state, block.header, params)
     coinbase = _check_body(state, block)
@@ -98,7 +104,9 @@ def apply_block(
         assert block.work_proof is not None
         work.check(block.header, block.work_proof, coinbase, state, params)
     transactions = block.transactions[1:]
-    after, fees = apply_transactions(state, transactions, params, trusted=trusted, verified=verified)
+    after, fees = apply_transactions(
+        state, transactions, params, trusted=trusted, verified=verified, judged=judged
+    )
     after, due = coinbase_outputs(after, coinbase, fees, params)
     if block.transactions[0].outputs != due:
         raise InvalidBlock("the coinbase does not pay what is due")
@@ -112,23 +120,26 @@ def apply_transactions(
     *,
     trusted: bool = False,
     verified: Container[Hash32] = (),
+    judged: Judgements = NOTHING_JUDGED,
 ) -> tuple[State, Amount]:
     """Apply a block's transactions after its coinbase; return the state and their fees.
 
     Raises:
       InvalidBlock: one of them is invalid, or too many tickets are bought.
+      Unjudged: as `apply_transaction`.
     """
     fees, coins = 0, Coins(state)
     bought = sum(tickets.ticket_count(tx) for tx in transactions if isinstance(tx.data, BuyTickets))
     if bought > params.tickets_per_block_max:
         raise InvalidBlock(f"at most {params.tickets_per_block_max} tickets per block")
     for tx in transactions:
-        signed = trusted or tx.wtxid in verified
+        # That a signature holds says nothing of a replay.
+        signed = trusted or (tx.wtxid in verified and not isinstance(tx.data, FraudProof))
         try:
             if isinstance(tx.data, Transfer):
                 fee = _apply_transfer(coins, tx, signed=signed)
             else:
-                state, fee = apply_transaction(coins.state(), tx, params, trusted=signed)
+                state, fee = apply_transaction(coins.state(), tx, params, trusted=signed, judged=judged)
                 coins = Coins(state)
         except InvalidInput as error:
             raise InvalidBlock(f"transaction {tx.txid.hex()[:16]}: {error}") from error
@@ -137,7 +148,12 @@ def apply_transactions(
 
 
 def apply_transaction(
-    state: State, tx: Transaction, params: Params, *, trusted: bool = False
+    state: State,
+    tx: Transaction,
+    params: Params,
+    *,
+    trusted: bool = False,
+    judged: Judgements = NOTHING_JUDGED,
 ) -> tuple[State, Amount]:
     """Apply one transaction for the block after `state`; return the new state and the fee.
 
@@ -145,10 +161,12 @@ def apply_transaction(
       state: after the transactions before it.
       tx: any.
       params: of the network.
-      trusted: its signatures were checked before; they are not checked again.
+      trusted: its signatures were checked before, and a block that it proves false replayed; not again.
+      judged: as `apply_block`.
 
     Raises:
       InvalidInput: a rule is broken; which one, the message says.
+      Unjudged: it is a FRAUD_PROOF about a block that has to be replayed first.
     """
     coins = Coins(state)
     if isinstance(tx.data, Transfer):
@@ -167,7 +185,13 @@ def apply_transaction(
         state = _revoke_replaced(state, tx, context)
         Coins(state).check_witnesses(tx, signed=trusted)
         spent, state = _spend(state, tx)
-        state = _apply_data(state, tx, context)
+        if isinstance(tx.data, FraudProof):
+            _refuse_stakes(tx)
+            known = None if trusted else judged
+            state, reward = fraud.apply_fraud_proof(state, tx.data, context, known)
+            spent += reward
+        else:
+            state = _apply_data(state, tx, context)
     fee = _fee(spent, tx)
     return _add_outputs(state, tx), fee
 

@@ -47,6 +47,8 @@ def check(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, pa
         raise InvalidBlock("a task in native numerics earns no nonces")
     if coinbase.ticket not in task.miners or proof.ticket != coinbase.ticket:
         raise InvalidBlock("the ticket is not a miner of the task")
+    if coinbase.ticket not in state.utxos:
+        raise InvalidBlock("the miner has lost its stake")
     _check_slots(header, proof, coinbase, task)
     try:
         committed = _open(proof.committed, proof, coinbase, state)

@@ -192,6 +192,8 @@ class Ledger:
             return Verdict.IGNORE
         try:
             self.mempool.add(tx)
+        except Unavailable:
+            return Verdict.IGNORE
         except InvalidInput:
             if len(self._orphans) < ORPHANS_MAX:
                 self._orphans[identity] = tx

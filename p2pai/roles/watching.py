@@ -209,7 +209,11 @@ class Watching:
         if len(shares) < self._seat.threshold or not self._recorder.agreement.leads:
             return
         pooled = self._node.pool.tasks.get(self._recorder.task_id)
-        if pooled is None or pooled.stage is not Stage.TRAINING or statement.ticket in pooled.expelled:
+        if (
+            pooled is None
+            or pooled.stage is not Stage.TRAINING
+            or statement.ticket not in pooled.roster.working
+        ):
             return
         if statement.epoch >= pooled.roster.next_shift and len(pooled.roster.working) > MINERS_MIN:
             of, certificate = statement, self._seat.combine(shares)

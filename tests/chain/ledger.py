@@ -20,6 +20,7 @@ from p2pai.chain import spec as chain_spec
 from p2pai.chain.block import Block, Header
 from p2pai.chain.coins import is_locked
 from p2pai.chain.committee import Committee, HistoryStatement, SlotStatement
+from p2pai.chain.fraud import NOTHING_JUDGED, Judgement, Judgements
 from p2pai.chain.genesis import genesis_state
 from p2pai.chain.headers import meets_target
 from p2pai.chain.it_res import EndState, IterationResult
@@ -179,6 +180,8 @@ class Chain:
     queue: list[Transaction] = field(default_factory=list)
     pool: State | None = None
     """The state with the queue applied."""
+    judged: dict[Hash32, Judgement] = field(default_factory=dict)
+    """What replays would say of blocks that a FRAUD_PROOF names."""
 
     def __post_init__(self):
         self.state = self.state or genesis(self.spec)
@@ -194,7 +197,7 @@ class Chain:
 
     def fork(self) -> "Chain":
         """Return a chain that goes on by itself from here."""
-        return type(self)(self.spec, self.state, list(self.blocks), self.precursors)
+        return type(self)(self.spec, self.state, list(self.blocks), self.precursors, judged=self.judged)
 
     # --- transactions
 
@@ -226,7 +229,7 @@ class Chain:
 
     def add(self, tx: Transaction) -> Transaction:
         """Put a transaction into the next block, if it is valid."""
-        self.pool, _ = transition.apply_transaction(self.pool, tx, self.params)
+        self.pool, _ = transition.apply_transaction(self.pool, tx, self.params, judged=self.judged)
         self.queue.append(tx)
         return tx
 
@@ -245,7 +248,7 @@ class Chain:
         return self.connect(self.draft(plan, **changes))
 
     def connect(self, block: Block) -> Block:
-        self.state = transition.apply_block(self.state, block, self.params)
+        self.state = transition.apply_block(self.state, block, self.params, judged=self.judged)
         self.pool, self.queue = self.state, []
         self.blocks.append(block)
         return block
@@ -435,6 +438,18 @@ class Chain:
         assert self.state.issued - self.state.burned == self.state.unspent_total()
 
 
+def grown(blocks, *, start=None, miner=MINERS[0], approved=()):
+    """Return a chain with `blocks` more blocks; those whose number is in `approved` get all approvals."""
+    chain = start.fork() if start else Chain()
+    for i in range(blocks):
+        block = chain.mine(miner=miner)
+        if i in approved:
+            chain.approve(block)
+    if approved:
+        chain.mine(miner=miner)
+    return chain
+
+
 @cache
 def started(kind, spec: chain_spec.ChainSpec, changes: tuple[tuple[str, object], ...]):
     """Return a chain from genesis on with one task in training, which nobody may change, and the task."""
@@ -580,11 +595,11 @@ def sign_message(message: IterationResult, task: TaskId, account: int) -> Iterat
     return replace(message, signature=ecdsa.sign(keys(account).spending, digest))
 
 
-def refused(chain: Chain, block: Block, reason: str) -> None:
+def refused(chain: Chain, block: Block, reason: str, judged: Judgements = NOTHING_JUDGED) -> None:
     """Check that a block is refused for a reason, and leaves nothing behind."""
     before = snapshot_id(chain.state)
     with pytest.raises(InvalidBlock, match=reason):
-        transition.apply_block(chain.state, block, chain.params)
+        transition.apply_block(chain.state, block, chain.params, judged=judged)
     assert snapshot_id(chain.state) == before
 
 

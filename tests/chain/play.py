@@ -6,6 +6,7 @@ from random import Random
 
 from p2pai.chain import pausing
 from p2pai.chain.committee import MalformedStatement, Reason, StatusStatement, ViewStatement
+from p2pai.chain.fraud import Judgement
 from p2pai.chain.state import Stage
 from p2pai.chain.supervision import (
     ConsiderPause,
@@ -18,9 +19,18 @@ from p2pai.chain.supervision import (
     Suspicion,
 )
 from p2pai.chain.task_life import MALFORMED
-from p2pai.chain.transaction import CollectVerifications, Conclusion, Pay, PayForTask, RevokeTask, Stake
+from p2pai.chain.transaction import (
+    CollectVerifications,
+    Conclusion,
+    FraudProof,
+    Pay,
+    PayForTask,
+    RevokeTask,
+    Stake,
+    VerifyReveal,
+)
 from p2pai.primitives.errors import InvalidInput
-from p2pai.primitives.ids import BlobId, TaskId
+from p2pai.primitives.ids import ZERO_HASH, BlobId, TaskId
 from tests.chain.ledger import (
     ACCOUNTS,
     CLIENT,
@@ -57,7 +67,8 @@ def attempt(chain, random, action, salt):
 def mine(chain, random):
     """Mine on any task in training, by any of its miners that this very block does not release."""
     training = [i for i, t in chain.state.active_tasks() if t.stage is Stage.TRAINING]
-    seats = [(i, a) for i in training for a in EVERYBODY if chain.tickets("miner", a, task=i)]
+    owned = ((i, a, chain.tickets("miner", a, task=i)) for i in training for a in EVERYBODY)
+    seats = [(i, a) for i, a, tickets in owned if tickets and tickets[0] in chain.state.utxos]
     task_id, miner = random.choice(seats)
     time = chain.state.times[-1] + random.randrange(1, 15)
     chain.mine(task=task_id, miner=miner, time=time, signers=EVERYBODY)
@@ -83,6 +94,19 @@ def verify(chain, random, salt):
     chain.post(next(a for a in EVERYBODY if key_hash(a) == miner), CollectVerifications(block.hash))
     for account in random.sample(accounts, random.randrange(len(accounts) + 1)):
         chain.post(account, chain.reveal(block, account))
+
+
+def prove_fraud(chain, random, salt):
+    """Show that a miner mined a false block elsewhere, and that verifiers approved it."""
+    mining = [t for t in chain.pool.tasks[chain.predefined].miners if t in chain.pool.utxos]
+    ticket = random.choice(sorted(o for o, t in chain.pool.tickets.items() if t.role == "miner"))
+    if random.randrange(6) or (ticket in mining and len(mining) == 1):
+        raise LookupError
+    block = label("false block", salt)
+    chain.judged[block] = Judgement(chain.height, ticket, label("found"), "message map")
+    reveals = [(a, VerifyReveal(block, chain.verifier(a), ZERO_HASH, True, ZERO_HASH)) for a in VERIFIERS]
+    shown = tuple(chain.fund(a, r).encoded for a, r in random.sample(reveals, random.randrange(3)))
+    chain.post(random.choice(EVERYBODY), FraudProof(block, chain.height, ticket, label("found"), shown))
 
 
 def submit(chain, random, salt):
@@ -270,6 +294,7 @@ ACTIONS = (
     make_key,
     lie,
     equivocate,
+    prove_fraud,
     replace_leader,
     lose_miner,
     pause,

@@ -13,20 +13,8 @@ from p2pai.chain.snapshot import snapshot_id
 from p2pai.chain.transaction import Pay
 from p2pai.primitives.errors import InvalidBlock, Unavailable
 from tests.chain.assembly import Assembly
-from tests.chain.ledger import CLIENT, MINERS, Chain, devnet, key_hash, label
+from tests.chain.ledger import CLIENT, MINERS, Chain, devnet, grown, key_hash, label
 from tests.chain.play import play
-
-
-def grown(blocks, *, start=None, miner=MINERS[0], approved=()):
-    """Return a chain with `blocks` more blocks; those whose number is in `approved` get all approvals."""
-    chain = start.fork() if start else Chain()
-    for i in range(blocks):
-        block = chain.mine(miner=miner)
-        if i in approved:
-            chain.approve(block)
-    if approved:
-        chain.mine(miner=miner)
-    return chain
 
 
 def tree_of(*chains):

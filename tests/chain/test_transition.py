@@ -451,8 +451,8 @@ def check_money(chain):
             task = state.tasks[row.task]
             assert not task.stage.is_over
             assert ticket in bound(task)
-        if ticket not in state.utxos:  # all of it was captured
-            assert ticket in state.tasks[row.task].expelled
+        if ticket not in state.utxos:  # all of it was captured, or taken
+            assert row.is_expired(state.height + 1) or ticket in state.tasks[row.task].expelled
     for task_id, task in state.active_tasks():
         workers = {t for _, group in task.workers() for t in group} - set(task.expelled)
         called = set(task.keying.members) if task.keying else set()
