@@ -3,6 +3,7 @@
 Source: PROTOCOL sections 8, 9, 13.
 """
 
+from collections import deque
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +13,7 @@ from p2pai.chain.block import Block, Header
 from p2pai.chain.fork_choice import BlockTree, Switch
 from p2pai.chain.headers import check_time
 from p2pai.chain.mempool import Mempool
+from p2pai.chain.orphans import Orphans
 from p2pai.chain.params import future_time_s_max
 from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State
@@ -20,15 +22,12 @@ from p2pai.effects import Verdict
 from p2pai.gossip import sync
 from p2pai.node.journal import BlockAccepted
 from p2pai.node.services import Services
-from p2pai.primitives import merkle, record
-from p2pai.primitives.errors import InvalidBlock, InvalidInput, Unavailable
-from p2pai.primitives.ids import Amount, Hash32, Millis, Outpoint, PeerId, TaskId
+from p2pai.primitives import record
+from p2pai.primitives.errors import InvalidBlock, InvalidInput, InvalidProof, Unavailable
+from p2pai.primitives.ids import Hash32, Millis, Outpoint, PeerId, TaskId
 
 SYNC_MS: Final = Millis(3_000)
 """Between questions to one remote after another whether they know more blocks."""
-
-ORPHANS_MAX: Final = 512
-"""Transactions kept whose inputs are not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class Ledger:
         self.tree = BlockTree(spec)
         self.mempool = Mempool(self.tree.state, spec.params)
         self.pool_version = 0
-        self._orphans: dict[Hash32, Transaction] = {}
+        self._orphans = Orphans()
         self._definitions: dict[TaskId, list[Header]] = {}
         """Headers of the blocks, of whatever fork, that hold a task's submission."""
         self._turn = 0
@@ -117,7 +116,7 @@ class Ledger:
         self._services.persist(BlockAccepted(block.encoded), then)
         if switch.joined:
             self.mempool.rebase(self.tree.state, switch.left)
-            self._retry_orphans()
+            self._retry(self._orphans.woken_at(self.state))
             self.pool_version += 1
             self._changed(switch)
 
@@ -186,39 +185,40 @@ class Ledger:
         """
         tx = Transaction.decode(data)
         check_form(tx)
-        # By all its bytes: a copy with a spoilt witness has the same txid, and must not keep the tx out.
-        identity = merkle.leaf_hash(data)
-        if tx.txid in self.mempool or identity in self._orphans:
+        if tx.txid in self.mempool or tx.wtxid in self._orphans:
             return Verdict.IGNORE
-        try:
-            self.mempool.add(tx)
-        except Unavailable:
+        if not self._admit(tx):
             return Verdict.IGNORE
-        except InvalidInput:
-            if len(self._orphans) < ORPHANS_MAX:
-                self._orphans[identity] = tx
-            return Verdict.IGNORE
-        self.pool_version += 1
-        self._retry_orphans()
+        self._retry(self._orphans.woken_by(tx))
         return Verdict.ACCEPT
 
-    def _retry_orphans(self) -> None:
-        progress = True
-        while progress and self._orphans:
-            progress = False
-            for identity, tx in list(self._orphans.items()):
-                try:
-                    self.mempool.add(tx)
-                except InvalidInput:
-                    continue
-                del self._orphans[identity]
-                progress = True
+    def _admit(self, tx: Transaction) -> bool:
+        try:
+            self.mempool.add(tx)
+        except InvalidProof:
+            self._orphans.remove(tx)  # nothing that comes makes a wrong signature right
+            return False
+        except Unavailable:
+            return False
+        except InvalidInput:
+            self._orphans.keep(tx, self.mempool.missing(tx))
+            return False
+        self._orphans.remove(tx)
+        self.pool_version += 1
+        return True
+
+    def _retry(self, orphans: list[Transaction]) -> None:
+        """Try orphans again, and those that wait for them."""
+        waiting = deque(orphans)
+        while waiting:
+            tx = waiting.popleft()
+            if tx.wtxid in self._orphans and self._admit(tx):
                 self._publish("tx", tx.encoded)
+                waiting.extend(self._orphans.woken_by(tx))
 
     def forget_orphans(self) -> None:
         """Drop the older half of what still does not fit, so that junk can't stay."""
-        for identity in list(self._orphans)[: len(self._orphans) // 2 + 1]:
-            self._orphans.pop(identity)
+        self._orphans.forget_older_half()
 
     # --- making blocks
 
@@ -236,19 +236,11 @@ class Ledger:
     def _make_template(
         self, task: TaskId, ticket: Outpoint, time_s: int
     ) -> tuple[Header, tuple[Transaction, ...]] | None:
-        params, state = self.spec.params, self.state
-        chosen, fees = [], 0
-        for tx in self.mempool.template():
-            try:
-                state, fee = transition.apply_transaction(state, tx, params, trusted=True)
-            except InvalidInput:
-                continue
-            chosen.append(tx)
-            fees += fee
+        filled = self.mempool.fill()
         coinbase = Coinbase(self.state.height + 1, task, ticket)
         try:
-            _, outputs = transition.coinbase_outputs(state, coinbase, Amount(fees), params)
+            _, outputs = transition.coinbase_outputs(filled.state, coinbase, filled.fees, self.spec.params)
         except InvalidBlock:
             return None
-        transactions = (Transaction(VERSION, (), outputs, coinbase), *chosen)
-        return transition.zero_nonce_header(self.state, transactions, time_s, params), transactions
+        transactions = (Transaction(VERSION, (), outputs, coinbase), *filled.transactions)
+        return transition.zero_nonce_header(self.state, transactions, time_s, self.spec.params), transactions

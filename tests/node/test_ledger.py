@@ -11,13 +11,14 @@ from itertools import pairwise
 import pytest
 
 from p2pai import effects
+from p2pai.chain import orphans
 from p2pai.chain.params import future_time_s_max
 from p2pai.chain.snapshot import snapshot_id
-from p2pai.chain.transaction import Pay, Stake, signing_digest
+from p2pai.chain.transaction import CollectVerifications, Pay, Stake, signing_digest
 from p2pai.effects import Judge, Verdict
 from p2pai.gossip import sync
 from p2pai.node.journal import BlockAccepted, write
-from p2pai.node.ledger import ORPHANS_MAX, SYNC_MS
+from p2pai.node.ledger import SYNC_MS
 from p2pai.primitives import ecdsa, record
 from p2pai.primitives.ids import Outpoint, PeerId
 from tests.chain.ledger import CLIENT, MINERS, Chain, flip, key_hash, label, with_proof
@@ -426,16 +427,37 @@ class TestOrphans:
         assert node.core.ledger.mempool.transactions() == (parent,)
         assert node.hear("tx", child.encoded) == ACCEPT
 
-    def test_junk_fills_the_room_for_a_while_only(self, node, family):
-        _, (parent, child, _) = family
-        for number in range(ORPHANS_MAX):
+    def test_junk_pushes_out_what_is_older_only(self, node, family):
+        _, (parent, child, grandchild) = family
+        node.hear("tx", grandchild.encoded)
+        for number in range(orphans.COUNT_MAX):
             junk = replace(child, inputs=(Outpoint(label("junk", number), 0),))
             assert node.hear("tx", junk.encoded) == IGNORE
-        assert node.hear("tx", child.encoded) == IGNORE  # no room: it is not kept
+        node.hear("tx", child.encoded)
         node.hear("tx", parent.encoded)
-        assert node.core.ledger.mempool.transactions() == (parent,)
-        node.fire("announce")
-        assert node.hear("tx", child.encoded) == ACCEPT
+        assert node.core.ledger.mempool.transactions() == (parent, child)
+        assert node.hear("tx", grandchild.encoded) == ACCEPT
+
+    def test_a_reveal_waits_for_its_commit(self, node):
+        chain = Chain()
+        block = chain.mine()
+        node.hear_chain(chain)
+        commit = chain.add(chain.fund(1, chain.commit(block, 1)))
+        collect = chain.add(chain.fund(MINERS[0], CollectVerifications(block.hash)))
+        reveal = chain.fund(1, chain.reveal(block, 1))
+        change = chain.fund(2, chain.commit(block, 2))
+        assert [node.hear("tx", tx.encoded) for tx in (reveal, collect, commit)] == [IGNORE, IGNORE, ACCEPT]
+        assert node.core.ledger.mempool.transactions() == (commit, collect, reveal)
+        assert node.hear("tx", change.encoded) == IGNORE
+
+    def test_a_wrong_signature_is_not_kept(self, node):
+        chain = Chain()
+        tx = payment(chain)
+        (witness,) = tx.witnesses
+        spoilt = replace(tx, witnesses=(replace(witness, signature=flip(witness.signature, 40)),))
+        assert node.hear("tx", spoilt.encoded) == IGNORE
+        assert len(node.core.ledger._orphans) == 0
+        assert node.hear("tx", tx.encoded) == ACCEPT
 
 
 class TestTemplate:
