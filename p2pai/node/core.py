@@ -8,28 +8,30 @@ Source: docs/ARCHITECTURE.md, "Rules of shape inside the core".
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from p2pai import effects, events
-from p2pai.chain import task_life
 from p2pai.chain.block import Block, Header
 from p2pai.chain.committee import CertifiedSlot
 from p2pai.chain.fork_choice import Switch
 from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State
-from p2pai.chain.transaction import Data, Output, PayForTask, Transaction
+from p2pai.chain.transaction import Data, Output, Transaction
 from p2pai.effects import Effect, Verdict
 from p2pai.gossip import sync
 from p2pai.gossip.envelope import open_envelope, seal
 from p2pai.gossip.topics import Topic, parse
-from p2pai.node import journal, queries, wallet
+from p2pai.node import journal, payments, queries
+from p2pai.node.accounts import AccountAdded, Accounts
 from p2pai.node.following import TOPIC_NAMES, Following
+from p2pai.node.history import History
 from p2pai.node.ledger import Ledger
 from p2pai.node.services import Services
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidInput, InvalidMessage, InvalidProof
 from p2pai.primitives.ids import Hash32, Millis, Outpoint, PeerId, PublicKey, TaskId
-from p2pai.primitives.keys import Keys
+from p2pai.primitives.keys import Keys, KeySource
 from p2pai.roles.base import Identity, Role
 from p2pai.roles.client import Client, Submission
 from p2pai.roles.evaluator import Evaluator
@@ -56,7 +58,12 @@ class NodeCore(Services):
     """One node."""
 
     def __init__(
-        self, spec: ChainSpec, keys: Keys | PublicKey, peer_id: PeerId, roles: Sequence[str]
+        self,
+        spec: ChainSpec,
+        keys: Keys | PublicKey,
+        peer_id: PeerId,
+        roles: Sequence[str],
+        source: KeySource | None = None,
     ) -> None:
         """Make a node as it is before its journal.
 
@@ -65,6 +72,7 @@ class NodeCore(Services):
           keys: the node's own; the public key alone for a core that only answers questions.
           peer_id: its libp2p identity.
           roles: what it does, names of `ROLES`.
+          source: the keys of its wallet's further accounts; None where they can't be had.
 
         Raises:
           InvalidInput: there is no such role.
@@ -76,6 +84,8 @@ class NodeCore(Services):
         self.spec, self.params = spec, spec.params
         self._chain = spec.short_id
         self.identity = Identity.of(keys, peer_id)
+        self.accounts = Accounts(self.identity, source)
+        self.history: History | None = None
         self.ledger = Ledger(spec, self, self._publish_chain, self._chain_changed)
         self.following: dict[TaskId, Following] = {}
         self.roles: dict[str, Role] = {name: ROLES[name](self) for name in dict.fromkeys(roles)}
@@ -136,6 +146,8 @@ class NodeCore(Services):
         elif isinstance(entry, journal.TransactionPosted):
             tx = Transaction.decode(entry.transaction)
             self._posted[tx.txid] = tx
+        elif isinstance(entry, AccountAdded):
+            self.accounts.add(entry)
         else:
             for role in self.parts:
                 role.restore(entry)
@@ -150,23 +162,22 @@ class NodeCore(Services):
     def _announce(self) -> None:
         """Say our own waiting transactions again; put back those that a restart lost."""
         for txid, tx in list(self._posted.items()):
-            if txid in self.ledger.mempool or self._admit(tx):
+            try:
+                if txid not in self.ledger.mempool:
+                    self._admit(tx)
                 self._publish_chain("tx", tx.encoded)
-            else:
+            except InvalidInput:
                 del self._posted[txid]  # on the chain, or overtaken by it
         self.ledger.forget_orphans()
         self.set_timer("announce", ANNOUNCE_MS, self._announce)
 
-    def _admit(self, tx: Transaction) -> bool:
-        try:
-            self.ledger.mempool.add(tx)
-        except InvalidInput:
-            return False
+    def _admit(self, tx: Transaction) -> None:
+        self.ledger.mempool.add(tx)
         self.ledger.pool_version += 1
-        return True
+        self.accounts.post(tx)
 
     def _chain_changed(self, switch: Switch) -> None:
-        del switch
+        self.accounts.follow(switch)
         self._attend()
 
     def _pool_changed(self) -> None:
@@ -307,17 +318,10 @@ class NodeCore(Services):
 
         `note` makes a journal record of the txid, written before the transaction itself.
         """
-        tx = wallet.fund(self._purse(data), self.identity, data, outputs)
-        return tx if tx is not None and self.announce(tx, note) else None
-
-    def _purse(self, data: Data) -> State:
-        """Return the ledger to pay from: the fee of a task that is replaced is at hand already."""
-        if not isinstance(data, PayForTask) or data.replaces is None:
-            return self.pool
         try:
-            return task_life.revoke(self.pool, data.replaces, self.identity.key_hash, self.state.height + 1)
+            return payments.pay(self, self.accounts.get(0), data, outputs, note=note).tx
         except InvalidInput:
-            return self.pool
+            return None
 
     def has_posted(self, txid: Hash32) -> bool:
         """Return whether the journal brought back a transaction of our own."""
@@ -325,12 +329,16 @@ class NodeCore(Services):
 
     def post_unsigned(self, tx: Transaction) -> None:
         """Announce a transaction that needs no signature."""
-        self.announce(tx)
+        with suppress(InvalidInput):
+            self.announce(tx)
 
-    def announce(self, tx: Transaction, note: Callable[[Hash32], object] | None = None) -> bool:
-        """Put a transaction into the mempool and announce it once it is durable; False if it is refused."""
-        if not self._admit(tx):
-            return False
+    def announce(self, tx: Transaction, note: Callable[[Hash32], object] | None = None) -> None:
+        """Put a transaction into the mempool and announce it once it is durable.
+
+        Raises:
+          InvalidInput: the mempool refuses it.
+        """
+        self._admit(tx)
         if note is not None:
             self.persist(note(tx.txid), lambda: None)
         data = tx.encoded
@@ -341,7 +349,6 @@ class NodeCore(Services):
 
         self.persist(journal.TransactionPosted(data), durable)
         self._pool_changed()
-        return True
 
     def template(self, task: TaskId, ticket: Outpoint) -> tuple[Header, tuple[Transaction, ...]] | None:
         """Return a block to commit to: header with zero nonce, and its transactions."""

@@ -9,6 +9,7 @@ Source: RELIABILITY (1) and (4), I12 and I13.
 from dataclasses import dataclass
 from typing import Final
 
+from p2pai.node.accounts import AccountAdded
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidInput
 from p2pai.roles.client import ModelDelivered, TaskPosted
@@ -38,6 +39,7 @@ class TransactionPosted:
 Record = (
     BlockAccepted
     | TransactionPosted
+    | AccountAdded
     | TaskPosted
     | ModelDelivered
     | ConclusionReached

@@ -1,21 +1,21 @@
-"""What the local user may order: submit a task, take it back, send money.
+"""What the local user may order: a task, a payment, tickets.
 
 An order is known by the hash of its parameters, so that the same order twice is one order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from p2pai.chain.params import ATOMS_PER_COIN, MONEY_MAX
 from p2pai.chain.task import FRAGMENT_COUNT_MAX, FRAGMENT_COUNT_MIN, TaskDefinition
-from p2pai.chain.transaction import Pay, Transfer
-from p2pai.node import reports, wallet
-from p2pai.primitives import address, cbor
+from p2pai.node import money, reports, staking
+from p2pai.primitives import cbor
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import Amount, Hash32, TaskId
+from p2pai.primitives.ids import Hash32, TaskId
 from p2pai.roles.client import Client, Submission
 
 if TYPE_CHECKING:
@@ -40,14 +40,8 @@ def carry_out(core: NodeCore, method: str, params: bytes) -> None:
         decoded = cbor.decode(params, size_max=PARAMS_SIZE_MAX)
         if not isinstance(decoded, dict):
             raise InvalidInput("the parameters are not a table")
-        if method == "task.submit":
-            _submit_task(core, order, decoded)
-        elif method == "task.revoke":
-            _client(core).revoke(order, _task(core, decoded["task"]))
-        elif method in ("task.pause", "task.resume"):
-            _pause(core, order, _task(core, decoded["task"]), pause=method == "task.pause")
-        elif method == "wallet.send":
-            _send(core, order, decoded)
+        if method in _ORDERS:
+            _ORDERS[method](core, order, decoded)
     except (InvalidInput, Unavailable) as error:
         core.submissions[order] = Submission("failed", error=str(error))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -68,16 +62,22 @@ def submission(core: NodeCore, params: Params) -> Params:
         raise InvalidInput("there is no such order")
     task = entry.task.hex() if entry.task else None
     txid = entry.txid.hex() if entry.txid else None
-    return {"state": entry.state, "task": task, "txid": txid, "error": entry.error or None}
+    fee = {} if entry.fee is None else {"fee": entry.fee}
+    return {"state": entry.state, "task": task, "txid": txid, "error": entry.error or None, **fee}
 
 
 def _submit_task(core: NodeCore, order: Hash32, params: dict[str, Any]) -> None:
-    client, fee = _client(core), _atoms(params["fee"])
+    client, fee = _client(core), money.atoms(params["fee"])
     replaces = _task(core, params["replaces"]) if "replaces" in params else None
     client.submit(order, _draft(core, params["definition"]), str(params["data"]), fee, replaces)
 
 
-def _pause(core: NodeCore, order: Hash32, task: TaskId, *, pause: bool) -> None:
+def _revoke(core: NodeCore, order: Hash32, params: Params) -> None:
+    _client(core).revoke(order, _task(core, params["task"]))
+
+
+def _pause(core: NodeCore, order: Hash32, params: Params, *, pause: bool) -> None:
+    task = _task(core, params["task"])
     core.submissions[order] = Submission("posted", task, core.pausing.wish(task, pause=pause))
 
 
@@ -92,25 +92,6 @@ def _task(core: NodeCore, named: Any) -> TaskId:  # noqa: ANN401
     return reports.find_task(core, {"task": named})[0]
 
 
-def _send(core: NodeCore, order: Hash32, params: dict[str, Any]) -> None:
-    receiver = address.decode(core.spec.prefix, str(params["address"]))
-    tx = core.post(Transfer(), (Pay(_atoms(params["atoms"]), receiver),))
-    if tx is None:
-        raise InvalidInput(f"the wallet cannot pay that amount and the fee; {_spendable(core)}")
-    core.submissions[order] = Submission("posted", txid=tx.txid)
-
-
-def _spendable(core: NodeCore) -> str:
-    spendable = wallet.balance(core.pool, core.identity.key_hash).spendable
-    return f"it can spend {spendable // ATOMS_PER_COIN:,} coins and {spendable % ATOMS_PER_COIN} atoms"
-
-
-def _atoms(value: Any) -> Amount:  # noqa: ANN401
-    if type(value) is not int or not 0 < value <= MONEY_MAX:
-        raise InvalidInput("an amount is a positive whole number of atoms")
-    return Amount(value)
-
-
 def _draft(core: NodeCore, digits: Any) -> TaskDefinition:  # noqa: ANN401
     """Read a definition whose data is not known yet: its fragments are counted, not named."""
     try:
@@ -120,3 +101,16 @@ def _draft(core: NodeCore, digits: Any) -> TaskDefinition:  # noqa: ANN401
     if not FRAGMENT_COUNT_MIN <= len(draft.dataset.fragments) <= FRAGMENT_COUNT_MAX:
         raise InvalidInput(f"a dataset has {FRAGMENT_COUNT_MIN} to {FRAGMENT_COUNT_MAX} fragments")
     return replace(draft, client=core.identity.peer)
+
+
+_ORDERS: Final[dict[str, Callable[[NodeCore, Hash32, Params], None]]] = {
+    "task.submit": _submit_task,
+    "task.revoke": _revoke,
+    "task.pause": partial(_pause, pause=True),
+    "task.resume": partial(_pause, pause=False),
+    "wallet.send": money.send,
+    "wallet.add_account": money.add_account,
+    "ticket.buy": staking.buy,
+    "ticket.refund": staking.refund,
+}
+"""The same names as shell/rpc.SUBMIT_METHODS."""

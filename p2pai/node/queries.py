@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from p2pai.chain.snapshot import snapshot_id
-from p2pai.node import committees, orders, replays, reports, wallet
+from p2pai.node import committees, history, money, orders, replays, reports, staking
 from p2pai.primitives import address
 from p2pai.primitives.errors import InvalidInput
 
@@ -61,18 +61,6 @@ def status(core: NodeCore, params: Params) -> Params:
     }
 
 
-def balance(core: NodeCore, params: Params) -> Params:
-    """Return our money: confirmed, and locked."""
-    del params
-    owned = wallet.balance(core.state, core.identity.key_hash)
-    return {
-        "address": address.encode(core.spec.prefix, core.identity.key_hash),
-        "spendable": owned.spendable,
-        "staked": owned.staked,
-        "total": owned.spendable + owned.staked,
-    }
-
-
 def supply(core: NodeCore, params: Params) -> Params:
     """Return whether every atom issued is accounted for (invariant I1)."""
     del params
@@ -93,7 +81,10 @@ def dkg_transcript(core: NodeCore, params: Params) -> Params:
 
 _QUESTIONS: Final[dict[str, Callable[[NodeCore, Params], Any]]] = {
     "node.status": status,
-    "wallet.balance": balance,
+    "wallet.balance": money.balance,
+    "wallet.accounts": money.accounts,
+    "wallet.quote": money.quote,
+    "wallet.history": history.answer,
     "supply": supply,
     "submission": orders.submission,
     "block.list": reports.block_list,
@@ -102,7 +93,8 @@ _QUESTIONS: Final[dict[str, Callable[[NodeCore, Params], Any]]] = {
     "task.show": reports.task_show,
     "task.progress": reports.task_progress,
     "dkg.transcript": dkg_transcript,
-    "ticket.list": reports.ticket_list,
+    "ticket.list": staking.ticket_list,
+    "ticket.refundable": staking.refundable,
     "replay.job": replays.replay_job,
     "replay.verdict": replays.replay_verdict,
 }

@@ -16,7 +16,7 @@ from p2pai.chain.block import Block
 from p2pai.chain.fork_choice import Branch
 from p2pai.chain.it_res import IterationResult
 from p2pai.chain.rewards import task_shares
-from p2pai.chain.state import Stage, State, Task, Ticket
+from p2pai.chain.state import Stage, State, Task
 from p2pai.chain.transaction import Coinbase, VerifyReveal
 from p2pai.node import committees, definitions
 from p2pai.primitives import address
@@ -146,24 +146,6 @@ def find_task(core: NodeCore, params: Report) -> tuple[TaskId, Task]:
     if not found:
         raise Unavailable(f"no task on the chain begins with {digits!r}")
     return found[0]
-
-
-def ticket_list(core: NodeCore, params: Report) -> list[Report]:
-    """Return every ticket of the chain."""
-    del params
-    state = core.state
-    return [
-        {
-            "ticket": str(outpoint),
-            "role": ticket.role,
-            "owner": address.encode(core.spec.prefix, ticket.key_hash),
-            "stake": state.utxos[outpoint].value if outpoint in state.utxos else 0,
-            "state": _ticket_state(core, ticket),
-            "height": ticket.height,
-            "task": ticket.task.hex() if ticket.task else None,
-        }
-        for outpoint, ticket in sorted(state.tickets.items(), key=lambda item: item[0])
-    ]
 
 
 def _at(core: NodeCore, height: int) -> Branch:
@@ -331,15 +313,6 @@ def _float(bits: int) -> float | None:
     """Return a metric; None for what is no number, which a miner may well claim."""
     value: float = struct.unpack("<f", bits.to_bytes(4, "little"))[0]
     return value if math.isfinite(value) else None
-
-
-def _ticket_state(core: NodeCore, ticket: Ticket) -> str:
-    if ticket.task is not None:
-        return "working"
-    if ticket.is_expired(core.state.height + 1):
-        return "expired"
-    live = ticket.is_live(core.state.height + 1, core.params.ticket_maturity_blocks)
-    return "live" if live else "immature"
 
 
 def _owner(core: NodeCore, state: State, ticket: Outpoint) -> str:

@@ -184,21 +184,20 @@ def keep_ticket(role: Role) -> None:
     ours = (t for t in node.pool.tickets.values() if (t.role, t.owner) == (role.name, node.identity.public))
     if any(t.task is None and not t.is_expired(node.state.height + 1) for t in ours):
         return
+    node.post(ticket_data(node, role.name), (Stake(node.state.ticket_price, node.identity.key_hash),))
+
+
+def ticket_data(node: Node, role: str, preferences: tuple[int, ...] = ()) -> BuyTickets:
+    """Return what is bought with our keys; without a wish of our own, all traits count alike."""
     keys = node.identity.keys
-    data = BuyTickets(
-        role=role.name,
-        preferences=_preferences(node),
+    return BuyTickets(
+        role=role,
+        preferences=preferences or (1,) * node.params.trait_count,
         vrf_key=ecvrf.public_key(keys.vrf),
         bls_key=bls.public_key(keys.bls),
         possession=bls.prove_possession(keys.bls),
         peer=node.identity.peer,
     )
-    node.post(data, (Stake(node.state.ticket_price, node.identity.key_hash),))
-
-
-def _preferences(node: Node) -> tuple[int, ...]:
-    # A node without a wish of its own takes all traits alike.
-    return (1,) * node.params.trait_count
 
 
 def apply_for_tasks(role: Role) -> None:

@@ -30,6 +30,8 @@ class Submission:
     state: str = "preparing"
     task: TaskId | None = None
     txid: Hash32 | None = None
+    fee: Amount | None = None
+    """Of the transaction, where the order was about money."""
     error: str = ""
 
 

@@ -86,11 +86,13 @@ async def run_node(
     gc.freeze()
 
 
-def make_core(config: Config, keys: Keys | PublicKey, peer_id: PeerId) -> Core:
+def make_core(
+    config: Config, keys: Keys | PublicKey, peer_id: PeerId, source: KeySource | None = None
+) -> Core:
     """Build the core of a node, as it is before its journal; with a public key it only answers questions."""
     from p2pai.node.core import NodeCore  # noqa: PLC0415
 
-    return NodeCore(load_spec(config.chain), keys, peer_id, config.roles)
+    return NodeCore(load_spec(config.chain), keys, peer_id, config.roles, source)
 
 
 async def _run_parts(
@@ -106,7 +108,7 @@ async def _run_parts(
         runtime = Runtime(journal, blobs, trainer, Clock(), config.data_dir / MODELS_NAME)
         network = _make_network(config, runtime)
         node_config.save(node_config.NodeRecord(config, network.peer_id, public))
-        core = make_core(config, keys, network.peer_id)
+        core = make_core(config, keys, network.peer_id, source)
         await nursery.start(runtime.run, core, network)
         url = await nursery.start(run_server, runtime, config.data_dir, config.rpc_port, network.addresses)
         _log.info("node serves", peer_id=network.peer_id, addresses=network.addresses)

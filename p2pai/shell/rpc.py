@@ -40,7 +40,12 @@ from p2pai.shell.files import write_atomically
 
 FILE_NAME: Final = "rpc.json"
 HOST: Final = "127.0.0.1"
-SUBMIT_METHODS: Final = frozenset({"task.submit", "task.revoke", "task.pause", "task.resume", "wallet.send"})
+SUBMIT_METHODS: Final = frozenset(
+    {
+        *("task.submit", "task.revoke", "task.pause", "task.resume"),
+        *("wallet.send", "wallet.add_account", "ticket.buy", "ticket.refund"),
+    }
+)
 BODY_BYTES_MAX: Final = 1 << 20
 TOKEN_SIZE: Final = 32
 

@@ -50,8 +50,9 @@ EMPTY_MAP = b"\0\0"
 class Driven:
     """A node core and what it waits for."""
 
-    def __init__(self, account=7, roles=("peer",), journal=(), now_ms=START_MS, *, begin=True):
-        self.core = NodeCore(devnet(), keys(account), PeerId(f"peer{account}"), roles)
+    def __init__(self, account=7, roles=("peer",), journal=(), now_ms=START_MS, *, begin=True, source=None):
+        known = keys(account) if source is None else source.account(0)
+        self.core = NodeCore(devnet(), known, PeerId(f"peer{account}"), roles, source)
         self.now_ms = now_ms
         self.journal = list(journal)
         """What is durable."""

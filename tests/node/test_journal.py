@@ -13,6 +13,7 @@ from p2pai.chain.params import BLOCK_SIZE_MAX, IT_RES_SIZE_MAX, SLOT_MESSAGES_MA
 from p2pai.chain.transaction import Conclusion
 from p2pai.gossip import sync
 from p2pai.node import journal
+from p2pai.node.accounts import AccountAdded
 from p2pai.node.core import NodeCore
 from p2pai.node.journal import BlockAccepted, TransactionPosted
 from p2pai.primitives import cbor, record
@@ -23,7 +24,7 @@ from p2pai.roles.evaluator import ConclusionReached
 from p2pai.roles.memory import IterationSent, StateKept
 from p2pai.roles.slots import LockedSlot, Ranking, RecordBegun, SlotProposal, SlotRecorded, SlotSigned
 from p2pai.roles.verifier import VerdictReached
-from tests.chain.ledger import Chain, devnet, flip, keys, label
+from tests.chain.ledger import Chain, devnet, flip, keys, label, public
 from tests.node.parts import grown, iteration, payment, slot
 
 TASK, TICKET = TaskId(label("task")), Outpoint(label("ticket"), 3)
@@ -39,6 +40,7 @@ def samples():
     return (
         BlockAccepted(chain.blocks[0].encoded),
         TransactionPosted(payment(chain).encoded),
+        AccountAdded(public(3)),
         TaskPosted(label("order"), TASK),
         ModelDelivered(TASK, "model.safetensors"),
         ConclusionReached(TASK, Conclusion((3, 0, 9), 10, model)),

@@ -16,7 +16,6 @@ from p2pai.chain.state import Stage
 from p2pai.chain.task import Group, Reward, TaskDefinition
 from p2pai.chain.training import EarlyStopping, Loss, Tau
 from p2pai.chain.transaction import PayForTask, Stake, Transaction, Transfer
-from p2pai.node import wallet
 from p2pai.node.journal import TransactionPosted, read
 from p2pai.node.orders import submission_id
 from p2pai.primitives import address, cbor
@@ -336,11 +335,12 @@ class TestGarbage:
     def test_no_order_stops_the_node(self, choice):
         """Any value in any place of an order; those of group and reward have a test of their own."""
         node = Driven(CLIENT, roles=("client",))
-        order = task_order() | {"address": RECEIVER, "atoms": COIN}
+        money = {"address": RECEIVER, "atoms": COIN, "account": 0, "fee_rate": 1}
+        order = task_order() | money | {"role": "miner", "count": 1, "preferences": [1, 1]}
         path = choice.draw(st.sampled_from([p for p in paths(order) if p[-1] not in ("group", "reward")]))
         spoil(order, path, choice.draw(VALUES))
-        for method in ("task.submit", "wallet.send"):
-            data = cbor.encode(order)
+        for method in ("task.submit", "wallet.send", "wallet.add_account", "ticket.buy", "ticket.refund"):
+            data = cbor.encode({**order, "order": method})
             node.give(events.Submitted(method, data))
             prepare(node)
             answer = node.submission(data)
@@ -402,7 +402,8 @@ class TestTakingBack:
         answer = node.order("task.revoke", task=self.task.hex())
         assert (answer["state"], answer["task"]) == ("posted", self.task.hex())
         assert node.core.pool.tasks[self.task].stage is Stage.REVOKED
-        assert wallet.balance(node.core.pool, key_hash(CLIENT)).staked == 0
+        money = node.core.query("wallet.balance", {})
+        assert (money["staked"], money["waiting"] < 0) == (9_000 * COIN, True), "its fee is spent"
 
     def test_somebody_elses_is_not(self, chain):
         node = self.node(chain, account=9)

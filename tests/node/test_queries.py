@@ -20,6 +20,9 @@ from tests.node.parts import Driven, paid_chain, payment
 METHODS = {
     "node.status": {},
     "wallet.balance": {},
+    "wallet.accounts": {},
+    "wallet.quote": {"address": address.encode("dpai", key_hash(9)), "atoms": 1},
+    "wallet.history": {},
     "supply": {},
     "block.list": {},
     "block.show": {"block": "1"},
@@ -27,6 +30,7 @@ METHODS = {
     "task.show": {},
     "task.progress": {},
     "ticket.list": {},
+    "ticket.refundable": {},
     "dkg.transcript": {},
     "replay.job": {"block": "1"},
 }
@@ -110,17 +114,21 @@ class TestBalance:
     def test_money_stakes_and_their_sum(self):
         node = Driven(SUPERVISORS[0], roles=("peer",))
         price = devnet().params.ticket_price_atoms
-        assert node.core.query("wallet.balance", {}) == {
+        money = {
             "address": address.encode("dpai", key_hash(SUPERVISORS[0])),
             "spendable": 1_000 * 10**8,
             "staked": 4 * price,
             "total": 1_000 * 10**8 + 4 * price,
+            "waiting": 0,
         }
+        answer = node.core.query("wallet.balance", {})
+        assert answer == {**money, "accounts": [{"account": 0, **money}]}
 
     def test_what_waits_does_not_count_yet(self):
         node = Driven(9)
         node.hear("tx", payment(Chain(), value=777, receiver=9).encoded)
-        assert node.core.query("wallet.balance", {})["total"] == 1_000 * 10**8
+        answer = node.core.query("wallet.balance", {})
+        assert (answer["total"], answer["waiting"]) == (1_000 * 10**8, 777)
 
     def test_the_client_paid_its_fee_and_the_fees_of_transactions(self, paid):
         _, _, chain = paid
