@@ -13,14 +13,15 @@ Source: PoUW §4.2.1, §4.3, Appendix D; Castro and Liskov, "Practical Byzantine
 PROTOCOL section 6; docs/adr/0019-slots-by-two-votes.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from p2pai.chain.dkg import Deal
 from p2pai.chain.params import SLOT_MESSAGES_MAX, SLOTS_PER_TERM, VIEW_MAX
 from p2pai.primitives import bls, dkg, merkle, record
-from p2pai.primitives.errors import InvalidMessage
+from p2pai.primitives.errors import InvalidMessage, InvalidProof
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import BlobId, BlsPublicKey, BlsSignature, Hash32, Outpoint, TaskId
 
@@ -174,6 +175,52 @@ def verify(statement: Statement, signature: BlsSignature, key: BlsPublicKey) -> 
       InvalidProof: it did not.
     """
     bls.verify(key, digest(statement), signature)
+
+
+@dataclass(frozen=True)
+class Certified:
+    """Statements of one committee and the sum of their certificates, unchecked."""
+
+    key: BlsPublicKey
+    statements: tuple[Statement, ...]
+    certificate: BlsSignature
+
+    @cached_property
+    def digests(self) -> tuple[Hash32, ...]:
+        """What is signed."""
+        return tuple(digest(statement) for statement in self.statements)
+
+    @cached_property
+    def identity(self) -> Hash32:
+        """What one that was checked is known by."""
+        return tagged_hash("p2pai/certified", self.key, *self.digests, self.certificate)
+
+    def verify(self) -> None:
+        """Check the certificate.
+
+        Raises:
+          InvalidProof: the committee did not certify all of the statements.
+        """
+        bls.verify_sum(self.key, self.digests, self.certificate)
+
+
+def verify_together(certified: Iterable[Certified]) -> tuple[Hash32, ...]:
+    """Check many certificates, those of one committee at once; return the identities of what holds.
+
+    Where one of them does not hold, nothing is said of that committee's others: each can be checked alone.
+    """
+    by_key: dict[BlsPublicKey, list[Certified]] = {}
+    for claim in certified:
+        by_key.setdefault(claim.key, []).append(claim)
+    return tuple(c.identity for key, claims in by_key.items() if _hold(key, claims) for c in claims)
+
+
+def _hold(key: BlsPublicKey, claims: Sequence[Certified]) -> bool:
+    try:
+        bls.verify_sums(key, [(claim.digests, claim.certificate) for claim in claims])
+    except InvalidProof:
+        return False
+    return True
 
 
 def is_in_place(statement: SlotStatement) -> bool:

@@ -91,7 +91,8 @@ def apply_block(
       params: of the network.
       trusted: the block was checked before (it comes from our own journal): signatures and work are not
         checked again, all other rules are.
-      verified: wtxids of transactions whose signatures were checked before, such as those that waited here.
+      verified: what was checked before: wtxids of transactions that waited here, for their signatures, and
+        what `work.verify_together` gave.
       judged: what our replays said about the blocks that a FRAUD_PROOF may name.
 
     Raises:
@@ -102,7 +103,7 @@ def apply_block(
     coinbase = _check_body(state, block)
     if not trusted:
         assert block.work_proof is not None
-        work.check(block.header, block.work_proof, coinbase, state, params)
+        work.check(block.header, block.work_proof, coinbase, state, params, verified)
     transactions = block.transactions[1:]
     after, fees = apply_transactions(
         state, transactions, params, trusted=trusted, verified=verified, judged=judged

@@ -3,8 +3,11 @@
 Source: PoUW §5.1, §5.2; PROTOCOL section 8.
 """
 
+from collections.abc import Container, Iterable, Iterator
+
 from p2pai.chain import committee, course, it_res, schedule
-from p2pai.chain.block import Header
+from p2pai.chain.block import Block, Header
+from p2pai.chain.committee import Certified
 from p2pai.chain.headers import check_target
 from p2pai.chain.params import WORK_PROOF_SLOTS_MAX, Params
 from p2pai.chain.state import Stage, State, Task
@@ -26,7 +29,14 @@ def nonce_count(task: TaskDefinition, params: Params) -> int:
     return params.nonces_per_batch_kib * batch_kib + task.weight_count // params.weights_per_nonce + 1
 
 
-def check(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, params: Params) -> None:
+def check(
+    header: Header,
+    proof: WorkProof,
+    coinbase: Coinbase,
+    state: State,
+    params: Params,
+    verified: Container[Hash32] = (),
+) -> None:
     """Check that a block's nonce was earned by a recorded iteration.
 
     Args:
@@ -35,6 +45,7 @@ def check(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, pa
       coinbase: says which task and ticket.
       state: the ledger after the parent block.
       params: of the network.
+      verified: what `verify_together` found of this and other blocks.
 
     Raises:
       InvalidBlock: the first rule that it breaks, with the reason.
@@ -49,7 +60,7 @@ def check(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, pa
         raise InvalidBlock("the ticket is not a miner of the task")
     if coinbase.ticket not in state.utxos:
         raise InvalidBlock("the miner has lost its stake")
-    _check_slots(header, proof, coinbase, task)
+    _check_slots(header, proof, coinbase, task, verified)
     try:
         committed = _open(proof.committed, proof, coinbase, state)
         previous = _open(proof.previous, proof, coinbase, state)
@@ -62,8 +73,10 @@ def check(header: Header, proof: WorkProof, coinbase: Coinbase, state: State, pa
     _check_turn(proof, previous, lucky, task)
 
 
-def _check_slots(header: Header, proof: WorkProof, coinbase: Coinbase, task: Task) -> None:
-    statements = [slot.statement for slot in proof.slots]
+def _check_slots(
+    header: Header, proof: WorkProof, coinbase: Coinbase, task: Task, verified: Container[Hash32]
+) -> None:
+    statements = proof.slots
     if not 1 <= len(statements) <= WORK_PROOF_SLOTS_MAX:
         raise InvalidBlock(f"a work proof spans 1 to {WORK_PROOF_SLOTS_MAX} slots")
     if proof.committed.slot != 0 or proof.lucky.slot != len(statements) - 1:
@@ -76,18 +89,41 @@ def _check_slots(header: Header, proof: WorkProof, coinbase: Coinbase, task: Tas
         raise InvalidBlock("the slots are not consecutive")
     if header.hash_msg_hist != committee.history_root([s.root for s in statements]):
         raise InvalidBlock("hash_msg_hist is not the root of the slots")
-    key = group_key(task).key
+    certified = Certified(group_key(task).key, statements, proof.certificate)
+    if certified.identity in verified:
+        return
     try:
-        for slot in proof.slots:
-            committee.verify(slot.statement, slot.signature, key)
+        certified.verify()
     except InvalidInput as error:
         raise InvalidBlock(f"slot certificate: {error}") from error
+
+
+def verify_together(blocks: Iterable[Block], state: State) -> tuple[Hash32, ...]:
+    """Check the slot certificates of several blocks, not connected yet, at once.
+
+    Args:
+      blocks: as received.
+      state: of about where they belong: a task's group key never changes.
+
+    Returns:
+      What `check` takes as verified. Whether a block is valid does not depend on it.
+    """
+    return committee.verify_together(c for block in blocks for c in _certified(block, state))
+
+
+def _certified(block: Block, state: State) -> Iterator[Certified]:
+    proof, coinbase = block.work_proof, block.transactions[0].data if block.transactions else None
+    if proof is None or not isinstance(coinbase, Coinbase):
+        return
+    task = state.tasks.get(coinbase.task)
+    if task is not None and task.committee is not None and 1 <= len(proof.slots) <= WORK_PROOF_SLOTS_MAX:
+        yield Certified(task.committee.key, proof.slots, proof.certificate)
 
 
 def _open(recorded: Recorded, proof: WorkProof, coinbase: Coinbase, state: State) -> it_res.IterationResult:
     if recorded.slot >= len(proof.slots):
         raise InvalidBlock("a message names a slot outside the proof")
-    root = proof.slots[recorded.slot].statement.root
+    root = proof.slots[recorded.slot].root
     leaf = it_res.message_id(recorded.message)
     merkle.verify_inclusion(leaf, recorded.index, recorded.size, recorded.path, root)
     message = it_res.decode(recorded.message)
@@ -133,7 +169,7 @@ def _check_nonce(
 ) -> None:
     if header.hash_msg != it_res.message_id(lucky.encode()):
         raise InvalidBlock("hash_msg is not the lucky iteration's message")
-    first = it_res.first_nonce(lucky.nonce, proof.slots[0].statement.root)
+    first = it_res.first_nonce(lucky.nonce, proof.slots[0].root)
     offset = int.from_bytes(header.nonce, "big") - int.from_bytes(first, "big")
     if offset % NONCE_MODULUS >= nonce_count(task, params):
         raise InvalidBlock("the nonce was not earned by the iteration")

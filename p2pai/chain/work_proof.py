@@ -15,14 +15,6 @@ from p2pai.primitives.ids import BlsSignature, Hash32, Outpoint
 
 
 @dataclass(frozen=True, slots=True)
-class CertifiedRoot:
-    """A slot's root and its certificate, without the slot's messages."""
-
-    statement: SlotStatement
-    signature: BlsSignature
-
-
-@dataclass(frozen=True, slots=True)
 class Recorded:
     """A message and its place in one of the proof's slots."""
 
@@ -40,8 +32,10 @@ class WorkProof:
     """The proof, unchecked (see work.py)."""
 
     ticket: Outpoint
-    slots: tuple[CertifiedRoot, ...]
+    slots: tuple[SlotStatement, ...]
     """Consecutive slots from the one with `committed` to the one with `lucky`."""
+    certificate: BlsSignature
+    """The sum of their certificates: one signature under all of them."""
     committed: Recorded
     previous: Recorded
     lucky: Recorded

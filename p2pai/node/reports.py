@@ -202,14 +202,13 @@ def _work_proof(block: Block) -> Report | None:
     if proof is None:
         return None
     lucky = it_res.decode(proof.lucky.message)
-    statements = [slot.statement for slot in proof.slots]
     return {
         "ticket": str(proof.ticket),
         "committed_iteration": it_res.decode(proof.committed.message).iteration,
         "lucky_iteration": lucky.iteration,
         "epoch": lucky.epoch,
-        "slots": [s.slot for s in statements],
-        "views": [s.view for s in statements],
+        "slots": [s.slot for s in proof.slots],
+        "views": [s.view for s in proof.slots],
         "batch": lucky.batch.hex(),
         "weights": lucky.weights.hex(),
         "residual": lucky.residual.hex(),

@@ -27,8 +27,13 @@ from typing import TypeVar
 from blspy import G1Element, G2Element, PopSchemeMPL, PrivateKey
 
 from p2pai.primitives.errors import InvalidProof
+from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import BlsPublicKey, BlsSignature
 
+_SUITE = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_"
+"""Separates the hashes of messages to points from those of other schemes."""
+_FACTOR_SIZE = 16
+"""Bytes of a factor in a check of many sums."""
 _INFINITY_PUBLIC_KEY = bytes([0xC0]) + bytes(47)
 _INFINITY_SIGNATURE = bytes([0xC0]) + bytes(95)
 
@@ -103,6 +108,52 @@ def verify_each_message(
     points = [_g1(k) for k in keys]
     if not PopSchemeMPL.aggregate_verify(points, list(messages), _g2(signature)):
         raise InvalidProof("aggregate signature does not match")
+
+
+def verify_sum(key: BlsPublicKey, messages: Sequence[bytes], signature: BlsSignature) -> None:
+    """Check that one key signed all of `messages`, where `signature` is the sum of the signatures.
+
+    Raises:
+      InvalidProof: a malformed part, no messages, or the sum does not match.
+    """
+    _check_sum(_g1(key), _hash_sum(messages), _g2(signature))
+
+
+def verify_sums(key: BlsPublicKey, sums: Sequence[tuple[Sequence[bytes], BlsSignature]]) -> None:
+    """Check that `verify_sum` accepts each of many sums of one key, for the price of little more than one.
+
+    Signatures that are wrong alone must not make up for each other, so each sum counts times a factor of 128
+    bits that depends on all of them: who wants them to cancel out can only try, with 2^-128 each time.
+
+    Raises:
+      InvalidProof: a malformed part, or at least one sum does not match.
+    """
+    if not sums:
+        raise InvalidProof("no signatures")
+    transcript = tagged_hash("p2pai/sums", key, *(part for messages, s in sums for part in (*messages, s)))
+    factors = [
+        int.from_bytes(
+            tagged_hash("p2pai/sums-factor", transcript, i.to_bytes(8, "big"))[:_FACTOR_SIZE], "big"
+        )
+        for i in range(len(sums))
+    ]
+    hashes = _weigh([_hash_sum(messages) for messages, _ in sums], factors, G2Element())
+    signatures = _weigh([_g2(signature) for _, signature in sums], factors, G2Element())
+    _check_sum(_g1(key), hashes, signatures)
+
+
+def _hash_sum(messages: Sequence[bytes]) -> G2Element:
+    if not messages:
+        raise InvalidProof("nothing was signed")
+    total = G2Element()
+    for message in messages:
+        total = total + G2Element.from_message(message, _SUITE)
+    return total
+
+
+def _check_sum(key: G1Element, hashes: G2Element, signatures: G2Element) -> None:
+    if key.pair(hashes) != G1Element.generator().pair(signatures):
+        raise InvalidProof("signature does not match")
 
 
 def evaluate(

@@ -15,7 +15,8 @@ from p2pai.chain.block import Block, Header
 from p2pai.chain.headers import meets_target
 from p2pai.chain.params import WORK_PROOF_SLOTS_MAX
 from p2pai.chain.transaction import Transaction
-from p2pai.chain.work_proof import CertifiedRoot, WorkProof
+from p2pai.chain.work_proof import WorkProof
+from p2pai.primitives import bls
 from p2pai.primitives.ids import BlobId, Hash32, Outpoint
 from p2pai.roles.history import TaskHistory
 
@@ -133,15 +134,16 @@ class Mining:
         if len(numbers) > WORK_PROOF_SLOTS_MAX or any(n not in history.slots for n in numbers):
             return None
         committed, previous, found = (history.place(i, first) for i in known)
-        slots = (history.slots[n] for n in numbers)
-        roots = tuple(CertifiedRoot(slot.statement, slot.signature) for slot in slots)
-        return WorkProof(self.ticket, roots, committed, previous, found, lucky.batch_path)
+        slots = [history.slots[n] for n in numbers]
+        certificate = bls.aggregate([slot.signature for slot in slots])
+        statements = tuple(slot.statement for slot in slots)
+        return WorkProof(self.ticket, statements, certificate, committed, previous, found, lucky.batch_path)
 
 
 def _complete(lucky: Lucky, proof: WorkProof) -> Block:
     header = replace(
         lucky.header,
         hash_msg=it_res.message_id(proof.lucky.message),
-        hash_msg_hist=committee.history_root([slot.statement.root for slot in proof.slots]),
+        hash_msg_hist=committee.history_root([slot.root for slot in proof.slots]),
     )
     return Block(header, proof, lucky.transactions)

@@ -47,7 +47,7 @@ from p2pai.chain.transaction import (
     VerifyReveal,
     sign,
 )
-from p2pai.chain.work_proof import CertifiedRoot, Recorded, WorkProof
+from p2pai.chain.work_proof import Recorded, WorkProof
 from p2pai.primitives import blob, bls, ecdsa, merkle
 from p2pai.primitives.errors import InvalidBlock
 from p2pai.primitives.hashing import tagged_hash
@@ -478,7 +478,7 @@ class Drafting:
             if header is not None:
                 break
             attempt += 1
-        roots = [slot.statement.root for slot in proof.slots]
+        roots = [slot.root for slot in proof.slots]
         header = replace(
             header,
             hash_msg=it_res.message_id(proof.lucky.message),
@@ -553,7 +553,7 @@ class Drafting:
         return sign_message(message, self.task_id, self.plan.miner).encode()
 
     def _mine(self, proof: WorkProof) -> Header | None:
-        first = it_res.first_nonce(self.nonce, proof.slots[0].statement.root)
+        first = it_res.first_nonce(self.nonce, proof.slots[0].root)
         fixed, count = self.plan.nonce_offset, work.nonce_count(self.task.definition, self.chain.params)
         for offset in range(count) if fixed is None else (fixed,):
             header = replace(self.template, nonce=work.nonce_at(first, offset))
@@ -568,10 +568,10 @@ class Drafting:
             self.plan.statement(SlotStatement(self.task_id, 0, 0, 20 + i, self.root(slot)))
             for i, slot in enumerate(slots)
         ]
-        roots = tuple(CertifiedRoot(s, self._certificate(s)) for s in statements)
+        certificate = bls.aggregate([self._certificate(s) for s in statements])
         recorded = [self._place(slots, message) for message in messages]
         path = merkle.inclusion_path(FRAGMENTS[self.place.fragment], self.place.index)
-        return WorkProof(self.ticket, roots, *recorded, path)
+        return WorkProof(self.ticket, tuple(statements), certificate, *recorded, path)
 
     @staticmethod
     def root(slot: list[bytes]) -> Hash32:

@@ -11,7 +11,8 @@ from p2pai.chain.headers import meets_target
 from p2pai.chain.params import VIEW_MAX, WORK_PROOF_SLOTS_MAX
 from p2pai.chain.state import Stage
 from p2pai.chain.training import Numerics
-from p2pai.primitives import merkle
+from p2pai.chain.transaction import Transfer
+from p2pai.primitives import bls, merkle
 from p2pai.primitives.errors import InvalidBlock
 from p2pai.primitives.ids import ZERO_HASH, Hash32, Outpoint
 from tests.chain.ledger import (
@@ -219,7 +220,7 @@ class TestIterations:
         second = chain.draft()
         old = first.work_proof
         announced = it_res.decode(old.lucky.message).nonce
-        nonce = it_res.first_nonce(announced, old.slots[0].statement.root)
+        nonce = it_res.first_nonce(announced, old.slots[0].root)
         count = work.nonce_count(chain.task(chain.predefined).definition, chain.params)
         headers = (
             replace(
@@ -335,34 +336,43 @@ class TestSlots:
         changed = replace(block.work_proof.previous, **changes)
         refused(chain, with_proof(block, previous=changed), reason)
 
-    def test_a_certificate_has_one_bit_changed(self, chain):
+    def test_the_certificate_has_one_bit_changed(self, chain):
         block = chain.draft()
-        slots = block.work_proof.slots
         for bit in (10, 300, 767):
-            broken = replace(slots[1], signature=flip(slots[1].signature, bit))
-            changed = (slots[0], broken, slots[2])
-            refused(chain, with_proof(block, slots=changed), "slot certificate: ")
+            broken = flip(block.work_proof.certificate, bit)
+            refused(chain, with_proof(block, certificate=broken), "slot certificate: ")
+
+    def with_one_certificate(self, chain, made):
+        """Return a block whose first slot is certified otherwise, and the others as they should be."""
+        block = chain.draft()
+        others = [chain.certify(chain.predefined, s) for s in block.work_proof.slots[1:]]
+        certificate = bls.aggregate([made(block.work_proof.slots[0]), *others])
+        return with_proof(block, certificate=certificate)
+
+    def test_the_certificates_are_added_up(self, chain):
+        chain.connect(self.with_one_certificate(chain, lambda slot: chain.certify(chain.predefined, slot)))
 
     def test_a_certificate_is_of_another_slot(self, chain):
-        block = chain.draft()
-        slots = block.work_proof.slots
-        changed = (replace(slots[0], signature=slots[1].signature), *slots[1:])
-        refused(chain, with_proof(block, slots=changed), "slot certificate: signature does not match")
+        block = self.with_one_certificate(
+            chain, lambda slot: chain.certify(chain.predefined, replace(slot, root=label("root")))
+        )
+        refused(chain, block, "slot certificate: signature does not match")
 
     def test_a_certificate_is_of_another_committee(self, chain):
         task_id = chain.start()
-        block = chain.draft()
-        slots = block.work_proof.slots
-        theirs = chain.certify(task_id, slots[0].statement)
-        changed = (replace(slots[0], signature=theirs), *slots[1:])
-        refused(chain, with_proof(block, slots=changed), "slot certificate: signature does not match")
+        block = self.with_one_certificate(chain, lambda slot: chain.certify(task_id, slot))
+        refused(chain, block, "slot certificate: signature does not match")
 
     def test_a_prepared_slot_is_not_certified(self, chain):
+        block = self.with_one_certificate(
+            chain, lambda slot: chain.certify(chain.predefined, committee.PreparedStatement(slot))
+        )
+        refused(chain, block, "slot certificate: signature does not match")
+
+    def test_a_certificate_is_missing(self, chain):
         block = chain.draft()
-        slots = block.work_proof.slots
-        prepared = chain.certify(chain.predefined, committee.PreparedStatement(slots[0].statement))
-        changed = (replace(slots[0], signature=prepared), *slots[1:])
-        refused(chain, with_proof(block, slots=changed), "slot certificate: signature does not match")
+        some = bls.aggregate([chain.certify(chain.predefined, s) for s in block.work_proof.slots[1:]])
+        refused(chain, with_proof(block, certificate=some), "slot certificate: signature does not match")
 
     def test_two_of_three_supervisors_are_enough(self, chain):
         chain.mine(signers=SUPERVISORS[1:])
@@ -374,10 +384,7 @@ class TestSlots:
 
     def test_a_signed_statement_is_changed(self, chain):
         block = chain.draft()
-        slots = tuple(
-            replace(slot, statement=replace(slot.statement, slot=slot.statement.slot + 1))
-            for slot in block.work_proof.slots
-        )
+        slots = tuple(replace(slot, slot=slot.slot + 1) for slot in block.work_proof.slots)
         refused(chain, with_proof(block, slots=slots), "slot certificate: signature does not match")
 
     def test_a_slot_of_a_later_view(self, chain):
@@ -515,3 +522,73 @@ def test_native_numerics_earn_no_nonces():
     task = replace(spec.tasks[0], numerics=Numerics.NATIVE)
     chain = Chain(replace(spec, tasks=(task,)))
     refused(chain, chain.draft(), "native numerics earns no nonces")
+
+
+@pytest.fixture(scope="module")
+def grown():
+    chain = Chain()
+    before = chain.state
+    return chain, before, [chain.mine() for _ in range(4)]
+
+
+class TestTogether:
+    """The certificates of several blocks, checked at once."""
+
+    def connect(self, chain, before, blocks, verified):
+        state = before
+        for block in blocks:
+            state = transition.apply_block(state, block, chain.params, verified=verified)
+        return state
+
+    def test_what_holds_is_not_checked_again(self, grown, monkeypatch):
+        chain, before, blocks = grown
+        verified = work.verify_together(blocks, before)
+        assert len(verified) == len(blocks)
+        monkeypatch.setattr(bls, "verify_sum", lambda *_: pytest.fail("checked again"))
+        assert self.connect(chain, before, blocks, verified).tip == blocks[-1].hash
+
+    def test_one_that_is_wrong_is_found_and_the_others_hold(self, grown):
+        chain, before, blocks = grown
+        certificates = [block.work_proof.certificate for block in blocks]
+        swapped = [
+            with_proof(block, certificate=certificates[1 - i]) if i < 2 else block
+            for i, block in enumerate(blocks)
+        ]
+        verified = work.verify_together(swapped, before)
+        assert verified == (), "they add up to the same, and must not make up for each other"
+        with pytest.raises(InvalidBlock, match="slot certificate"):
+            self.connect(chain, before, swapped, verified)
+        assert self.connect(chain, before, blocks, verified).tip == blocks[-1].hash
+
+    def test_what_was_verified_says_nothing_of_another_certificate(self, grown):
+        chain, before, blocks = grown
+        verified = work.verify_together(blocks, before)
+        for changes in (
+            {"certificate": blocks[1].work_proof.certificate},
+            {"slots": tuple(replace(s, view=1) for s in blocks[0].work_proof.slots)},
+        ):
+            with pytest.raises(InvalidBlock, match="slot certificate"):
+                self.connect(chain, before, [with_proof(blocks[0], **changes)], verified)
+
+    def test_blocks_of_two_committees(self, chain):
+        task_id = chain.start()
+        before = chain.state
+        blocks = [chain.mine(), chain.mine(task=task_id)]
+        assert len(work.verify_together(blocks, before)) == 2
+        broken = with_proof(blocks[0], certificate=flip(blocks[0].work_proof.certificate, 300))
+        assert len(work.verify_together([broken, blocks[1]], before)) == 1
+
+    def test_what_is_no_block_is_left_out(self, grown):
+        _, before, (good, *_) = grown
+        coinbase = good.transactions[0]
+        others = [
+            replace(good, work_proof=None),
+            replace(good, transactions=()),
+            replace(good, transactions=(replace(coinbase, data=Transfer()),)),
+            replace(good, transactions=(replace(coinbase, data=replace(coinbase.data, task=label("x"))),)),
+            with_proof(good, slots=()),
+            with_proof(good, slots=good.work_proof.slots * WORK_PROOF_SLOTS_MAX),
+        ]
+        assert len(work.verify_together([*others, good], before)) == 1
+        assert work.verify_together(others, before) == ()
+        assert work.verify_together([], before) == ()

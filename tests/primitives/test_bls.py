@@ -1,6 +1,7 @@
 """BLS: every published vector, the four edges where blspy alone is wrong, and proofs of possession."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -251,3 +252,69 @@ def test_signatures_that_cancel_out_are_not_combined():
         bls.combine([signature, signature], [1, -1])
     with pytest.raises(AssertionError):
         bls.combine([], [])
+
+
+class TestSums:
+    """One key, many messages, one signature that is the sum of all."""
+
+    SECRET = bytes(31) + b"\x11"
+    KEY = bls.public_key(SECRET)
+    MESSAGES = tuple(bytes([i]) * 32 for i in range(6))
+    SIGNATURES = tuple(map(partial(bls.sign, SECRET), MESSAGES))
+
+    def of(self, *places):
+        """Return the messages at some places, and their sum."""
+        return [self.MESSAGES[i] for i in places], bls.aggregate([self.SIGNATURES[i] for i in places])
+
+    @pytest.mark.parametrize("places", [(0,), (0, 1), (0, 1, 2, 3, 4, 5), (3, 3)])
+    def test_a_sum_holds_where_the_library_says_so(self, places):
+        messages, signature = self.of(*places)
+        bls.verify_sum(self.KEY, messages, signature)
+        bls.verify_sums(self.KEY, [(messages, signature)])
+        bls.verify_each_message([self.KEY] * len(messages), messages, signature)
+
+    @pytest.mark.parametrize(
+        ("signed", "claimed"), [((0, 1), (0, 2)), ((0,), (0, 1)), ((0, 1), (0,)), ((0,), (1,))]
+    )
+    def test_a_sum_of_other_messages_is_refused(self, signed, claimed):
+        messages, signature = self.of(*claimed)[0], self.of(*signed)[1]
+        for check in (
+            lambda: bls.verify_sum(self.KEY, messages, signature),
+            lambda: bls.verify_sums(self.KEY, [(messages, signature), self.of(4, 5)]),
+        ):
+            with pytest.raises(InvalidProof, match="does not match"):
+                check()
+
+    def test_another_key_is_refused(self):
+        other = bls.public_key(bytes(31) + b"\x12")
+        with pytest.raises(InvalidProof):
+            bls.verify_sum(other, *self.of(0, 1))
+        with pytest.raises(InvalidProof):
+            bls.verify_sums(other, [self.of(0, 1), self.of(2)])
+
+    def test_many_sums_hold_together(self):
+        bls.verify_sums(self.KEY, [self.of(0, 1), self.of(2), self.of(3, 4, 5), self.of(0, 1)])
+
+    def test_wrong_sums_do_not_make_up_for_each_other(self):
+        (first, a), (second, b) = self.of(0, 1), self.of(2)
+        bls.verify_each_message([self.KEY] * 3, [*first, *second], bls.aggregate([a, b]))
+        with pytest.raises(InvalidProof, match="does not match"):
+            bls.verify_sums(self.KEY, [(first, b), (second, a)])
+
+    def test_nothing_proves_nothing(self):
+        infinity = bytes([0xC0]) + bytes(95)
+        for sums in ([], [([], infinity)], [(self.MESSAGES, infinity)], [self.of(0), ([], infinity)]):
+            with pytest.raises(InvalidProof):
+                bls.verify_sums(self.KEY, sums)
+        for messages in ([], self.MESSAGES):
+            with pytest.raises(InvalidProof):
+                bls.verify_sum(self.KEY, messages, infinity)
+
+    @pytest.mark.parametrize("signature", [b"", bytes(96), bytes(95), b"\xff" * 96])
+    def test_malformed_parts_are_refused(self, signature):
+        with pytest.raises(InvalidProof):
+            bls.verify_sum(self.KEY, self.MESSAGES, signature)
+        with pytest.raises(InvalidProof):
+            bls.verify_sums(self.KEY, [self.of(0), (self.MESSAGES, signature)])
+        with pytest.raises(InvalidProof):
+            bls.verify_sum(bytes([0xC0]) + bytes(47), *self.of(0))

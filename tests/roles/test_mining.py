@@ -265,7 +265,7 @@ class TestBlocks:
         rig.record(len(slots) + 1, rig.other(9))
         (block,) = rig.finish()
         proof = block.work_proof
-        assert [s.statement.slot for s in proof.slots] == list(range(spans))
+        assert [s.slot for s in proof.slots] == list(range(spans))
         assert (proof.committed.slot, proof.lucky.slot) == (0, spans - 1)
         assert [proof.committed.message, proof.previous.message, proof.lucky.message] == [
             rig.committed,
@@ -281,7 +281,7 @@ class TestBlocks:
         rig.earn()
         rig.try_nonces()
         (block,) = rig.finish()
-        assert [s.statement.slot for s in block.work_proof.slots] == [40, 41]
+        assert [s.slot for s in block.work_proof.slots] == [40, 41]
         rig.chain.connect(block)
 
     def test_all_may_stand_in_one_slot(self):
