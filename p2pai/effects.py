@@ -123,6 +123,7 @@ class Hangup:
 
     remote: PeerId
     duration: Millis
+    reason: str = ""
 
 
 Effect = (

@@ -123,12 +123,9 @@ class Block:
           InvalidMessage: malformed or too large.
           InvalidBlock: a header field does not fit its bytes.
         """
-        wire = record.decode(_Wire, data, size_max=BLOCK_SIZE_MAX)
-        header = wire.header
-        if max(header.version, header.time, header.bits) >= 1 << 32:
-            raise InvalidBlock("a header field does not fit in 4 bytes")
+        wire = _read(data)
         transactions = (known.get(merkle.leaf_hash(tx)) or Transaction.decode(tx) for tx in wire.transactions)
-        block = cls(header, wire.work_proof, tuple(transactions))
+        block = cls(wire.header, wire.work_proof, tuple(transactions))
         vars(block)["encoded"] = data  # only the canonical bytes can be read
         return block
 
@@ -140,6 +137,23 @@ class _Wire:
     header: Header
     work_proof: WorkProof | None
     transactions: tuple[bytes, ...]
+
+
+def read_header(data: bytes) -> Header:
+    """Read the header of an encoded block, and no transaction.
+
+    Raises:
+      InvalidInput: malformed or too large.
+    """
+    return _read(data).header
+
+
+def _read(data: bytes) -> _Wire:
+    wire = record.decode(_Wire, data, size_max=BLOCK_SIZE_MAX)
+    header = wire.header
+    if max(header.version, header.time, header.bits) >= 1 << 32:
+        raise InvalidBlock("a header field does not fit in 4 bytes")
+    return wire
 
 
 def double_sha256(data: bytes) -> Hash32:

@@ -154,8 +154,10 @@ class BlockTree:
         return tuple(self._best_chain[h] for h in (*heights, 0))
 
     def after(self, locator: tuple[Hash32, ...], count: int) -> tuple[Block, ...]:
-        """Return up to `count` blocks of the best chain that follow the first known hash of a locator."""
-        start = next((self._branches[h].state.height for h in locator if self.is_best(h)), 0)
+        """Return up to `count` blocks after the first hash of a locator that is on the best chain."""
+        start = next((self._branches[h].state.height for h in locator if self.is_best(h)), None)
+        if start is None:
+            return ()
         hashes = self._best_chain[start + 1 : start + 1 + count]
         return tuple(self._branches[h].block for h in hashes)
 

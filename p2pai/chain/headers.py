@@ -44,6 +44,11 @@ class Lineage:
     anchor: Anchor | None
 
 
+def lineage(block: Ancestry) -> Lineage:
+    """Return what counts of a block for the headers after it, without its ledger."""
+    return Lineage(block.tip, block.height, block.times, block.anchor)
+
+
 def follow(before: Ancestry, header: Header, block: Hash32) -> Lineage:
     """Return the lineage after a header whose hash is `block`; checks nothing."""
     height = before.height + 1

@@ -118,7 +118,9 @@ class NodeCore(Services):
             case _:
                 self.answer(event)
         if isinstance(event, events.Connected):
-            self.ledger.connected(event.remote)
+            self.ledger.syncing.ask(event.remote)
+        elif isinstance(event, events.Disconnected):
+            self.ledger.syncing.disconnected(event.remote)
         return self.take_effects()
 
     def query(self, method: str, params: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -223,8 +225,10 @@ class NodeCore(Services):
             question = sync.read_question(body)
         except InvalidInput:
             return b""
-        if isinstance(question, sync.AskBlocks):
-            return record.encode_tagged(self.ledger.answer_blocks(question))
+        if isinstance(question, sync.AskHeaders):
+            return record.encode_tagged(self.ledger.answer_headers(question))
+        if isinstance(question, sync.AskBodies):
+            return record.encode_tagged(self.ledger.answer_bodies(question))
         followed = self.following.get(question.task)
         if followed is None:
             return b""

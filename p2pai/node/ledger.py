@@ -8,10 +8,9 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Final
 
-from p2pai.chain import transition
+from p2pai.chain import headers, transition
 from p2pai.chain.block import Block, Header
 from p2pai.chain.fork_choice import BlockTree, Switch
-from p2pai.chain.headers import check_time
 from p2pai.chain.mempool import Mempool
 from p2pai.chain.orphans import Orphans
 from p2pai.chain.params import future_time_s_max
@@ -22,7 +21,7 @@ from p2pai.effects import Verdict
 from p2pai.gossip import sync
 from p2pai.node.journal import BlockAccepted
 from p2pai.node.services import Services
-from p2pai.primitives import record
+from p2pai.node.syncing import Syncing
 from p2pai.primitives.errors import InvalidBlock, InvalidInput, InvalidProof, Unavailable
 from p2pai.primitives.ids import Hash32, Millis, Outpoint, PeerId, TaskId
 
@@ -57,6 +56,7 @@ class Ledger:
         self._definitions: dict[TaskId, list[Header]] = {}
         """Headers of the blocks, of whatever fork, that hold a task's submission."""
         self._turn = 0
+        self.syncing = Syncing(self, services, spec.params)
         self.discarded: dict[str, int] = {}
         """Why blocks of our own were refused, and how often; empty unless something is wrong here."""
         self._template: tuple[_TemplateKey, tuple[Header, tuple[Transaction, ...]]] | None = None
@@ -91,7 +91,8 @@ class Ledger:
         try:
             self._connect(block, waiting)
         except Unavailable:
-            self._ask_blocks(remote)
+            if remote in self._services.remotes:
+                self.syncing.ask(remote)
             return Verdict.IGNORE
         return Verdict.ACCEPT
 
@@ -103,6 +104,24 @@ class Ledger:
         except (InvalidInput, Unavailable) as error:
             self.discarded[str(error)] = self.discarded.get(str(error), 0) + 1
 
+    def connect(self, data: bytes) -> None:
+        """Connect a block that a remote was asked for.
+
+        Raises:
+          InvalidInput: malformed, or it breaks a rule.
+          Unavailable: its parent is not here, or it comes from the future.
+        """
+        waiting = self._waiting()
+        self._connect(Block.decode(data, waiting), waiting)
+
+    def check_time(self, header: Header) -> None:
+        """Leave a block from the future for later.
+
+        Raises:
+          Unavailable: by our clock, it is.
+        """
+        headers.check_time(header, self._services.now_ms // 1000, future_time_s_max(self.spec.params))
+
     def _waiting(self) -> dict[Hash32, Transaction]:
         """Return the waiting transactions by wtxid: those of a block are not read and checked again."""
         return {tx.wtxid: tx for tx in self.mempool.transactions()}
@@ -110,7 +129,7 @@ class Ledger:
     def _connect(
         self, block: Block, verified: Container[Hash32], then: Callable[[], None] = lambda: None
     ) -> None:
-        check_time(block.header, self._services.now_ms // 1000, future_time_s_max(self.spec.params))
+        self.check_time(block.header)
         switch = self.tree.add(block, verified=verified)
         self._note_tasks(block)
         self._services.persist(BlockAccepted(block.encoded), then)
@@ -123,9 +142,9 @@ class Ledger:
     def _note_tasks(self, block: Block) -> None:
         for tx in block.transactions:
             if isinstance(tx.data, PayForTask):
-                headers = self._definitions.setdefault(TaskId(tx.txid), [])
-                if block.header not in headers:
-                    headers.append(block.header)
+                known = self._definitions.setdefault(TaskId(tx.txid), [])
+                if block.header not in known:
+                    known.append(block.header)
 
     def definition_block(self, task: TaskId) -> Hash32:
         """Return the oldest block of all forks with a task's submission; of equals the lowest hash.
@@ -137,43 +156,22 @@ class Ledger:
     # --- keeping up
 
     def keep_up(self) -> None:
-        """Ask one remote after another for blocks that we lack."""
+        """Ask one remote after another whether it knows more blocks."""
         remote = self._services.next_remote(self._turn)
         self._turn += 1
         if remote is not None:
-            self._ask_blocks(remote)
+            self.syncing.ask(remote)
         self._services.set_timer("sync", SYNC_MS, self.keep_up)
 
-    def connected(self, remote: PeerId) -> None:
-        """Ask a new remote at once."""
-        self._ask_blocks(remote)
-
-    def _ask_blocks(self, remote: PeerId) -> None:
-        question = record.encode_tagged(sync.AskBlocks(self.tree.locator()))
-        self._services.ask(remote, question, lambda body: self._take_blocks(remote, body))
-
-    def _take_blocks(self, remote: PeerId, body: bytes | None) -> None:
-        if not body:
-            return
-        try:
-            reply = sync.read_reply(body)
-            if not isinstance(reply, sync.Blocks):
-                return
-            new, waiting = 0, self._waiting()
-            for data in reply.blocks:
-                block = Block.decode(data, waiting)
-                if block.hash not in self.tree:
-                    self._connect(block, waiting)
-                    new += 1
-        except (InvalidInput, Unavailable):
-            return
-        if new:
-            self._ask_blocks(remote)
-
-    def answer_blocks(self, question: sync.AskBlocks) -> sync.Blocks:
+    def answer_headers(self, question: sync.AskHeaders) -> sync.Headers:
         """Answer a remote that keeps up with us."""
-        blocks = self.tree.after(question.locator, sync.BLOCKS_MAX)
-        return sync.Blocks(sync.fitting([block.encoded for block in blocks]))
+        blocks = self.tree.after(question.locator[: sync.LOCATOR_MAX], sync.HEADERS_MAX)
+        return sync.Headers(b"".join(block.header.encode() for block in blocks))
+
+    def answer_bodies(self, question: sync.AskBodies) -> sync.Blocks:
+        """Give a remote the blocks that it asks for."""
+        known = map(self.tree.get, question.blocks[: sync.BODIES_MAX])
+        return sync.Blocks(sync.fitting(branch.block.encoded for branch in known if branch))
 
     # --- transactions
 

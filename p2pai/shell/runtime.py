@@ -200,9 +200,7 @@ class Runtime:
             effects.Publish: self._queue_publish,
             effects.Join: lambda e: self._announcements.put(lambda network: network.join(e.topic)),
             effects.Leave: lambda e: self._announcements.put(lambda network: network.leave(e.topic)),
-            effects.Hangup: lambda e: self._announcements.put(
-                lambda network: network.hangup(e.remote, e.duration / 1000)
-            ),
+            effects.Hangup: self._queue_hangup,
             effects.Ask: lambda e: self._spawn(self._ask, e),
             effects.Answer: self._answer,
             effects.Persist: self._records.put,
@@ -223,6 +221,10 @@ class Runtime:
             _log.warning("message not published, too many wait", topic=effect.topic)
             return
         self._announcements.put(lambda network: network.publish(effect.topic, effect.data))
+
+    def _queue_hangup(self, effect: effects.Hangup) -> None:
+        _log.info("remote hung up", remote=effect.remote, reason=effect.reason)
+        self._announcements.put(lambda network: network.hangup(effect.remote, effect.duration / 1000))
 
     def _answer(self, effect: effects.Answer) -> None:
         # An answer after the deadline has nobody waiting for it.

@@ -4,6 +4,7 @@ The world owns everything a node may not touch: time, the network, the disk, the
 earliest event, hands it to its node and carries out the effects that the node returns.
 
 Faults are the caller's: gossip is lost at a given rate, nodes are cut off (`isolate`) or killed (`restart`).
+A node that hangs up on another hears nothing of it until its time is over.
 A killed node loses its memory, its timers, its trainer, whatever was on its way to it, and any number of the
 journal records whose `Persisted` it has not seen.
 """
@@ -32,6 +33,9 @@ TRAIN_MS: Final = (5, 30)
 FETCH_MS: Final = (10, 60)
 ANSWER_MS_MAX: Final = 5_000
 """After this, a question to a remote that is gone has failed."""
+
+ASK_MS_MAX: Final = 10_000
+"""After this, a question that a remote has not answered has failed. Source: shell/runtime.py, ASK_S_MAX."""
 
 FETCHED_BYTES_MAX: Final = 256 * 1024
 """Larger blobs are not handed to the core whole (see events.Fetched)."""
@@ -113,16 +117,18 @@ class World:
         self.watchers: list[Watcher] = []
         self.rejected: list[tuple[PeerId, str]] = []
         """Who refused a message, and why."""
-        self.fired = {"lost message": 0, "lost record": 0, "kill": 0, "unanswered": 0}
+        self.fired = {"lost message": 0, "lost record": 0, "kill": 0, "unanswered": 0, "hangup": 0}
         """How often each fault happened."""
         self._rng = random.Random(seed)
         self._loss_percent = gossip_loss_percent
         self._make_worker = make_worker
-        self._queue: list[tuple[int, int, PeerId, int, Event | _Pending]] = []
+        self._queue: list[tuple[int, int, PeerId, int, Event | _Pending | _Deadline]] = []
         self._sequence = 0
         self._trace = hashlib.sha256()
         self._questions: dict[int, tuple[PeerId, int, int]] = {}
         self._cut: dict[PeerId, None] = {}
+        self._hung_up: dict[tuple[PeerId, PeerId], int] = {}
+        """Until when two nodes don't speak."""
 
     def add(self, name: PeerId, core: Core, journal: Sequence[bytes] = ()) -> Host:
         """Start a node, connected with all others; with the journal of an earlier life if it had one."""
@@ -196,12 +202,18 @@ class World:
             return
         if isinstance(event, _Pending):
             event = event.finish()
+        elif isinstance(event, _Deadline):
+            if event.ticket not in self._questions:
+                return
+            _, _, request = self._questions.pop(event.ticket)
+            self.fired["unanswered"] += 1
+            event = events.Answered(request, event.remote, None)
         if isinstance(event, events.Persisted):
             host.durable += 1
         self._trace.update(f"{at} {name} {type(event).__name__}\n".encode())
         self._give(name, host, event)
 
-    def _miss(self, name: PeerId, event: Event | _Pending) -> None:
+    def _miss(self, name: PeerId, event: Event | _Pending | _Deadline) -> None:
         if isinstance(event, events.Asked) and event.request in self._questions:
             self._fail(event.request, name)
 
@@ -231,10 +243,20 @@ class World:
                 host.timers[timer] = self._sequence
             case effects.Ask() | effects.Answer():
                 self._converse(name, host, effect)
+            case effects.Hangup(remote, duration):
+                self._hang_up(name, remote, duration)
             case effects.Train(request, job):
                 self._train(name, host, request, job)
             case _:
                 self._handle_blob(name, host, effect)
+
+    def _hang_up(self, name: PeerId, remote: PeerId, duration: int) -> None:
+        self.fired["hangup"] += 1
+        for one, other in ((name, remote), (remote, name)):
+            if other in self.hosts:
+                self._hung_up[one, other] = self.now_ms + duration
+                self._post(one, 1, events.Disconnected(other))
+                self._post(one, duration, events.Connected(other))
 
     def _persist(self, name: PeerId, host: Host, token: int, record: bytes) -> None:
         # One record after the other reaches the disk, as in the real journal.
@@ -260,7 +282,10 @@ class World:
                 self._fail(ticket, effect.remote)
             else:
                 self._post(effect.remote, self._draw(DELAY_MS), events.Asked(ticket, name, effect.body))
+                self._post(name, ASK_MS_MAX, _Deadline(ticket, effect.remote))
             return
+        if effect.request not in self._questions:
+            return  # it comes too late
         asker, life, request = self._questions.pop(effect.request)
         if self.hosts[asker].life == life:
             self._post(asker, self._draw(DELAY_MS), events.Answered(request, name, effect.body))
@@ -288,8 +313,6 @@ class World:
             case effects.Fetch(wanted, providers):
                 end = _Pending(lambda: self._fetched(name, host, wanted, providers))
                 self._post(name, self._draw(FETCH_MS), end)
-            case effects.Hangup():
-                pass
             case _:
                 raise AssertionError(effect)
 
@@ -310,12 +333,12 @@ class World:
         return events.Fetched(wanted, leaves, data if len(data) <= FETCHED_BYTES_MAX else None)
 
     def _are_apart(self, a: PeerId, b: PeerId) -> bool:
-        return (a in self._cut) != (b in self._cut)
+        return (a in self._cut) != (b in self._cut) or self.now_ms < self._hung_up.get((a, b), 0)
 
     def _draw(self, bounds: tuple[int, int]) -> int:
         return self._rng.randint(*bounds)
 
-    def _post(self, name: PeerId, delay_ms: int, event: Event | _Pending) -> None:
+    def _post(self, name: PeerId, delay_ms: int, event: Event | _Pending | _Deadline) -> None:
         self._sequence += 1
         entry = (self.now_ms + delay_ms, self._sequence, name, self.hosts[name].life, event)
         heapq.heappush(self._queue, entry)
@@ -326,3 +349,11 @@ class _Pending:
     """Work under way, done when its time is over; a node killed before never sees its end."""
 
     finish: Callable[[], Event]
+
+
+@dataclass(frozen=True)
+class _Deadline:
+    """When the asker of a question stops waiting."""
+
+    ticket: int
+    remote: PeerId

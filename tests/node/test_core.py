@@ -164,7 +164,8 @@ def known():
     chain = grown(2)
     node = Driven()
     node.core.follow(chain.predefined)
-    node.connect()
+    for asked in of(node.connect(), effects.Ask):
+        node.answer(asked, None)
     message = iteration(chain, 0)
     real = {
         "tx": payment(chain).encoded,
@@ -248,7 +249,8 @@ class TestGarbage:
             assert node.hear(name, body, task=task).verdict is Verdict.ACCEPT, name
 
     QUESTIONS = (
-        sync.AskBlocks((label("tip"),)),
+        sync.AskHeaders((label("tip"),)),
+        sync.AskBodies((label("block"),)),
         sync.AskSlots(Chain().predefined, 0),
         sync.AskSlots(Chain().predefined, 2**64 - 1),
         sync.AskMessages(Chain().predefined, (label("message"),)),
@@ -275,6 +277,7 @@ class TestGarbage:
         node, chain, real = known
         replies = (
             sync.Blocks((real["block"],)),
+            sync.Headers(Block.decode(real["block"]).header.encode()),
             sync.Messages((real["it_res"],)),
             sync.Slots((slot(chain, 0, [real["it_res"]]),)),
         )

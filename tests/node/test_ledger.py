@@ -22,7 +22,7 @@ from p2pai.node.ledger import SYNC_MS
 from p2pai.primitives import ecdsa, record
 from p2pai.primitives.ids import Outpoint, PeerId
 from tests.chain.ledger import CLIENT, MINERS, Chain, flip, key_hash, label, with_proof
-from tests.node.parts import REMOTE, START_MS, Driven, grown, of, payment, questions, said
+from tests.node.parts import START_MS, Driven, grown, of, payment, questions, said
 
 ACCEPT, IGNORE = Judge(Verdict.ACCEPT), Judge(Verdict.IGNORE)
 NOW_S = START_MS // 1000
@@ -41,6 +41,10 @@ def three():
 
 def encoded(chain):
     return [block.encoded for block in chain.blocks]
+
+
+def headers_of(chain):
+    return [block.header for block in chain.blocks]
 
 
 def ask_of(reaction):
@@ -139,69 +143,36 @@ class TestHearingBlocks:
 
 
 class TestKeepingUp:
+    """How it goes on is of test_syncing.py."""
+
     def test_a_block_without_its_parent_is_ignored_and_its_sender_asked(self, node, three):
-        assert node.hear("block", three.blocks[2].encoded, remote=PeerId("sender")) == IGNORE
+        sender = PeerId("sender")
+        (first,) = of(node.connect(sender), effects.Ask)
+        node.answer(first, sync.Headers(b""))
+        node.effects.clear()
+        assert node.hear("block", three.blocks[2].encoded, remote=sender) == IGNORE
         asked = ask_of(node.effects)
-        assert asked.remote == "sender"
-        assert sync.read_question(asked.body) == sync.AskBlocks((Chain().state.tip,))
+        assert asked.remote == sender
+        assert sync.read_question(asked.body) == sync.AskHeaders((Chain().state.tip,))
 
-    def test_the_answer_is_connected_and_more_is_asked_for(self, node, three):
-        node.hear("block", three.blocks[2].encoded)
-        reaction = node.answer(ask_of(node.effects), sync.Blocks(tuple(encoded(three))))
-        assert node.tip == three.state.tip
-        assert len(of(reaction, effects.Persist)) == 3
-        again = ask_of(reaction)
-        assert again.remote == REMOTE
-        assert sync.read_question(again.body).locator[0] == three.state.tip
-        assert of(node.answer(again, sync.Blocks(())), effects.Ask) == []
-
-    def test_nothing_new_ends_the_questions(self, node, three):
-        node.hear_chain(three)
-        (asked,) = of(node.connect(), effects.Ask)
-        assert of(node.answer(asked, sync.Blocks(tuple(encoded(three)))), effects.Ask) == []
-
-    @pytest.mark.parametrize(
-        "reply",
-        [
-            None,
-            b"",
-            b"garbage",
-            sync.Messages((b"m",)),
-            sync.Slots(()),
-            sync.Blocks((b"no block",)),
-            sync.AskBlocks(()),
-        ],
-        ids=str,
-    )
-    def test_an_answer_that_is_none_is_put_away(self, node, reply):
-        (asked,) = node.connect()
-        assert node.answer(asked, reply) == []
-        assert node.core.state.height == 0
-
-    def test_what_came_before_a_bad_block_is_kept(self, node, three):
-        (asked,) = node.connect()
-        good, bad = three.blocks[0], with_proof(three.blocks[1], batch_path=())
-        reaction = node.answer(asked, sync.Blocks((good.encoded, bad.encoded, three.blocks[2].encoded)))
-        assert node.tip == good.hash
-        assert of(reaction, effects.Ask) == []
-
-    def test_blocks_that_hang_in_the_air_change_nothing(self, node, three):
-        (asked,) = node.connect()
-        assert node.answer(asked, sync.Blocks(tuple(encoded(three)[1:]))) == []
-        assert node.core.state.height == 0
+    def test_who_is_not_connected_is_not_asked(self, node, three):
+        assert node.hear("block", three.blocks[2].encoded, remote=PeerId("passer-by")) == IGNORE
+        assert of(node.effects, effects.Ask) == []
 
     def test_a_new_remote_is_asked_at_once(self, node):
-        (asked,) = node.connect(PeerId("newcomer"))
+        (asked,) = of(node.connect(PeerId("newcomer")), effects.Ask)
         assert asked.remote == "newcomer"
-        assert isinstance(sync.read_question(asked.body), sync.AskBlocks)
+        assert isinstance(sync.read_question(asked.body), sync.AskHeaders)
 
     def test_one_remote_after_the_other_is_asked(self, node):
-        node.connect(PeerId("a"), PeerId("b"))
+        for asked in of(node.connect(PeerId("a"), PeerId("b")), effects.Ask):
+            node.answer(asked, sync.Headers(b""))
         remotes = []
         for _ in range(4):
             assert node.timers["sync"] == SYNC_MS
-            reaction = node.fire("sync")
-            remotes.append(ask_of(reaction).remote)
+            asked = ask_of(node.fire("sync"))
+            node.answer(asked, sync.Headers(b""))
+            remotes.append(asked.remote)
         assert sorted(remotes[:2]) == ["a", "b"]
         assert remotes[2:] == remotes[:2]
 
@@ -212,40 +183,41 @@ class TestKeepingUp:
 
 class TestAnswering:
     def ask(self, node, *locator):
-        reply = sync.read_reply(node.ask(sync.AskBlocks(locator)))
-        assert isinstance(reply, sync.Blocks)
-        return list(reply.blocks)
+        return list(sync.read_headers(node.ask(sync.AskHeaders(locator))))
 
-    def test_blocks_after_what_the_remote_has(self, node, three):
+    def bodies(self, node, *blocks):
+        return list(sync.read_blocks(node.ask(sync.AskBodies(blocks))))
+
+    def test_headers_after_what_the_remote_has(self, node, three):
         node.hear_chain(three)
         genesis = Chain().state.tip
-        assert self.ask(node, genesis) == encoded(three)
-        assert self.ask(node, three.blocks[1].hash, genesis) == encoded(three)[2:]
+        assert self.ask(node, genesis) == headers_of(three)
+        assert self.ask(node, three.blocks[1].hash, genesis) == headers_of(three)[2:]
         assert self.ask(node, three.state.tip, genesis) == []
 
     @pytest.mark.parametrize("locator", [(), (label("unknown"),)], ids=["nothing", "unknown"])
-    def test_from_the_start_for_who_knows_nothing_of_ours(self, node, three, locator):
+    def test_nothing_for_who_knows_nothing_of_ours(self, node, three, locator):
         node.hear_chain(three)
-        assert self.ask(node, *locator) == encoded(three)
+        assert self.ask(node, *locator) == []
 
     def test_from_the_fork_for_who_is_on_another_branch(self, node, three):
         node.hear_chain(three)
         other = grown(1, start=grown_to(three, 1), miner=MINERS[1])
         node.hear("block", other.blocks[1].encoded)
-        assert self.ask(node, other.blocks[1].hash, three.blocks[0].hash) == encoded(three)[1:]
+        assert self.ask(node, other.blocks[1].hash, three.blocks[0].hash) == headers_of(three)[1:]
+        assert self.bodies(node, other.blocks[1].hash) == [other.blocks[1].encoded]
 
-    def test_a_long_chain_comes_in_several_answers(self):
-        ahead, behind = Driven(), Driven(account=8)
-        long = grown(sync.BLOCKS_MAX + 3)
-        ahead.hear_chain(long)
-        (asked,) = behind.connect()
-        counts = []
-        while asked is not None:
-            body = ahead.ask(asked.body)
-            counts.append(len(sync.read_reply(body).blocks))
-            asked = next(iter(of(behind.answer(asked, body), effects.Ask)), None)
-        assert counts == [sync.BLOCKS_MAX, 3, 0]
-        assert snapshot_id(behind.core.state) == snapshot_id(ahead.core.state)
+    def test_bodies_in_the_order_asked_for_without_those_that_are_not_here(self, node, three):
+        node.hear_chain(three)
+        wanted = [three.blocks[2].hash, label("nowhere"), three.blocks[0].hash]
+        assert self.bodies(node, *wanted) == [three.blocks[2].encoded, three.blocks[0].encoded]
+
+    def test_no_more_than_a_question_may_ask_for(self, node, three):
+        node.hear_chain(three)
+        wanted = [three.blocks[0].hash] * (sync.BODIES_MAX + 1)
+        assert len(self.bodies(node, *wanted)) == sync.BODIES_MAX
+        far = (*[label("unknown")] * sync.LOCATOR_MAX, three.blocks[0].hash)
+        assert self.ask(node, *far) == []
 
     def test_an_answer_stays_within_its_size(self, node):
         parts = [bytes(sync.ANSWER_BYTES_MAX // 3)] * 4

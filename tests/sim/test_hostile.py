@@ -40,7 +40,8 @@ def restored(account):
     moment = life().training
     core.handle(events.Started(moment.journals[name_of(account)]), moment.now_ms)
     core.handle(events.TimerFired("begin"), moment.now_ms)
-    core.handle(events.Connected(REMOTE), moment.now_ms)
+    for asked in core.handle(events.Connected(REMOTE), moment.now_ms):
+        core.handle(events.Answered(asked.request, REMOTE, None), moment.now_ms)
     return core
 
 
