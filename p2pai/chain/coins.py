@@ -85,8 +85,11 @@ class Coins:
 def is_locked(state: State, outpoint: Outpoint) -> bool:
     """Return whether a ticket or a task that is not over holds a stake, in the block after `state`.
 
-    An expired ticket holds it until the blocks that it was drawn to verify are settled.
+    An expired ticket holds it until the blocks that it was drawn to verify are settled; whoever is drawn to
+    vote on a checkpoint until others are.
     """
+    if state.voting is not None and outpoint in state.voting.validators:
+        return True
     ticket = state.tickets.get(outpoint)
     if ticket is not None:
         verifies = any(outpoint in v.verifiers for v in state.verifications.values())

@@ -8,7 +8,7 @@ Source: PoUW §4.4, §5.2, §7.3; PROTOCOL sections 4, 8, 9.
 from p2pai.chain.params import Params
 from p2pai.chain.state import State
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import Hash32, Outpoint, TaskId
+from p2pai.primitives.ids import Hash32, Outpoint, PublicKey, TaskId
 from p2pai.vrf import sortition
 
 
@@ -33,14 +33,21 @@ def draw_evaluators(
     return _choose(seed, others, task.definition.group.evaluators)
 
 
-def draw_validators(
-    state: State, beacon: Hash32, height: int, count: int, params: Params
-) -> tuple[Outpoint, ...]:
-    """Choose validators among the live tickets of all roles, at most one for each owner."""
-    first: dict[bytes, Outpoint] = {}
-    for ticket in state.live_tickets(None, height, params.ticket_maturity_blocks):
-        first.setdefault(state.tickets[ticket].owner, ticket)
-    return _choose(tagged_hash("p2pai/validators", beacon), list(first.values()), count)
+def draw_validators(state: State, beacon: Hash32, height: int, params: Params) -> tuple[Outpoint, ...]:
+    """Choose validators among the tickets of all roles with a stake, at work or not; one of an owner.
+
+    Tickets are drawn and an owner's further ones passed over, so chances grow with the stakes, not with the
+    number of keys that they are spread over.
+    """
+    able = {
+        outpoint.encode(): outpoint
+        for outpoint, ticket in state.tickets.items()
+        if ticket.is_live(height, params.ticket_maturity_blocks) and outpoint in state.utxos
+    }
+    seats: dict[PublicKey, Outpoint] = {}
+    for name in sortition.choose(tagged_hash("p2pai/validators", beacon), able, len(able)):
+        seats.setdefault(state.tickets[able[name]].owner, able[name])
+    return tuple(sorted(list(seats.values())[: params.validators]))
 
 
 def _choose(seed: Hash32, tickets: list[Outpoint], count: int) -> tuple[Outpoint, ...]:

@@ -20,16 +20,14 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+from p2pai.chain.confiscation import confiscate
 from p2pai.chain.params import VERIFY_REVEAL_SIZE_MAX
-from p2pai.chain.state import Stage, State
-from p2pai.chain.tickets import Context, slash
+from p2pai.chain.state import State
+from p2pai.chain.tickets import Context
 from p2pai.chain.transaction import FraudProof, Transaction, VerifyReveal, signing_digest
 from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidProof, InvalidTicket, InvalidTransaction, Unavailable
-from p2pai.primitives.ids import Amount, Hash32, Outpoint, TaskId
-
-EVERYTHING: Final = 100
-"""Per cent of the stake that a liar loses."""
+from p2pai.primitives.ids import Amount, Hash32, Outpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ def apply_fraud_proof(
       Unjudged: the block has to be replayed first.
       InvalidInput: the proof does not hold.
     """
-    if data.height <= state.checkpoint[0]:
+    if data.height <= state.checkpoint.height:
         raise InvalidTransaction("the block is not above the last checkpoint")
     liars = [data.ticket, *(_approver(state, data.block, a, checked=judged is None) for a in data.approvals)]
     if len(dict.fromkeys(liars)) != len(liars):
@@ -85,7 +83,7 @@ def apply_fraud_proof(
         _check_judgement(data, judged)
     burned = state.burned
     for liar in liars:
-        state = _confiscate(state, liar, context.height)
+        state = confiscate(state, liar, context.height)
     reward = (state.burned - burned) * context.params.prover_share_percent // 100
     return replace(state, burned=Amount(state.burned - reward)), Amount(reward)
 
@@ -122,37 +120,3 @@ def _approver(state: State, block: Hash32, approval: bytes, *, checked: bool) ->
     if not checked:
         ecdsa.verify(ticket.owner, signing_digest(tx, state.chain), tx.witnesses[0].signature)
     return tx.data.ticket
-
-
-def _confiscate(state: State, outpoint: Outpoint, height: int) -> State:
-    """Take a whole stake; its ticket is drawn no more, and its work on a task is not paid."""
-    ticket = state.tickets.get(outpoint)
-    if ticket is None or outpoint not in state.utxos:
-        return state
-    state = slash(state, outpoint, EVERYTHING)
-    if ticket.task is not None and _works(state, ticket.task, outpoint):
-        return _expel(state, ticket.task, outpoint)
-    if ticket.task is not None:
-        state = _withdraw(state, ticket.task, outpoint)
-    # It may be drawn for blocks that are not settled yet, which name it: it ends as one that has expired.
-    ended = replace(ticket, task=None, expires=height)
-    return replace(state, tickets=state.tickets.set(outpoint, ended))
-
-
-def _works(state: State, task_id: TaskId, ticket: Outpoint) -> bool:
-    task = state.tasks[task_id]
-    return task.stage is not Stage.JOINING and ticket not in task.reserves
-
-
-def _expel(state: State, task_id: TaskId, ticket: Outpoint) -> State:
-    task = state.tasks[task_id]
-    gone = () if ticket in task.expelled else (ticket,)
-    return state.with_task(task_id, replace(task, expelled=(*task.expelled, *gone)))
-
-
-def _withdraw(state: State, task_id: TaskId, ticket: Outpoint) -> State:
-    """Take back a ticket's application for a task."""
-    task = state.tasks[task_id]
-    joins = tuple(j for j in task.joins if j.ticket != ticket)
-    reserves = tuple(r for r in task.reserves if r != ticket)
-    return state.with_task(task_id, replace(task, joins=joins, reserves=reserves))

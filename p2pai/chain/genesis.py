@@ -13,10 +13,10 @@ from p2pai.chain.block import Block, Header
 from p2pai.chain.committee import Committee, Dealt
 from p2pai.chain.params import quorum
 from p2pai.chain.spec import ChainSpec, genesis_context, genesis_deal_context
-from p2pai.chain.state import Stage, State, Task, Ticket
+from p2pai.chain.state import Candidate, Checkpoint, Stage, State, Task, Ticket
 from p2pai.chain.transaction import Output, Pay, Stake
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import ZERO_HASH, Amount, KeyHash, Outpoint, TaskId
+from p2pai.primitives.ids import ZERO_HASH, Amount, BlobId, KeyHash, Outpoint, TaskId
 
 GENESIS_VERSION: Final = 0
 """Of the block, which nobody mined."""
@@ -64,7 +64,10 @@ def genesis_state(spec: ChainSpec) -> State:
         weight=0,
         issued=Amount(sum(output.value for output in outputs.values())),
         burned=Amount(0),
-        checkpoint=(0, block.hash),
+        checkpoint=Checkpoint(0, block.hash, BlobId(ZERO_HASH)),
+        candidate=Candidate(0, block.hash),
+        approvals=(0, 0),
+        voting=None,
         ticket_price=Amount(spec.params.ticket_price_atoms),
         ticket_pool=0,
         utxos=Map(outputs),

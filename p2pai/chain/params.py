@@ -232,6 +232,8 @@ def check_params(params: Params) -> None:
         raise InvalidInput("the chain spec takes more than the stake, or rewards with more than it takes")
     if not params.checkpoint_votes <= params.validators < 2 * params.checkpoint_votes:
         raise InvalidInput("the chain spec's checkpoint needs the votes of more than half of the validators")
+    if params.checkpoint_blocks < params.verification_window_blocks:
+        raise InvalidInput("the chain spec's checkpoints come before their blocks are verified")
 
 
 _POSITIVE: Final = (

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from immutables import Map
 
-from p2pai.chain.state import State, Task, Ticket, Verification
+from p2pai.chain.state import Candidate, Checkpoint, State, Task, Ticket, Verification, Voting
 from p2pai.chain.transaction import Output
 from p2pai.primitives import record
 from p2pai.primitives.blob import blob_id_of
@@ -44,7 +44,10 @@ class Head:
     weight: bytes
     issued: Amount
     burned: Amount
-    checkpoint: tuple[int, Hash32]
+    checkpoint: Checkpoint
+    candidate: Candidate
+    approvals: tuple[int, int]
+    voting: Voting | None
     ticket_price: Amount
     ticket_pool: int
     rows: tuple[int, ...]

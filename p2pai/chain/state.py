@@ -257,6 +257,42 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A block that is final."""
+
+    height: int
+    block: Hash32
+    snapshot: BlobId
+    """Of the state after it, as its validators say; of genesis: zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The last block of this chain that may become a checkpoint."""
+
+    height: int
+    block: Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """A drawn validator's vote that counts."""
+
+    ticket: Outpoint
+    snapshot: BlobId
+
+
+@dataclass(frozen=True, slots=True)
+class Voting:
+    """The last draw of validators, and what they said of the candidate."""
+
+    height: int
+    block: Hash32
+    validators: tuple[Outpoint, ...] = ()
+    votes: tuple[Vote, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """Everything that decides whether the next block is valid."""
 
@@ -274,8 +310,13 @@ class State:
     issued: Amount
     burned: Amount
     """Destroyed, or captured of stakes and not paid out yet."""
-    checkpoint: tuple[int, Hash32]
-    """Height and hash of the last block that enough validators voted for; nothing up to it ever changes."""
+    checkpoint: Checkpoint
+    """The last block that enough validators voted for; nothing up to it ever changes."""
+    candidate: Candidate
+    approvals: tuple[int, int]
+    """Approvals, and verifiers drawn, of the blocks settled since the candidate before was."""
+    voting: Voting | None
+    """On a candidate that lies deep enough; stays after its end until the next one's."""
     ticket_price: Amount
     """Stake of each ticket that the next block sells."""
     ticket_pool: int
@@ -292,12 +333,12 @@ class State:
         active = ((i, t) for i, t in self.tasks.items() if not t.stage.is_over)
         return sorted(active, key=lambda item: item[0])
 
-    def live_tickets(self, role: str | None, at_height: int, maturity_blocks: int) -> list[Outpoint]:
-        """Return the free tickets of a role (None: of any) that are live at a height, in order."""
+    def live_tickets(self, role: str, at_height: int, maturity_blocks: int) -> list[Outpoint]:
+        """Return the free tickets of a role that are live at a height, in order."""
         return sorted(
             outpoint
             for outpoint, t in self.tickets.items()
-            if role in (None, t.role) and t.task is None and t.is_live(at_height, maturity_blocks)
+            if t.role == role and t.task is None and t.is_live(at_height, maturity_blocks)
         )
 
     @property

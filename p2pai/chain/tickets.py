@@ -110,6 +110,8 @@ def apply_join_task(state: State, data: JoinTask, context: Context) -> State:
         raise InvalidTicket("the ticket is not free for this task")
     if not ticket.is_live(task.since, context.params.ticket_maturity_blocks):
         raise InvalidTicket("the ticket was not live when the task was submitted")
+    if data.ticket not in state.utxos:
+        raise InvalidTicket("the ticket has lost its stake")
     # The block may be on another fork; which one counts, two thirds of the applications decide.
     alpha = selection.alpha(data.definition_block, data.task, ticket.role, data.ticket)
     beta = ecvrf.verify(ticket.vrf_key, alpha, data.proof)

@@ -41,6 +41,7 @@ from p2pai.chain.supervision import (
     Resume,
 )
 from p2pai.chain.task import TaskDefinition
+from p2pai.chain.votes import CheckpointVote, VoteEquivocation
 from p2pai.primitives import cbor, ecdsa, merkle, record
 from p2pai.primitives.errors import InvalidTransaction
 from p2pai.primitives.hashing import tagged_hash
@@ -249,6 +250,8 @@ Data = (
     | CollectVerifications
     | VerifyReveal
     | FraudProof
+    | CheckpointVote
+    | VoteEquivocation
     | EvaluateCommit
     | EvaluateReveal
     | ChargeForTask

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from p2pai.chain import (
+    checkpoint,
     draws,
     evaluation,
     fraud,
@@ -67,6 +68,7 @@ from p2pai.chain.transaction import (
     VerifyReveal,
     check_form,
 )
+from p2pai.chain.votes import CheckpointVote, VoteEquivocation
 from p2pai.primitives.errors import InvalidBlock, InvalidInput, InvalidTransaction
 from p2pai.primitives.ids import ZERO_HASH, Amount, Hash32, PublicKey, TaskId
 
@@ -282,6 +284,8 @@ _RULES: Final[dict[type, Callable[[State, Any, Context], State]]] = {
     VerifyCommit: verification.apply_verify_commit,
     CollectVerifications: verification.apply_collect_verifications,
     VerifyReveal: verification.apply_verify_reveal,
+    CheckpointVote: checkpoint.apply_checkpoint_vote,
+    VoteEquivocation: checkpoint.apply_vote_equivocation,
     EvaluateCommit: evaluation.apply_evaluate_commit,
     EvaluateReveal: evaluation.apply_evaluate_reveal,
 }
@@ -319,6 +323,7 @@ def _finish(state: State, block: Block, coinbase: Coinbase, params: Params) -> S
     state = keying.pass_deadlines(state, height, params)
     state = evaluation.pass_deadlines(state, header.hash, height, params)
     state = ticket_price.pass_window(state, height, params)
+    state = checkpoint.pass_deadlines(state, header.hash, height, params)
     line = headers.follow(state, header, block.hash)
     return replace(
         state, height=line.height, tip=line.tip, times=line.times, bits=header.bits, anchor=line.anchor

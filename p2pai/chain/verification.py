@@ -108,8 +108,10 @@ def settle(state: State, height: int, params: Params) -> tuple[State, tuple[Pay,
     for sealed in verification.commits:
         if sealed.ticket not in revealed:
             state = slash(state, sealed.ticket, params.offline_penalty_percent)
+    approvals, drawn = state.approvals
     state = replace(
         state,
+        approvals=(approvals + verification.approvals, drawn + len(verification.verifiers)),
         verifications=state.verifications.delete(block),
         pending=state.pending.delete(due),
         issued=Amount(state.issued + sum(p.value for p in pays)),

@@ -288,9 +288,9 @@ class Chain:
         opening = (precursor or self.precursors[block.hash], approved, label("salt", account))
         return VerifyCommit(block.hash, ticket, verification.commitment(ticket, block.hash, *opening))
 
-    def reveal(self, block: Block, account, *, approved=True, precursor=None) -> VerifyReveal:
+    def reveal(self, block: Block, account, *, approved=True, precursor=None, ticket=None) -> VerifyReveal:
         opening = (precursor or self.precursors[block.hash], approved, label("salt", account))
-        return VerifyReveal(block.hash, self.verifier(account), *opening)
+        return VerifyReveal(block.hash, ticket or self.verifier(account), *opening)
 
     def approve(self, block: Block, accounts=VERIFIERS, *, approved=True) -> None:
         """Let verifiers commit, the miner collect, and the verifiers reveal, all in the next block."""

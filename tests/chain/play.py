@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
-from p2pai.chain import pausing
+from p2pai.chain import pausing, votes
 from p2pai.chain.committee import MalformedStatement, Reason, StatusStatement, ViewStatement
 from p2pai.chain.fraud import Judgement
 from p2pai.chain.state import Stage
@@ -37,6 +37,7 @@ from tests.chain.ledger import (
     VERIFIERS,
     definition,
     key_hash,
+    keys,
     label,
 )
 
@@ -48,6 +49,8 @@ def play(chain, seed, blocks, after=lambda: None):
     random = Random(seed)
     salt = 0
     for _ in range(blocks):
+        if random.randrange(4):
+            attempt(chain, random, approve, salt)
         for _ in range(random.randrange(14)):
             salt += 1
             attempt(chain, random, random.choice(ACTIONS), salt)
@@ -107,6 +110,45 @@ def prove_fraud(chain, random, salt):
     reveals = [(a, VerifyReveal(block, chain.verifier(a), ZERO_HASH, True, ZERO_HASH)) for a in VERIFIERS]
     shown = tuple(chain.fund(a, r).encoded for a, r in random.sample(reveals, random.randrange(3)))
     chain.post(random.choice(EVERYBODY), FraudProof(block, chain.height, ticket, label("found"), shown))
+
+
+def approve(chain, random, salt):
+    """Let everybody who was drawn approve the last block."""
+    block = chain.blocks[-1]
+    pooled = chain.pool.verifications[block.hash]
+    for ticket in pooled.verifiers:
+        chain.say(ticket, chain.commit(block, chain.account(ticket), ticket=ticket))
+    miner = next(a for a in EVERYBODY if key_hash(a) == pooled.miner)
+    chain.post(miner, CollectVerifications(block.hash))
+    for ticket in pooled.verifiers:
+        chain.say(ticket, chain.reveal(block, chain.account(ticket), ticket=ticket))
+
+
+def vote(chain, random, salt):
+    """Let most of the validators vote, for one of two snapshots."""
+    for ticket in drawn(chain):
+        if random.randrange(4):
+            chain.say(ticket, cast(chain, ticket, chain.pool.voting.block, random.randrange(9) // 8))
+
+
+def vote_twice(chain, random, salt):
+    """Show that a validator voted on two blocks, but for miners at work: somebody has to go on."""
+    ticket = random.choice([t for t in drawn(chain) if chain.pool.tickets[t].role != "miner"])
+    one, other = (cast(chain, ticket, label("block", salt, i), 0) for i in range(2))
+    chain.post(random.choice(EVERYBODY), votes.evidence(chain.pool.tickets[ticket].owner, one, other))
+
+
+def drawn(chain):
+    """Return the validators who are there still."""
+    if chain.pool.voting is None:
+        raise LookupError
+    return [ticket for ticket in chain.pool.voting.validators if ticket in chain.pool.tickets]
+
+
+def cast(chain, ticket, block, snapshot):
+    secret = keys(chain.account(ticket)).spending
+    height = chain.pool.voting.height
+    return votes.cast(secret, chain.state.chain, ticket, height, block, BlobId(label("snapshot", snapshot)))
 
 
 def submit(chain, random, salt):
@@ -282,6 +324,8 @@ ACTIONS = (
     buy,
     verify,
     verify,
+    vote,
+    vote_twice,
     submit,
     submit,
     revoke,

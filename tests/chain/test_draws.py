@@ -7,9 +7,11 @@ import pytest
 from immutables import Map
 
 from p2pai.chain import draws
+from p2pai.chain.transaction import Stake
 from p2pai.primitives.ids import Outpoint, TaskId
-from tests.chain.ledger import MINERS, Chain, devnet, label, public
+from tests.chain.ledger import MINERS, Chain, devnet, key_hash, label, public
 
+PRICE = 10**9
 BEACONS = [label("beacon", i) for i in range(1000)]
 
 
@@ -23,8 +25,11 @@ def chain():
         for i in range(20)
     }
     rich = {Outpoint(label("rich"), i): replace(sample, owner=public(7), role="evaluator") for i in range(20)}
+    stakes = {ticket: Stake(PRICE, key_hash(7)) for ticket in (*extra, *rich)}
     chain.state = chain.pool = replace(
-        chain.state, tickets=Map({**extra, **rich, chain_miner(chain): miner(chain)})
+        chain.state,
+        tickets=Map({**extra, **rich, chain_miner(chain): miner(chain)}),
+        utxos=chain.state.utxos.update(stakes),
     )
     return chain
 
@@ -42,7 +47,8 @@ def miner(chain):
 
 
 def validators(chain, beacon, count=5, state=None, height=9):
-    return draws.draw_validators(state or chain.state, beacon, height, count, chain.params)
+    params = replace(chain.params, validators=count)
+    return draws.draw_validators(state or chain.state, beacon, height, params)
 
 
 class TestValidators:
@@ -52,7 +58,7 @@ class TestValidators:
             owners = [chain.state.tickets[t].owner for t in drawn]
             assert len(drawn) == 5 == len(set(owners))
             assert drawn == tuple(sorted(drawn))
-        assert len(validators(chain, BEACONS[0], 99)) == 21
+        assert len(validators(chain, BEACONS[0], 99)) == 22
 
     def test_are_the_same_from_a_table_filled_in_another_order(self, chain):
         rows = list(chain.state.tickets.items())
@@ -63,37 +69,38 @@ class TestValidators:
                 validators(chain, b) for b in BEACONS[:20]
             ]
 
-    def test_every_owner_is_drawn_equally_often_whatever_it_owns(self, chain):
-        """5 of 21 owners in 1000 draws: 238.1 each, sigma of a hypergeometric indicator 13.5."""
-        counts = {owner(i): 0 for i in range(20)} | {public(7): 0}
+    def test_every_stake_has_the_same_chance_and_an_owner_one_seat(self, chain):
+        """The owner of 20 of 41 tickets has no seat in (21 20 19 18 17) / (41 40 39 38 37) of the draws."""
+        counts = {owner(i): 0 for i in range(20)} | {public(7): 0, miner(chain).owner: 0}
         for beacon in BEACONS:
             for ticket in validators(chain, beacon):
                 counts[chain.state.tickets[ticket].owner] += 1
         assert sum(counts.values()) == 5000
-        assert all(abs(count - 238.1) < 4 * 13.5 for count in counts.values())
-        # Chi-square over the owners, 20 degrees of freedom, mean 20 * 16/20, sigma below 6.4.
-        chi_square = sum((count - 238.1) ** 2 / 238.1 for count in counts.values())
-        assert chi_square < 20 + 4 * 6.4
+        rich = counts.pop(public(7))
+        assert abs(rich - 972.8) < 4 * 5.2
+        each = (5000 - 972.8) / 21
+        assert all(abs(count - each) < 4 * 12.5 for count in counts.values())
 
     def test_other_beacons_draw_others(self, chain):
         assert len({validators(chain, beacon) for beacon in BEACONS[:100]}) > 95
 
-    @pytest.mark.parametrize("changes", [{"task": "busy"}, {"expires": 5}, {"height": 8}])
-    def test_only_free_live_tickets_count(self, chain, changes):
-        if "task" in changes:
-            changes = {"task": chain.predefined}
+    @pytest.mark.parametrize("changes", [{"expires": 5}, {"height": 8}])
+    def test_only_live_tickets_count(self, chain, changes):
         ticket = Outpoint(label("owner", 3), 0)
         changed = replace(chain.state.tickets[ticket], **changes)
         state = replace(chain.state, tickets=chain.state.tickets.set(ticket, changed))
         assert ticket in validators(chain, BEACONS[0], 99)
         assert ticket not in validators(chain, BEACONS[0], 99, state)
 
-    def test_an_owner_is_drawn_by_another_ticket_when_its_first_works(self, chain):
-        first, second = Outpoint(label("rich"), 0), Outpoint(label("rich"), 1)
-        busy = replace(chain.state.tickets[first], task=chain.predefined)
-        state = replace(chain.state, tickets=chain.state.tickets.set(first, busy))
-        assert first in validators(chain, BEACONS[0], 99)
-        assert second in validators(chain, BEACONS[0], 99, state)
+    def test_who_works_on_a_task_can_vote(self, chain):
+        assert chain.state.tickets[chain_miner(chain)].task is not None
+        assert chain_miner(chain) in validators(chain, BEACONS[0], 99)
+
+    def test_who_has_no_stake_is_not_asked(self, chain):
+        ticket = Outpoint(label("owner", 3), 0)
+        state = replace(chain.state, utxos=chain.state.utxos.delete(ticket))
+        assert ticket not in validators(chain, BEACONS[0], 99, state)
+        assert len(validators(chain, BEACONS[0], 99, state)) == 21
 
 
 class TestEvaluators:

@@ -9,7 +9,7 @@ from p2pai.chain.committee import StatusStatement
 from p2pai.chain.fraud import Judgement, Unjudged, approves
 from p2pai.chain.params import FRAUD_PROOF_SIZE_MAX, VERIFY_REVEAL_SIZE_MAX
 from p2pai.chain.snapshot import snapshot_id
-from p2pai.chain.state import Stage
+from p2pai.chain.state import Checkpoint, Stage
 from p2pai.chain.supervision import NodeStatus
 from p2pai.chain.transaction import FraudProof, Pay, Transaction, Transfer, VerifyReveal, Witness
 from p2pai.primitives import record
@@ -284,7 +284,9 @@ class TestJudgement:
         case.refuse(case.proof(found=label("guess")), "gives something else", InvalidProof)
 
     def test_a_block_that_is_final(self, case):
-        case.honest.state = case.honest.pool = replace(case.honest.state, checkpoint=(2, label("checkpoint")))
+        case.honest.state = case.honest.pool = replace(
+            case.honest.state, checkpoint=Checkpoint(2, label("checkpoint"), ZERO_HASH)
+        )
         case.refuse(case.proof(), "not above the last checkpoint")
 
 

@@ -459,11 +459,14 @@ def check_money(chain):
         assert all(state.tickets[t].task == task_id for t in workers | called)
 
 
+QUICK = {"ticket_expiry_blocks": 6, "checkpoint_blocks": 4}
+
+
 def begun(seed):
     """Return a chain at its beginning, or with a task in training and reserves for its supervisors."""
     if seed % 2:
-        return Assembly(spec_of(5, ticket_expiry_blocks=6))
-    return Assembly.training(4, reserves=1, expected_blocks=20, ticket_expiry_blocks=6)
+        return Assembly(spec_of(5, **QUICK))
+    return Assembly.training(4, reserves=1, expected_blocks=20, **QUICK)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -490,7 +493,7 @@ def test_the_play_reaches_every_kind_of_transaction_and_stage():
     every_kind = {replace(sample, data=kind_only(kind)).kind for kind in get_args(Data)}
     every_stage = {stage.value for stage in Stage}
     kinds, stages, burned, renewed = {}, {}, 0, 0
-    for seed in (11, 16, 23, *range(60)):  # the first three reach it all, as long as the rules are these
+    for seed in (2, 9, 21, *range(60)):  # the first three reach it all, as long as the rules are these
         if (set(kinds), set(stages)) == (every_kind, every_stage) and burned and renewed:
             return
         chain = begun(seed)
