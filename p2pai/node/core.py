@@ -40,6 +40,7 @@ from p2pai.roles.miner import Miner
 from p2pai.roles.pausing import Pausing
 from p2pai.roles.peer import Peer
 from p2pai.roles.supervisor import Supervisor
+from p2pai.roles.validator import Validator
 from p2pai.roles.verifier import Verifier
 
 ROLES: Final[dict[str, type[Role]]] = {
@@ -86,12 +87,13 @@ class NodeCore(Services):
         self.identity = Identity.of(keys, peer_id)
         self.accounts = Accounts(self.identity, source)
         self.history: History | None = None
-        self.ledger = Ledger(spec, self, self._publish_chain, self._chain_changed)
+        self.validator = Validator(self)
+        self.ledger = Ledger(spec, self, self._publish_chain, self._chain_changed, self.validator.heard)
         self.following: dict[TaskId, Following] = {}
         self.roles: dict[str, Role] = {name: ROLES[name](self) for name in dict.fromkeys(roles)}
         self.pausing = Pausing(self)
-        self.parts: tuple[Role, ...] = (*self.roles.values(), self.pausing)
-        """The roles, and what every worker does whatever its role."""
+        self.parts: tuple[Role, ...] = (*self.roles.values(), self.pausing, self.validator)
+        """The roles, and what every node does whatever its role."""
         self.submissions: dict[Hash32, Submission] = {}
         """Orders of the local user that are not tasks, or failed at once."""
         self._posted: dict[Hash32, Transaction] = {}
@@ -278,6 +280,11 @@ class NodeCore(Services):
         """Return the ledger that a known block was built on."""
         parent = self.ledger.tree.get(block.header.prev)
         return parent.state if parent else None
+
+    def state_after(self, block: Hash32) -> State | None:
+        """Return the ledger after a known block."""
+        branch = self.ledger.tree.get(block)
+        return branch.state if branch else None
 
     def is_best(self, block: Hash32) -> bool:
         """Return whether a block is on the best chain."""

@@ -16,6 +16,7 @@ from p2pai.roles.client import ModelDelivered, TaskPosted
 from p2pai.roles.evaluator import ConclusionReached
 from p2pai.roles.memory import IterationSent, StateKept
 from p2pai.roles.slots import RecordBegun, SlotRecorded, SlotSigned
+from p2pai.roles.validator import CheckpointVoted
 from p2pai.roles.verifier import VerdictReached
 
 RECORD_SIZE_MAX: Final = 20 << 20
@@ -49,6 +50,7 @@ Record = (
     | SlotRecorded
     | SlotSigned
     | VerdictReached
+    | CheckpointVoted
 )
 
 

@@ -17,6 +17,7 @@ from p2pai.chain.params import future_time_s_max
 from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State
 from p2pai.chain.transaction import VERSION, Coinbase, PayForTask, Transaction, check_form
+from p2pai.chain.votes import CheckpointVote
 from p2pai.effects import Verdict
 from p2pai.gossip import sync
 from p2pai.node.journal import BlockAccepted
@@ -47,8 +48,11 @@ class Ledger:
         services: Services,
         publish: Callable[[str, bytes], None],
         changed: Callable[[Switch], None],
+        voted: Callable[[CheckpointVote], None],
     ) -> None:
         self.spec, self._services, self._publish, self._changed = spec, services, publish, changed
+        self._voted = voted
+        """Is told each vote on a checkpoint that comes along, valid or not."""
         self.tree = BlockTree(spec)
         self.mempool = Mempool(self.tree.state, spec.params)
         self.pool_version = 0
@@ -72,7 +76,7 @@ class Ledger:
         """Take back a block of the journal."""
         block = Block.decode(data)
         self.tree.add(block, trusted=True)
-        self._note_tasks(block)
+        self._note_transactions(block)
 
     def restored(self) -> None:
         """All blocks of the journal are back."""
@@ -131,7 +135,7 @@ class Ledger:
     ) -> None:
         self.check_time(block.header)
         switch = self.tree.add(block, verified=verified)
-        self._note_tasks(block)
+        self._note_transactions(block)
         self._services.persist(BlockAccepted(block.encoded), then)
         if switch.joined:
             self.mempool.rebase(self.tree.state, switch.left)
@@ -139,12 +143,14 @@ class Ledger:
             self.pool_version += 1
             self._changed(switch)
 
-    def _note_tasks(self, block: Block) -> None:
+    def _note_transactions(self, block: Block) -> None:
         for tx in block.transactions:
             if isinstance(tx.data, PayForTask):
                 known = self._definitions.setdefault(TaskId(tx.txid), [])
                 if block.header not in known:
                     known.append(block.header)
+            elif isinstance(tx.data, CheckpointVote):
+                self._voted(tx.data)
 
     def definition_block(self, task: TaskId) -> Hash32:
         """Return the oldest block of all forks with a task's submission; of equals the lowest hash.
@@ -185,6 +191,8 @@ class Ledger:
         check_form(tx)
         if tx.txid in self.mempool or tx.wtxid in self._orphans:
             return Verdict.IGNORE
+        if isinstance(tx.data, CheckpointVote):
+            self._voted(tx.data)
         if not self._admit(tx):
             return Verdict.IGNORE
         self._retry(self._orphans.woken_by(tx))

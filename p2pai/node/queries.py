@@ -45,6 +45,7 @@ def status(core: NodeCore, params: Params) -> Params:
     from p2pai import __version__  # noqa: PLC0415
 
     del params
+    checkpoint = core.state.checkpoint
     return {
         "version": __version__,
         "chain": core.spec.name,
@@ -58,6 +59,7 @@ def status(core: NodeCore, params: Params) -> Params:
         "remotes": len(core.remotes),
         "mempool": len(core.ledger.mempool),
         "ticket_price": core.state.ticket_price,
+        "checkpoint": {"height": checkpoint.height, "block": checkpoint.block.hex()},
     }
 
 

@@ -78,6 +78,9 @@ class Node(Protocol):
     def state_before(self, block: Block) -> State | None:
         """Return the ledger that a known block was built on."""
 
+    def state_after(self, block: Hash32) -> State | None:
+        """Return the ledger after a known block, unless that is too long ago."""
+
     def is_best(self, block: Hash32) -> bool:
         """Return whether a block is on the best chain."""
 

@@ -18,6 +18,7 @@ from p2pai.chain.mempool import Mempool
 from p2pai.chain.snapshot import snapshot_id
 from p2pai.chain.spec import ChainSpec
 from p2pai.chain.transaction import EvaluateCommit, Transaction, VerifyCommit
+from p2pai.chain.votes import CheckpointVote
 from p2pai.gossip.envelope import Envelope, open_envelope
 from p2pai.gossip.topics import parse
 from p2pai.node import journal
@@ -27,6 +28,7 @@ from p2pai.primitives.ids import PeerId
 from p2pai.roles.evaluator import ConclusionReached
 from p2pai.roles.memory import IterationSent
 from p2pai.roles.slots import SAID_SIZE_MAX, Report, Said, Share, SlotProposal, SlotSigned, ViewChange
+from p2pai.roles.validator import CheckpointVoted
 from p2pai.roles.verifier import VerdictReached
 
 Place = tuple[object, ...]
@@ -109,6 +111,8 @@ class Agreement:
             self._require(name, ("verdict", tx.data.block))
         elif isinstance(tx.data, EvaluateCommit):
             self._require(name, ("conclusion", tx.data.task))
+        elif isinstance(tx.data, CheckpointVote):
+            self._check(name, ("checkpoint", *tx.data.place), record.encode(tx.data))
 
     def _check(self, name: PeerId, place: Place, statement: bytes) -> None:
         self._require(name, place)
@@ -131,6 +135,8 @@ def places_of(entry: journal.Record) -> tuple[Place, ...]:
             return (("verdict", block),)
         case ConclusionReached(task):
             return (("conclusion", task),)
+        case CheckpointVoted(vote):
+            return (("checkpoint", *vote.place),)
         case journal.BlockAccepted(data):
             return (("block", Block.decode(data).hash),)
         case journal.TransactionPosted(data):

@@ -1,81 +1,22 @@
 """Targets: when a block is voted on, whose votes count, what two votes cost, and that no draw is stuck."""
 
 from dataclasses import replace
-from functools import cache
 
 import pytest
 
-from p2pai.chain import draws, transition, votes
+from p2pai.chain import draws, votes
 from p2pai.chain.checkpoint import ROUND_BLOCKS
 from p2pai.chain.coins import is_locked
 from p2pai.chain.params import DATA_SIZE_MAX, check_params
 from p2pai.chain.snapshot import decode, encode, snapshot_id
 from p2pai.chain.state import Candidate, Checkpoint, Stage, Vote, Voting
 from p2pai.chain.transaction import Pay
-from p2pai.chain.votes import CheckpointVote, VoteEquivocation
+from p2pai.chain.votes import VoteEquivocation
 from p2pai.primitives import ecdsa, record
-from p2pai.primitives.errors import InvalidInput, InvalidProof, InvalidTicket, InvalidTransaction
+from p2pai.primitives.errors import InvalidInput, InvalidProof, InvalidTicket
 from p2pai.primitives.ids import ZERO_HASH, Outpoint
-from tests.chain.ledger import MINERS, VERIFIERS, Chain, devnet, key_hash, keys, label, public
-
-EVERY = 8
-"""Blocks between checkpoints here; W is 4 on the test's chain."""
-
-WINDOW = 4
-OPENS = EVERY + WINDOW
-
-
-class Voters(Chain):
-    """A chain whose verifiers approve what they should, and whose owners vote."""
-
-    def grow(self, height, approvers=VERIFIERS):
-        """Mine up to a height, each block approved by the next one."""
-        while self.height < height:
-            if approvers and self.blocks:
-                self.approve(self.blocks[-1], approvers)
-            self.mine()
-
-    @property
-    def voting(self):
-        return self.pool.voting
-
-    def state_at(self, height):
-        """Return the ledger after a block of this chain."""
-        state = Chain(self.spec).state
-        for block in self.blocks[:height]:
-            state = transition.apply_block(state, block, self.params, trusted=True)
-        return state
-
-    def vote(self, ticket, **changes) -> CheckpointVote:
-        """Sign a vote as the ticket's owner; for the candidate's block and its true snapshot by default."""
-        values = {"height": self.voting.height, "block": self.voting.block, "snapshot": SNAPSHOT, **changes}
-        owner = keys(self.account(ticket)).spending
-        return votes.cast(owner, self.state.chain, ticket, **values)
-
-    def cast(self, ticket, **changes):
-        return self.post(self.account(ticket), self.vote(ticket, **changes))
-
-    def refuse(self, account, data, reason, error=InvalidTransaction):
-        before = self.pool
-        with pytest.raises(error, match=reason):
-            transition.apply_transaction(self.pool, self.fund(account, data), self.params)
-        assert self.pool is before
-
-
-SNAPSHOT = label("snapshot")
-
-
-def quick(**params):
-    spec = devnet()
-    return replace(spec, params=replace(spec.params, checkpoint_blocks=EVERY, **params))
-
-
-@cache
-def opened():
-    """A chain on which the block at height EVERY is voted on, since this very block; nobody may change it."""
-    chain = Voters(quick())
-    chain.grow(OPENS)
-    return chain
+from tests.chain.ledger import MINERS, Chain, devnet, key_hash, keys, label, public
+from tests.chain.voters import EVERY, OPENS, SNAPSHOT, WINDOW, Voters, opened, quick
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ ANSWERS = {
     "node.status": {
         "version": "0.1.0", "chain": "devnet", "peer_id": "12D3KooWtest", "address": "dpai1me",
         "roles": ["client"], "height": 9, "tip": HASH, "remotes": 7, "mempool": 2,
-        "ticket_price": 12_000_000_000,
+        "ticket_price": 12_000_000_000, "checkpoint": {"height": 5, "block": "c0" * 32},
     },
     "block.list": [BLOCK],
     "block.show": {

@@ -48,7 +48,7 @@ def test_reads_as_json(node, p2pai_json, command, method):
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (("status",), ["dpai1me", "devnet", HASH, "2 transactions", "120 coins"]),
+        (("status",), ["dpai1me", "devnet", HASH, "2 transactions", "120 coins", "5, block c0c0"]),
         (("block", "list"), ["7", "digits", "41", "3/3", "150 coins"]),
         (("block", "show", "7"), [HASH, "1e00ffff", "ef" * 32, "TRANSFER", "dpai1verifier", "150 coins"]),
         (("task", "list"), ["PAID", "100 coins", "900", "0.9722"]),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from p2pai import events, jobs
 from p2pai.chain.params import BLOCK_SIZE_MAX, IT_RES_SIZE_MAX, SLOT_MESSAGES_MAX
 from p2pai.chain.transaction import Conclusion
+from p2pai.chain.votes import cast
 from p2pai.gossip import sync
 from p2pai.node import journal
 from p2pai.node.accounts import AccountAdded
@@ -23,6 +24,7 @@ from p2pai.roles.client import ModelDelivered, TaskPosted
 from p2pai.roles.evaluator import ConclusionReached
 from p2pai.roles.memory import IterationSent, StateKept
 from p2pai.roles.slots import LockedSlot, Ranking, RecordBegun, SlotProposal, SlotRecorded, SlotSigned
+from p2pai.roles.validator import CheckpointVoted
 from p2pai.roles.verifier import VerdictReached
 from tests.chain.ledger import Chain, devnet, flip, keys, label, public
 from tests.node.parts import grown, iteration, payment, slot
@@ -41,6 +43,7 @@ def samples():
         BlockAccepted(chain.blocks[0].encoded),
         TransactionPosted(payment(chain).encoded),
         AccountAdded(public(3)),
+        CheckpointVoted(cast(bytes([1] * 32), chain.spec.id, TICKET, 16, label("block"), label("snapshot"))),
         TaskPosted(label("order"), TASK),
         ModelDelivered(TASK, "model.safetensors"),
         ConclusionReached(TASK, Conclusion((3, 0, 9), 10, model)),

@@ -102,6 +102,7 @@ class TestStatus:
             "remotes": 1,
             "mempool": 0,
             "ticket_price": 1_000_000_000,
+            "checkpoint": {"height": 0, "block": chain.state.checkpoint.block.hex()},
         }
 
     def test_what_waits_is_counted(self):
