@@ -107,6 +107,8 @@ class Fetch:
 
     blob: BlobId
     providers: tuple[PeerId, ...]
+    whole: bool = False
+    """Whether Fetched shall hold the data however large the blob is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,13 @@ class Hangup:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Stop the node, for a reason that its operator has to deal with: one sentence."""
+
+    reason: str
+
+
 Effect = (
     Judge
     | Publish
@@ -141,4 +150,5 @@ Effect = (
     | Fetch
     | Deliver
     | Hangup
+    | Halt
 )

@@ -83,7 +83,7 @@ class Fetched:
     blob: BlobId
     chunks: tuple[Hash32, ...] | None
     data: bytes | None
-    """The whole blob when it is no larger than 256 KiB, else None."""
+    """The whole blob when it is no larger than 256 KiB, or was asked for whole; else None."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,3 +164,9 @@ def double_sha256(data: bytes) -> Hash32:
 def transactions_root(transactions: tuple[Transaction, ...]) -> Hash32:
     """Return the Merkle root over whole transactions, witnesses included."""
     return merkle.root([tx.wtxid for tx in transactions])
+
+
+def has_its_transactions(block: Block) -> bool:
+    """Return whether a block's transactions are those that its header commits to."""
+    found = block.transactions
+    return bool(found) and transactions_root(found) == block.header.merkle_root

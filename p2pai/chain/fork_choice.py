@@ -13,7 +13,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 from p2pai.chain import fraud, transition
-from p2pai.chain.block import Block
+from p2pai.chain.block import Block, Header
 from p2pai.chain.fraud import Judgement
 from p2pai.chain.genesis import genesis_block, genesis_state
 from p2pai.chain.spec import ChainSpec
@@ -92,7 +92,7 @@ class BlockTree:
         """
         if block.hash in self._branches:
             return Switch((), ())
-        if block.hash in self._condemned or block.header.prev in self._condemned:
+        if self.is_condemned(block.header):
             raise InvalidBlock("the block is, or builds on, one that was proven false")
         parent = self._branches.get(block.header.prev)
         if parent is None:
@@ -113,6 +113,10 @@ class BlockTree:
         """Leave a block that a replay found false, and all that builds on it; choose the best chain again."""
         assert self.judged[block].reason, "the block is honest"
         return self._leave({block: self.judged[block].height})
+
+    def is_condemned(self, header: Header) -> bool:
+        """Return whether a block is, or builds on, one that was proven false."""
+        return header.hash in self._condemned or header.prev in self._condemned
 
     def without(self, block: Hash32) -> Branch:
         """Return the tip of the best chain that there would be if a block were convicted."""

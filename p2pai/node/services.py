@@ -57,13 +57,18 @@ class Services:
         self.emit(effects.Train(request, job))
 
     def fetch(
-        self, wanted: BlobId, providers: tuple[PeerId, ...], then: Callable[[events.Fetched], None]
+        self,
+        wanted: BlobId,
+        providers: tuple[PeerId, ...],
+        then: Callable[[events.Fetched], None],
+        *,
+        whole: bool = False,
     ) -> None:
-        """Get a blob; several who want the same one share the fetch."""
+        """Get a blob, its data with it if it is small or wanted whole; who want the same share the fetch."""
         waiting = self._fetched.setdefault(wanted, [])
         waiting.append(then)
         if len(waiting) == 1:
-            self.emit(effects.Fetch(wanted, providers))
+            self.emit(effects.Fetch(wanted, providers, whole))
 
     def ask(self, remote: PeerId, body: bytes, then: Callable[[bytes | None], None]) -> None:
         """Ask one remote; `then` gets None when it does not answer."""

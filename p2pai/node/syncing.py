@@ -6,6 +6,8 @@ body from one remote at a time; what comes before its turn waits in the window o
 the best shows only when blocks are connected, because approvals stand in the bodies, so every remote's chain
 is followed; a remote that offers a worthless one gains a window of bounded size and nothing else.
 
+A block that was proven false by a replay is no breach: a remote may not have heard of the proof.
+
 A remote that breaks a rule (a header that can't follow, a body that is not the one asked for or that the
 ledger refuses) is hung up. Honest nodes offer only what they connected themselves. A remote that is silent or
 slow breaks no rule: others get its work, and it is asked only for what nobody better has.
@@ -151,7 +153,8 @@ class Syncing:
                 return
             window.line = headers.lineage(parent.state)
         new = self._extend(window, found)
-        window.has_more = len(found) == sync.HEADERS_MAX and (new > 0 or goes_on)
+        is_whole = window.line is not None and window.line.tip == found[-1].hash
+        window.has_more = is_whole and len(found) == sync.HEADERS_MAX and (new > 0 or goes_on)
 
     def _extend(self, window: Window, found: tuple[Header, ...]) -> int:
         """Add headers to a remote's chain; return how many of them are of blocks that we lack."""
@@ -162,6 +165,8 @@ class Syncing:
             if known is not None and header.prev == window.line.tip:
                 window.line = headers.lineage(known.state)
                 continue
+            if self._chain.tree.is_condemned(header):
+                break  # the remote has not heard of the proof yet
             line = headers.extend(window.line, header, self._params)
             try:
                 self._chain.check_time(header)
@@ -281,7 +286,10 @@ class Syncing:
         try:
             self._chain.connect(data)
         except InvalidInput as error:
-            self._hang_up(holder, "invalid block", str(error))
+            if self._chain.tree.is_condemned(read_header(data)):
+                self._forget(window)
+            else:
+                self._hang_up(holder, "invalid block", str(error))
         except Unavailable:
             self._forget(window)
         return len(data)

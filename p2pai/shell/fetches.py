@@ -34,12 +34,14 @@ class Fetches:
     def __init__(self, blobs: BlobStore) -> None:
         self._blobs = blobs
         self._providers: dict[BlobId, list[PeerId]] = {}
+        self._whole: dict[BlobId, bool] = {}
         self._slots = trio.Semaphore(FETCHES_MAX)
 
-    def begin(self, blob: BlobId, providers: Sequence[PeerId]) -> bool:
+    def begin(self, blob: BlobId, providers: Sequence[PeerId], *, whole: bool = False) -> bool:
         """Note a wish; True when `finish` must follow, False when a fetch under way takes it over."""
         # A provider's name may come from a remote; what can't be a peer id is nobody.
         named = [p for p in providers if _PEER_ID.fullmatch(p)]
+        self._whole[blob] = whole or self._whole.get(blob, False)
         known = self._providers.get(blob)
         if known is not None:
             known.extend(p for p in named if p not in known)
@@ -54,14 +56,15 @@ class Fetches:
         hidden test data, must not make it public by that.
         """
         try:
-            fetched = self._stored(blob)
+            fetched = self._stored(blob, whole=self._whole[blob])
             if fetched is not None:
                 return fetched
             async with self._slots:
                 await self._fetch(network, blob)
         finally:
             del self._providers[blob]
-        return self._stored(blob) or Fetched(blob, None, None)
+            whole = self._whole.pop(blob)
+        return self._stored(blob, whole=whole) or Fetched(blob, None, None)
 
     async def _fetch(self, network: Wire, blob: BlobId) -> None:
         tried: tuple[PeerId, ...] | None = None
@@ -78,12 +81,12 @@ class Fetches:
                 else:
                     return
 
-    def _stored(self, blob: BlobId) -> Fetched | None:
+    def _stored(self, blob: BlobId, *, whole: bool) -> Fetched | None:
         leaves: tuple[Hash32, ...] | None = self._blobs.manifest(blob)
         size_bytes = self._blobs.size_bytes(blob)
         if leaves is None or size_bytes is None:
             return None
-        if size_bytes > INLINE_BYTES_MAX:
+        if size_bytes > INLINE_BYTES_MAX and not whole:
             return Fetched(blob, leaves, None)
         try:
             return Fetched(blob, leaves, b"".join(self._blobs.get(blob)))

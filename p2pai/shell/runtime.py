@@ -25,7 +25,7 @@ import structlog
 import trio
 
 from p2pai import effects, events
-from p2pai.primitives.errors import P2paiError, Unavailable
+from p2pai.primitives.errors import InvalidInput, P2paiError, Unavailable
 from p2pai.primitives.ids import BlobId, Hash32, PeerId
 from p2pai.shell.backlog import Backlog
 from p2pai.shell.blobs import BlobStore
@@ -201,6 +201,7 @@ class Runtime:
             effects.Join: lambda e: self._announcements.put(lambda network: network.join(e.topic)),
             effects.Leave: lambda e: self._announcements.put(lambda network: network.leave(e.topic)),
             effects.Hangup: self._queue_hangup,
+            effects.Halt: lambda e: self._stop(InvalidInput(e.reason)),
             effects.Ask: lambda e: self._spawn(self._ask, e),
             effects.Answer: self._answer,
             effects.Persist: self._records.put,
@@ -234,7 +235,7 @@ class Runtime:
             question.answered.set()
 
     def _begin_fetch(self, effect: effects.Fetch) -> None:
-        if self._fetches.begin(effect.blob, effect.providers):
+        if self._fetches.begin(effect.blob, effect.providers, whole=effect.whole):
             self._spawn(self._fetch, effect.blob)
 
     async def _persist(self) -> None:

@@ -119,6 +119,8 @@ class World:
         """Who refused a message, and why."""
         self.fired = {"lost message": 0, "lost record": 0, "kill": 0, "unanswered": 0, "hangup": 0}
         """How often each fault happened."""
+        self.halted: dict[PeerId, str] = {}
+        """Nodes that stopped themselves, and why."""
         self._rng = random.Random(seed)
         self._loss_percent = gossip_loss_percent
         self._make_worker = make_worker
@@ -245,6 +247,9 @@ class World:
                 self._converse(name, host, effect)
             case effects.Hangup(remote, duration):
                 self._hang_up(name, remote, duration)
+            case effects.Halt(reason):
+                self.halted[name] = reason
+                host.life += 1
             case effects.Train(request, job):
                 self._train(name, host, request, job)
             case _:
@@ -310,14 +315,14 @@ class World:
                 host.blobs.shared[wanted] = None
             case effects.Deliver(wanted, file):
                 host.delivered[file] = wanted
-            case effects.Fetch(wanted, providers):
-                end = _Pending(lambda: self._fetched(name, host, wanted, providers))
+            case effects.Fetch(wanted, providers, whole):
+                end = _Pending(lambda: self._fetched(name, host, wanted, providers, whole=whole))
                 self._post(name, self._draw(FETCH_MS), end)
             case _:
                 raise AssertionError(effect)
 
     def _fetched(
-        self, name: PeerId, host: Host, wanted: BlobId, providers: tuple[PeerId, ...]
+        self, name: PeerId, host: Host, wanted: BlobId, providers: tuple[PeerId, ...], *, whole: bool
     ) -> events.Fetched:
         for provider in (*providers, *self.hosts):
             other = self.hosts.get(provider)
@@ -330,7 +335,7 @@ class World:
         chunks = host.blobs.get(wanted)
         data = b"".join(chunks)
         leaves = tuple(merkle.leaf_hash(chunk) for chunk in chunks)
-        return events.Fetched(wanted, leaves, data if len(data) <= FETCHED_BYTES_MAX else None)
+        return events.Fetched(wanted, leaves, data if whole or len(data) <= FETCHED_BYTES_MAX else None)
 
     def _are_apart(self, a: PeerId, b: PeerId) -> bool:
         return (a in self._cut) != (b in self._cut) or self.now_ms < self._hung_up.get((a, b), 0)

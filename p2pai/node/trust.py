@@ -1,0 +1,56 @@
+"""A checkpoint that an operator trusts, and what the journal keeps of a start from it.
+
+Source: PROTOCOL section 9; docs/adr/0030-sync.md.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives.ids import HASH_SIZE, BlobId, Hash32
+
+HEIGHT_MAX: Final = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedCheckpoint:
+    """A final block, and the snapshot of the ledger after it."""
+
+    height: int
+    block: Hash32
+    snapshot: BlobId
+
+    def __str__(self) -> str:
+        return f"{self.height}:{self.block.hex()}:{self.snapshot.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotTrusted:
+    """The chain on this disk begins at a snapshot that came from others."""
+
+    checkpoint: TrustedCheckpoint
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotVerified:
+    """All blocks up to there were connected from genesis, and gave that snapshot."""
+
+    height: int
+
+
+def parse(text: str) -> TrustedCheckpoint:
+    """Read what an operator gives.
+
+    Raises:
+      InvalidInput: not HEIGHT:BLOCK:SNAPSHOT.
+    """
+    parts = text.split(":")
+    try:
+        height, (block, snapshot) = int(parts[0]), map(bytes.fromhex, parts[1:])
+        if not 0 < height <= HEIGHT_MAX or {len(block), len(snapshot)} != {HASH_SIZE}:
+            raise ValueError(text)
+    except ValueError as error:
+        raise InvalidInput(
+            "a checkpoint is HEIGHT:BLOCK:SNAPSHOT, as `p2pai status` of a node that you trust prints it"
+        ) from error
+    return TrustedCheckpoint(height, Hash32(block), BlobId(Hash32(snapshot)))
