@@ -10,7 +10,7 @@ import structlog
 import typer
 
 from p2pai import __version__
-from p2pai.cli import block, dkg, screen, start, status, task, wallet
+from p2pai.cli import block, dkg, faucet, screen, start, status, task, ticket, wallet
 from p2pai.cli import replay as replay_command
 from p2pai.cli import train as train_command
 from p2pai.primitives.errors import P2paiError
@@ -27,6 +27,8 @@ app.add_typer(task.app, name="task")
 app.add_typer(block.app, name="block")
 app.add_typer(dkg.app, name="dkg")
 app.add_typer(wallet.app, name="wallet")
+app.add_typer(ticket.app, name="ticket")
+app.add_typer(faucet.app, name="faucet")
 app.command("replay")(replay_command.replay)
 app.command("train")(train_command.train)
 

@@ -16,6 +16,13 @@ DataDir = Annotated[
     ),
 ]
 
+Account = Annotated[
+    int,
+    typer.Option(
+        "--account", min=0, max=999, metavar="N", help="Which account of the wallet; 0 is the node's own."
+    ),
+]
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 
 

@@ -15,9 +15,7 @@ import hmac
 import json
 import os
 import secrets
-import socket
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,10 +23,9 @@ from typing import Any, Final, NoReturn, Protocol
 
 import structlog
 import trio
-from hypercorn.config import Config
 from hypercorn.trio import serve
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -37,6 +34,7 @@ from p2pai.primitives import cbor
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.shell.files import write_atomically
+from p2pai.shell.http import listen, read_body, server_config
 
 FILE_NAME: Final = "rpc.json"
 HOST: Final = "127.0.0.1"
@@ -48,12 +46,6 @@ SUBMIT_METHODS: Final = frozenset(
 )
 BODY_BYTES_MAX: Final = 1 << 20
 TOKEN_SIZE: Final = 32
-
-BODY_S_MAX: Final = 10.0
-"""Seconds for a request's body to arrive."""
-
-SHUTDOWN_S_MAX: Final = 1.0
-"""Seconds that requests under way get when the node ends."""
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -118,14 +110,14 @@ async def run_server(
     Raises:
       Unavailable: the port is taken.
     """
-    listener = _listen(port)
+    listener = listen(HOST, port)
     url = f"http://{HOST}:{listener.getsockname()[1]}/rpc"
     token = secrets.token_hex(TOKEN_SIZE)
     path = data_dir / FILE_NAME
     # The two libraries write the same interface in types that don't match.
     app: Any = make_app(node, token)
     async with trio.open_nursery() as nursery:
-        config = _server_config(listener)
+        config = server_config(listener)
         await nursery.start(partial(serve, app, config, shutdown_trigger=trio.sleep_forever))
         door = {"url": url, "token": token, "pid": os.getpid(), "addresses": list(addresses)}
         write_atomically(path, json.dumps(door).encode())
@@ -143,7 +135,7 @@ def make_app(node: Node, token: str) -> Starlette:
         refusal = _refuse_stranger(request) or _refuse_token(request, token)
         if refusal is not None:
             return refusal
-        body = await _read_body(request)
+        body = await read_body(request, BODY_BYTES_MAX)
         if body is None:
             return _refusal(413, f"a request has at most {BODY_BYTES_MAX} bytes")
         return _respond(node, body)
@@ -162,31 +154,6 @@ def make_app(node: Node, token: str) -> Starlette:
 def submission_id(params: dict[str, Any]) -> str:
     """Return the id under which a submission with these parameters is asked about, in hex."""
     return tagged_hash("p2pai/submission", cbor.encode(params)).hex()
-
-
-def _listen(port: int) -> socket.socket:
-    # Not left to the server: it loses the socket, and the reason, when the port is taken.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        raise Unavailable(f"port {port} can't be used for the RPC: {error.strerror}") from error
-    return listener
-
-
-def _server_config(listener: socket.socket) -> Config:
-    config = Config()
-    # The server closes it.
-    config.bind = [f"fd://{listener.detach()}"]
-    config.graceful_timeout = SHUTDOWN_S_MAX
-    config.shutdown_timeout = SHUTDOWN_S_MAX
-    config.include_server_header = False
-    config.accesslog = None
-    config.errorlog = None
-    return config
 
 
 def _refuse_stranger(request: Request) -> Response | None:
@@ -209,20 +176,6 @@ def _refuse_token(request: Request, token: str) -> Response | None:
 
 def _refusal(status: int, sentence: str) -> Response:
     return JSONResponse({"error": sentence}, status_code=status)
-
-
-async def _read_body(request: Request) -> bytes | None:
-    body = bytearray()
-    try:
-        with trio.move_on_after(BODY_S_MAX) as scope:
-            async with aclosing(request.stream()) as parts:
-                async for part in parts:
-                    body += part
-                    if len(body) > BODY_BYTES_MAX:
-                        return None
-    except ClientDisconnect:
-        return b""
-    return b"" if scope.cancelled_caught else bytes(body)
 
 
 def _respond(node: Node, body: bytes) -> Response:

@@ -45,6 +45,14 @@ PAID = {
     "model_path": "models/digits.safetensors",
 }
 
+MONEY = {
+    "address": "dpai1me",
+    "spendable": 12 * 10**8,
+    "staked": 1,
+    "total": 12 * 10**8 + 1,
+    "waiting": -5,
+}
+
 ANSWERS = {
     "node.status": {
         "version": "0.1.0", "chain": "devnet", "peer_id": "12D3KooWtest", "address": "dpai1me",
@@ -72,6 +80,32 @@ ANSWERS = {
         "history": [{"state": "SUBMITTED", "height": 3}],
     },
     "wallet.balance": {
-        "address": "dpai1me", "spendable": 12 * 10**8, "staked": 1, "total": 12 * 10**8 + 1,
+        **MONEY, "accounts": [{"account": 0, **MONEY}, {"account": 1, **MONEY, "address": "dpai1second"}],
     },
+    "wallet.accounts": [
+        {"account": 0, "address": "dpai1me"}, {"account": 1, "address": "dpai1second"},
+    ],
+    "wallet.quote": {"fee": 236, "size": 230, "inputs": 1, "change": 7},
+    "wallet.history": {
+        "read": 9, "height": 9,
+        "entries": [
+            {"type": "TRANSFER", "height": 8, "time": 1_700_000_000, "amount": -300_000_236,
+             "balance": 12 * 10**8, "txid": HASH, "fee": 236},
+            {"type": "GENESIS", "height": 0, "time": 1_600_000_000, "amount": 15 * 10**8,
+             "balance": 15 * 10**8, "txid": None, "fee": None},
+        ],
+    },
+    "ticket.list": [
+        {"ticket": f"{HASH}:0", "role": "miner", "owner": "dpai1me", "own": True, "stake": 10**9,
+         "state": "immature", "height": 3, "live_from": 5, "expires": 261, "task": None},
+        {"ticket": f"{HASH}:1", "role": "verifier", "owner": "dpai1me", "own": True, "stake": 10**9,
+         "state": "working", "height": 0, "live_from": 0, "expires": None, "task": TASK},
+    ],
+    "ticket.refundable": [
+        {"stake": f"{HASH}:0", "atoms": 10**9, "role": "miner", "free": True, "from": 9, "why": "free"},
+        {"stake": f"{HASH}:1", "atoms": 10**9, "role": "verifier", "free": False, "from": 261,
+         "why": "waits to be drawn"},
+        {"stake": f"{HASH}:2", "atoms": 10**9, "role": None, "free": False, "from": None,
+         "why": "fee of task cdcdcdcd, until it is over"},
+    ],
 }  # fmt: skip

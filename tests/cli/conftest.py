@@ -22,7 +22,7 @@ class FixedNode:
         self.answers["task.progress"] = [PROGRESS, PAID]
         self.answers["submission"] = [
             {"state": "preparing", "task": None, "txid": None, "error": None},
-            {"state": "posted", "task": TASK, "txid": HASH, "error": None},
+            {"state": "posted", "task": TASK, "txid": HASH, "error": None, "fee": 236},
         ]
         self.asked = []
         self.submitted = []

@@ -9,6 +9,8 @@ import pytest
 
 from p2pai.chain.task import TaskDefinition
 from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives.ids import PeerId, PublicKey
+from p2pai.shell import config
 from tests.cli.answers import ANSWERS, BLOCK, HASH, MINER, PAID, PROGRESS, TASK
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.yaml"
@@ -17,7 +19,11 @@ COMMANDS = [
     (), ("start",), ("status",), ("version",), ("replay",), ("train",),
     ("task",), ("task", "submit"), ("task", "check"), ("task", "list"), ("task", "show"), ("task", "watch"),
     ("block",), ("block", "list"), ("block", "show"),
-    ("wallet",), ("wallet", "balance"), ("wallet", "address"), ("wallet", "send"),
+    ("wallet",), *(("wallet", name) for name in (
+        "create", "restore", "balance", "address", "accounts", "history", "send", "sign", "verify",
+    )),
+    ("ticket",), ("ticket", "buy"), ("ticket", "list"), ("ticket", "refund"),
+    ("faucet",), ("faucet", "claim"),
 ]  # fmt: skip
 
 READS = [
@@ -27,6 +33,8 @@ READS = [
     (("task", "list"), "task.list"),
     (("task", "show", TASK[:8]), "task.show"),
     (("wallet", "balance"), "wallet.balance"),
+    (("wallet", "accounts"), "wallet.accounts"),
+    (("ticket", "list"), "ticket.list"),
 ]
 
 
@@ -55,6 +63,11 @@ def test_reads_as_json(node, p2pai_json, command, method):
         (("task", "show", TASK[:8]), [TASK, "aa:0", "100 coins", HASH, "SUBMITTED"]),
         (("wallet", "balance"), ["dpai1me", "12 coins", "0.00000001 coins", "12.00000001 coins"]),
         (("wallet", "address"), ["dpai1me\n"]),
+        (("wallet", "address", "--account", "1"), ["dpai1second\n"]),
+        (("wallet", "accounts"), ["dpai1me", "dpai1second"]),
+        (("wallet", "history"), ["TRANSFER", "-3.00000236 coins", "0.00000236 coins", "GENESIS", HASH]),
+        (("ticket", "list"), ["live from 5", "10 coins", "261", "working", "own"]),
+        (("ticket", "refund", "--dry-run"), ["now", "at height 261", "waits to be drawn", "fee of task"]),
     ],
     ids=lambda v: " ".join(v[:2]),
 )
@@ -153,7 +166,119 @@ def test_sends_coins(node, p2pai):
     assert HASH in out
     [(method, params)] = node.submitted
     assert len(bytes.fromhex(params.pop("order"))) == 8, "the same payment may be meant twice"
-    assert (method, params) == ("wallet.send", {"address": MINER, "atoms": 1_250_000_000})
+    assert (method, params) == ("wallet.send", {"address": MINER, "atoms": 1_250_000_000, "account": 0})
+
+
+def test_sends_from_an_account_at_a_rate(node, p2pai_json):
+    answer = p2pai_json("wallet", "send", MINER, "1", "--account", 1, "--fee-rate", 20)
+    assert answer["txid"] == HASH
+    [(_, params)] = node.submitted
+    assert (params["account"], params["fee_rate"]) == (1, 20)
+
+
+def test_on_a_terminal_the_fee_is_shown_first(node, p2pai, monkeypatch):
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    asked = []
+    monkeypatch.setattr("typer.confirm", lambda question, **_: asked.append(question))
+    assert p2pai("wallet", "send", MINER, "12.5")[0] == 0
+    assert asked == [f"Pay 12.5 coins to {MINER}, and 0.00000236 coins as fee?"]
+    asked.clear()
+    p2pai("wallet", "send", MINER, "12.5", "--yes")
+    assert (asked, len(node.submitted)) == ([], 2)
+
+
+def test_an_account_that_is_none(node, p2pai):
+    status, _, err = p2pai("wallet", "address", "--account", 2)
+    assert (status, "accounts 0 to 1" in err) == (1, True)
+
+
+def test_adds_an_account(node, p2pai):
+    assert p2pai("wallet", "accounts", "--new")[0] == 0
+    assert [method for method, _ in node.submitted] == ["wallet.add_account"]
+
+
+def test_history_is_asked_for_until_it_is_read(node, p2pai_json):
+    whole = ANSWERS["wallet.history"]
+    node.answers["wallet.history"] = [{**whole, "read": 4, "entries": []}, whole]
+    assert p2pai_json("wallet", "history", "--count", 7, "--account", 0) == whole["entries"]
+    asked = [params for method, params in node.asked if method == "wallet.history"]
+    assert asked == [{"count": 7, "account": 0}] * 2
+
+
+def test_buys_tickets(node, p2pai):
+    status, out, _ = p2pai("ticket", "buy", "miner", "--count", 2, "--preferences", "1,3")
+    assert status == 0
+    assert f"Bought 2 x miner for 120 coins each in transaction {HASH}" in out
+    assert "this node is no miner" in out
+    [(method, params)] = node.submitted
+    params.pop("order")
+    assert (method, params) == ("ticket.buy", {"role": "miner", "count": 2, "preferences": [1, 3]})
+
+
+def test_preferences_that_are_no_numbers(node, p2pai):
+    status, _, err = p2pai("ticket", "buy", "miner", "--preferences", "1,b")
+    assert (status, node.submitted) == (1, [])
+    assert "such as 1,2" in err
+
+
+def test_refunds_what_is_free(node, p2pai):
+    status, out, _ = p2pai("ticket", "refund")
+    assert status == 0
+    assert f"Refunded 10 coins in transaction {HASH}" in out
+    assert [method for method, _ in node.submitted] == ["ticket.refund"]
+    node.submitted.clear()
+    node.answers["ticket.refundable"] = [ANSWERS["ticket.refundable"][1:]]
+    assert "Nothing can be refunded now." in p2pai("ticket", "refund")[1]
+    p2pai("ticket", "refund", "--dry-run")
+    assert node.submitted == []
+
+
+class TestSigning:
+    @pytest.fixture
+    def published(self, tmp_path, monkeypatch):
+        """A directory on which a node with a published account ran: nobody is asked for a password."""
+        monkeypatch.setenv("P2PAI_DATA_DIR", str(tmp_path))
+        settings = config.Config(tmp_path, "devnet", dev_account=3)
+        config.save(config.NodeRecord(settings, PeerId("12D3"), PublicKey(bytes(33))))
+
+    def test_what_is_signed_is_verified(self, published, p2pai, p2pai_json):
+        answer = p2pai_json("wallet", "sign", "a message")
+        assert p2pai("wallet", "sign", "a message") == (0, answer["signature"] + "\n", "")
+        words = ("wallet", "verify", answer["address"])
+        status, out, _ = p2pai(*words, "a message", answer["signature"])
+        assert (status, out) == (0, f"The owner of {answer['address']} signed this message.\n")
+        for wrong in (("another", answer["signature"]), ("a message", "00" * 70), ("a message", "x")):
+            status, out, err = p2pai(*words, *wrong)
+            assert (status, out, err.count("\n")) == (1, "", 1)
+        assert p2pai("wallet", "verify", "dpai1nowhere", "a message", answer["signature"])[0] == 1
+
+    def test_a_published_account_stands_alone(self, published, p2pai):
+        status, _, err = p2pai("wallet", "sign", "a message", "--account", 1)
+        assert (status, "stands alone" in err) == (1, True)
+
+    def test_without_keys_it_says_how_to_make_them(self, p2pai, tmp_path):
+        status, _, err = p2pai("wallet", "sign", "a message", "--data-dir", tmp_path / "none")
+        assert (status, "p2pai wallet create" in err) == (1, True)
+
+
+class TestFaucet:
+    @pytest.mark.parametrize("place", ["8080", "host:", ":80", "h:99999", "h:x", "127.0.0.1"])
+    def test_a_place_that_is_none(self, p2pai, place):
+        status, _, err = p2pai("faucet", "--listen", place)
+        assert (status, "HOST:PORT" in err) == (1, True)
+
+    def test_it_needs_a_node(self, p2pai, tmp_path):
+        status, _, err = p2pai("faucet", "--listen", "127.0.0.1:0", "--data-dir", tmp_path)
+        assert (status, "no node is running" in err) == (1, True)
+
+    def test_what_is_no_faucet(self, node, p2pai, tmp_path):
+        url = json.loads((tmp_path / "rpc.json").read_text())["url"].removesuffix("/rpc")
+        status, _, err = p2pai("faucet", "claim", url, MINER)
+        assert (status, "is no faucet" in err) == (1, True)
+        for absent in ("http://127.0.0.1:1", "nonsense"):
+            status, _, err = p2pai("faucet", "claim", absent, MINER)
+            assert (status, err.count("\n")) == (1, 1)
 
 
 def test_never_sends_what_is_no_amount(node, p2pai):

@@ -258,7 +258,7 @@ async def _converse(url, head, part):
 
 
 async def test_a_body_that_never_comes_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(rpc, "BODY_S_MAX", 0.1)
+    monkeypatch.setattr("p2pai.shell.http.BODY_S_MAX", 0.1)
     async with serving(tmp_path) as url:
         stream = await trio.open_tcp_stream("127.0.0.1", httpx.URL(url).port)
         async with stream:
