@@ -123,6 +123,11 @@ class BlockTree:
         doomed = self._with_descendants({block: 0})
         return max((b for h, b in self._branches.items() if h not in doomed), key=lambda b: b.rank)
 
+    def block(self, block: Hash32) -> Block | None:
+        """Return a block of the tree, or one that was proven false, so that others can replay it."""
+        branch = self._branches.get(block)
+        return branch.block if branch else self.convicted.get(block)
+
     def approvals(self, block: Hash32) -> list[Transaction]:
         """Return the revealed approvals of a block that stand in blocks which build on it."""
         blocks = [self._branches[h].block for h in self._with_descendants({block: 0}) if h in self._branches]

@@ -18,6 +18,7 @@ from typing import Final
 
 from p2pai.chain import transition
 from p2pai.chain.block import Block
+from p2pai.chain.fraud import NOTHING_JUDGED, Judgements
 from p2pai.chain.packages import Entry, Packages, descendants, is_duty
 from p2pai.chain.params import Params
 from p2pai.chain.state import State
@@ -54,8 +55,8 @@ TEMPLATE_BYTES_MAX: Final = 48 * 1024
 class Mempool:
     """Waiting transactions, all of them valid one after the other on top of the tip."""
 
-    def __init__(self, state: State, params: Params) -> None:
-        self._params = params
+    def __init__(self, state: State, params: Params, judged: Judgements = NOTHING_JUDGED) -> None:
+        self._params, self._judged = params, judged
         self._waiting = Packages()
         self._sequence = 0
         self._tip = state
@@ -96,6 +97,7 @@ class Mempool:
 
         Raises:
           InvalidInput: it is invalid on top of the tip and the pool, known already, or pays too little.
+          Unjudged: it is a FRAUD_PROOF about a block that has to be replayed first.
         """
         if tx.txid in self:
             raise InvalidTransaction("the transaction is known already")
@@ -104,7 +106,7 @@ class Mempool:
         self._check_parents(tx, conflicts, leaving)
         before = self._returned(tx, conflicts)
         spent = _outputs(before, tx)
-        after, fee = transition.apply_transaction(before, tx, self._params)
+        after, fee = transition.apply_transaction(before, tx, self._params, judged=self._judged)
         self._check_fee(tx, fee)
         if conflicts:
             _check_replacement(tx, fee, conflicts, leaving)

@@ -18,7 +18,16 @@ from typing import Final, NamedTuple
 from sortedcontainers import SortedKeyList
 
 from p2pai.chain.params import ATOMS_PER_COIN
-from p2pai.chain.transaction import BuyTickets, Output, Pay, PayForTask, RevokeTask, Transaction, Transfer
+from p2pai.chain.transaction import (
+    BuyTickets,
+    FraudProof,
+    Output,
+    Pay,
+    PayForTask,
+    RevokeTask,
+    Transaction,
+    Transfer,
+)
 from p2pai.primitives.errors import InvalidTransaction
 from p2pai.primitives.ids import Amount, Hash32, Outpoint
 
@@ -31,7 +40,7 @@ PACKAGE_BYTES_MAX: Final = 101_000
 DUTY_WORTH_ATOMS: Final = 10 * ATOMS_PER_COIN
 """What a duty is worth beyond its fee: the least stake of a ticket. Source: docs/adr/0027."""
 
-ORDINARY: Final = (Transfer, BuyTickets, PayForTask, RevokeTask)
+ORDINARY: Final = (Transfer, BuyTickets, PayForTask, RevokeTask, FraudProof)
 """Data that whoever has money can send as often as he likes.
 
 All others are duties: the state takes one for each ticket, or certificate, and place.

@@ -33,6 +33,7 @@ class Role(StrEnum):
     SUPERVISOR = "supervisor"
     VERIFIER = "verifier"
     EVALUATOR = "evaluator"
+    AUDITOR = "auditor"
 
 
 Roles = Annotated[

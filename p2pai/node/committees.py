@@ -81,7 +81,7 @@ def _steps(core: NodeCore, task_id: TaskId) -> Iterator[Report]:
         about = [tx for tx in branch.block.transactions if _concerns(tx, task_id)]
         state = before.state
         for tx in branch.block.transactions[1:] if about else ():
-            after, _ = transition.apply_transaction(state, tx, core.params)
+            after, _ = transition.apply_transaction(state, tx, core.params, judged=core.judged)
             if tx in about:
                 yield {"height": height, **_step(core, task_id, state, after, tx)}
             state = after

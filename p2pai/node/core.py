@@ -15,23 +15,25 @@ from p2pai import effects, events
 from p2pai.chain.block import Block, Header
 from p2pai.chain.committee import CertifiedSlot
 from p2pai.chain.fork_choice import Switch
+from p2pai.chain.fraud import Judgements
 from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State
 from p2pai.chain.transaction import Data, Output, Transaction
 from p2pai.effects import Effect, Verdict
-from p2pai.gossip import sync
 from p2pai.gossip.envelope import open_envelope, seal
 from p2pai.gossip.topics import Topic, parse
-from p2pai.node import journal, payments, queries
+from p2pai.node import answers, journal, payments, queries
 from p2pai.node.accounts import AccountAdded, Accounts
+from p2pai.node.accusations import Accusations
 from p2pai.node.following import TOPIC_NAMES, Following
 from p2pai.node.history import History
+from p2pai.node.judging import Judging
 from p2pai.node.ledger import Ledger
 from p2pai.node.services import Services
-from p2pai.primitives import record
-from p2pai.primitives.errors import InvalidInput, InvalidMessage, InvalidProof
+from p2pai.primitives.errors import InvalidInput, InvalidMessage, InvalidProof, Unavailable
 from p2pai.primitives.ids import Hash32, Millis, Outpoint, PeerId, PublicKey, TaskId
 from p2pai.primitives.keys import Keys, KeySource
+from p2pai.roles.auditor import Auditor
 from p2pai.roles.base import Identity, Role
 from p2pai.roles.client import Client, Submission
 from p2pai.roles.evaluator import Evaluator
@@ -39,12 +41,13 @@ from p2pai.roles.history import TaskHistory
 from p2pai.roles.miner import Miner
 from p2pai.roles.pausing import Pausing
 from p2pai.roles.peer import Peer
+from p2pai.roles.replaying import VerdictReached
 from p2pai.roles.supervisor import Supervisor
 from p2pai.roles.validator import Validator
 from p2pai.roles.verifier import Verifier
 
 ROLES: Final[dict[str, type[Role]]] = {
-    role.name: role for role in (Peer, Client, Miner, Supervisor, Verifier, Evaluator)
+    role.name: role for role in (Peer, Client, Miner, Supervisor, Verifier, Evaluator, Auditor)
 }
 """Every role a node can play, by name."""
 
@@ -88,7 +91,16 @@ class NodeCore(Services):
         self.accounts = Accounts(self.identity, source)
         self.history: History | None = None
         self.validator = Validator(self)
-        self.ledger = Ledger(spec, self, self._publish_chain, self._chain_changed, self.validator.heard)
+        self.accusations = Accusations(self)
+        self.ledger = Ledger(
+            spec,
+            self,
+            self._publish_chain,
+            self._chain_changed,
+            self.validator.heard,
+            self.accusations.hold,
+        )
+        self.judging = Judging(self, self.ledger, self.accusations.judged)
         self.following: dict[TaskId, Following] = {}
         self.roles: dict[str, Role] = {name: ROLES[name](self) for name in dict.fromkeys(roles)}
         self.pausing = Pausing(self)
@@ -114,7 +126,7 @@ class NodeCore(Services):
             case events.Received(remote, topic, data):
                 self._receive(remote, topic, data)
             case events.Asked(request, _, body):
-                self.emit(effects.Answer(request, self._answer_question(body)))
+                self.emit(effects.Answer(request, answers.answer(self, body)))
             case events.Submitted(method, params):
                 queries.submit(self, method, params)
             case _:
@@ -152,6 +164,8 @@ class NodeCore(Services):
             self._posted[tx.txid] = tx
         elif isinstance(entry, AccountAdded):
             self.accounts.add(entry)
+        elif isinstance(entry, VerdictReached):
+            self.judging.restore(entry)
         else:
             for role in self.parts:
                 role.restore(entry)
@@ -161,35 +175,38 @@ class NodeCore(Services):
             self.emit(effects.Join(str(Topic(self._chain, None, name))))
         self._announce()
         self.ledger.keep_up()
-        self._attend()
+        self.attend()
 
     def _announce(self) -> None:
         """Say our own waiting transactions again; put back those that a restart lost."""
         for txid, tx in list(self._posted.items()):
             try:
                 if txid not in self.ledger.mempool:
-                    self._admit(tx)
+                    self.admit(tx)
                 self._publish_chain("tx", tx.encoded)
+            except Unavailable:
+                continue  # a proof, of which a crash took the replay
             except InvalidInput:
                 del self._posted[txid]  # on the chain, or overtaken by it
         self.ledger.forget_orphans()
         self.set_timer("announce", ANNOUNCE_MS, self._announce)
 
-    def _admit(self, tx: Transaction) -> None:
-        self.ledger.mempool.add(tx)
-        self.ledger.pool_version += 1
+    def admit(self, tx: Transaction) -> None:
+        """Put a transaction of our own into the mempool; errors as of `Ledger.admit`."""
+        self.ledger.admit(tx)
         self.accounts.post(tx)
 
     def _chain_changed(self, switch: Switch) -> None:
         self.accounts.follow(switch)
-        self._attend()
+        self.attend()
 
     def _pool_changed(self) -> None:
         if not self._attending:
             self._attending = True
-            self.set_timer("attend", ATTEND_MS, self._attend)
+            self.set_timer("attend", ATTEND_MS, self.attend)
 
-    def _attend(self) -> None:
+    def attend(self) -> None:
+        """Let the roles look at the ledger."""
         self._attending = False
         for role in self.parts:
             role.tip_changed()
@@ -221,22 +238,6 @@ class NodeCore(Services):
                 self._pool_changed()
             return verdict
         return Verdict.IGNORE
-
-    def _answer_question(self, body: bytes) -> bytes:
-        try:
-            question = sync.read_question(body)
-        except InvalidInput:
-            return b""
-        if isinstance(question, sync.AskHeaders):
-            return record.encode_tagged(self.ledger.answer_headers(question))
-        if isinstance(question, sync.AskBodies):
-            return record.encode_tagged(self.ledger.answer_bodies(question))
-        followed = self.following.get(question.task)
-        if followed is None:
-            return b""
-        if isinstance(question, sync.AskSlots):
-            return record.encode_tagged(followed.answer_slots(question))
-        return record.encode_tagged(followed.answer_messages(question))
 
     # --- what following tells (Listener)
 
@@ -285,6 +286,20 @@ class NodeCore(Services):
         """Return the ledger after a known block."""
         branch = self.ledger.tree.get(block)
         return branch.state if branch else None
+
+    @property
+    def judged(self) -> Judgements:
+        """What our replays said, by block."""
+        return self.ledger.tree.judged
+
+    def judge(self, block: Hash32) -> None:
+        """Replay a block of the best chain; the tip counts as changed when that is done."""
+        self.judging.begin(block)
+
+    def accuse(self, block: Hash32) -> None:
+        """Leave a block that our replay found false, and prove it to the others; nothing without money."""
+        with suppress(InvalidInput, Unavailable):
+            self.accusations.accuse(block)
 
     def is_best(self, block: Hash32) -> bool:
         """Return whether a block is on the best chain."""
@@ -349,7 +364,7 @@ class NodeCore(Services):
         Raises:
           InvalidInput: the mempool refuses it.
         """
-        self._admit(tx)
+        self.admit(tx)
         if note is not None:
             self.persist(note(tx.txid), lambda: None)
         data = tx.encoded

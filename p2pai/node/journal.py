@@ -15,9 +15,9 @@ from p2pai.primitives.errors import InvalidInput
 from p2pai.roles.client import ModelDelivered, TaskPosted
 from p2pai.roles.evaluator import ConclusionReached
 from p2pai.roles.memory import IterationSent, StateKept
+from p2pai.roles.replaying import VerdictReached
 from p2pai.roles.slots import RecordBegun, SlotRecorded, SlotSigned
 from p2pai.roles.validator import CheckpointVoted
-from p2pai.roles.verifier import VerdictReached
 
 RECORD_SIZE_MAX: Final = 20 << 20
 """Bytes: the last messages of the largest group, 64 KiB each, may all be in one slot."""

@@ -11,12 +11,13 @@ from typing import Final
 from p2pai.chain import headers, transition
 from p2pai.chain.block import Block, Header
 from p2pai.chain.fork_choice import BlockTree, Switch
+from p2pai.chain.fraud import Unjudged
 from p2pai.chain.mempool import Mempool
 from p2pai.chain.orphans import Orphans
 from p2pai.chain.params import future_time_s_max
 from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State
-from p2pai.chain.transaction import VERSION, Coinbase, PayForTask, Transaction, check_form
+from p2pai.chain.transaction import VERSION, Coinbase, FraudProof, PayForTask, Transaction, check_form
 from p2pai.chain.votes import CheckpointVote
 from p2pai.effects import Verdict
 from p2pai.gossip import sync
@@ -49,12 +50,15 @@ class Ledger:
         publish: Callable[[str, bytes], None],
         changed: Callable[[Switch], None],
         voted: Callable[[CheckpointVote], None],
+        unjudged: Callable[[Hash32, Transaction | None], None],
     ) -> None:
         self.spec, self._services, self._publish, self._changed = spec, services, publish, changed
         self._voted = voted
         """Is told each vote on a checkpoint that comes along, valid or not."""
+        self._unjudged = unjudged
+        """Is told of a block that has to be replayed, for this transaction's sake or (None) for a block's."""
         self.tree = BlockTree(spec)
-        self.mempool = Mempool(self.tree.state, spec.params)
+        self.mempool = Mempool(self.tree.state, spec.params, self.tree.judged)
         self.pool_version = 0
         self._orphans = Orphans()
         self._definitions: dict[TaskId, list[Header]] = {}
@@ -75,12 +79,14 @@ class Ledger:
     def restore(self, data: bytes) -> None:
         """Take back a block of the journal."""
         block = Block.decode(data)
+        if self.tree.is_condemned(block.header):
+            return
         self.tree.add(block, trusted=True)
         self._note_transactions(block)
 
     def restored(self) -> None:
         """All blocks of the journal are back."""
-        self.mempool = Mempool(self.tree.state, self.spec.params)
+        self.mempool = Mempool(self.tree.state, self.spec.params, self.tree.judged)
 
     def hear_block(self, remote: PeerId, data: bytes) -> Verdict:
         """Take a block from gossip.
@@ -90,7 +96,7 @@ class Ledger:
         """
         waiting = self._waiting()
         block = Block.decode(data, waiting)
-        if block.hash in self.tree:
+        if block.hash in self.tree or self.tree.is_condemned(block.header):
             return Verdict.IGNORE
         try:
             self._connect(block, waiting)
@@ -134,10 +140,22 @@ class Ledger:
         self, block: Block, verified: Container[Hash32], then: Callable[[], None] = lambda: None
     ) -> None:
         self.check_time(block.header)
-        switch = self.tree.add(block, verified=verified)
+        try:
+            switch = self.tree.add(block, verified=verified)
+        except Unjudged as error:
+            self._unjudged(error.block, None)
+            raise
         self._note_transactions(block)
         self._services.persist(BlockAccepted(block.encoded), then)
-        if switch.joined:
+        self._follow(switch)
+
+    def leave(self, block: Hash32) -> None:
+        """Leave a block that our replay found false."""
+        if block in self.tree:
+            self._follow(self.tree.convict(block))
+
+    def _follow(self, switch: Switch) -> None:
+        if switch.left or switch.joined:
             self.mempool.rebase(self.tree.state, switch.left)
             self._retry(self._orphans.woken_at(self.state))
             self.pool_version += 1
@@ -176,8 +194,8 @@ class Ledger:
 
     def answer_bodies(self, question: sync.AskBodies) -> sync.Blocks:
         """Give a remote the blocks that it asks for."""
-        known = map(self.tree.get, question.blocks[: sync.BODIES_MAX])
-        return sync.Blocks(sync.fitting(branch.block.encoded for branch in known if branch))
+        known = map(self.tree.block, question.blocks[: sync.BODIES_MAX])
+        return sync.Blocks(sync.fitting(block.encoded for block in known if block))
 
     # --- transactions
 
@@ -193,14 +211,41 @@ class Ledger:
             return Verdict.IGNORE
         if isinstance(tx.data, CheckpointVote):
             self._voted(tx.data)
+        self._refuse_false_accusation(tx)
         if not self._admit(tx):
             return Verdict.IGNORE
         self._retry(self._orphans.woken_by(tx))
         return Verdict.ACCEPT
 
+    def _refuse_false_accusation(self, tx: Transaction) -> None:
+        judgement = self.tree.judged.get(tx.data.block) if isinstance(tx.data, FraudProof) else None
+        if judgement is not None and not judgement.reason:
+            raise InvalidProof("the block that the proof accuses gives what its miner recorded")
+
+    def admit(self, tx: Transaction) -> None:
+        """Put a transaction into the pool; for one that proves a block false, leave that block first.
+
+        Raises:
+          InvalidInput: the tip does not allow it.
+          Unjudged: it accuses a block that has to be replayed first.
+        """
+        if isinstance(tx.data, FraudProof) and tx.data.block in self.tree:
+            best = self.tree.without(tx.data.block).state
+            transition.apply_transaction(best, tx, self.spec.params, judged=self.tree.judged)
+            self.leave(tx.data.block)
+        self.mempool.add(tx)
+        self.pool_version += 1
+
+    def pass_on(self, tx: Transaction) -> None:
+        """Announce somebody's transaction that we can judge by now."""
+        self._publish("tx", tx.encoded)
+
     def _admit(self, tx: Transaction) -> bool:
         try:
-            self.mempool.add(tx)
+            self.admit(tx)
+        except Unjudged as error:
+            self._unjudged(error.block, tx)
+            return False
         except InvalidProof:
             self._orphans.remove(tx)  # nothing that comes makes a wrong signature right
             return False
@@ -210,7 +255,6 @@ class Ledger:
             self._orphans.keep(tx, self.mempool.missing(tx))
             return False
         self._orphans.remove(tx)
-        self.pool_version += 1
         return True
 
     def _retry(self, orphans: list[Transaction]) -> None:

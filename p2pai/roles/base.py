@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol
 
 from p2pai.chain.block import Block, Header
 from p2pai.chain.committee import CertifiedSlot
+from p2pai.chain.fraud import Judgements
 from p2pai.chain.params import Params
 from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import Stage, State, Task, Ticket
@@ -80,6 +81,16 @@ class Node(Protocol):
 
     def state_after(self, block: Hash32) -> State | None:
         """Return the ledger after a known block, unless that is too long ago."""
+
+    @property
+    def judged(self) -> Judgements:
+        """What our replays said, by block."""
+
+    def judge(self, block: Hash32) -> None:
+        """Replay a block of the best chain; the tip counts as changed when that is done."""
+
+    def accuse(self, block: Hash32) -> None:
+        """Leave a block that our replay found false, and prove it to the others."""
 
     def is_best(self, block: Hash32) -> bool:
         """Return whether a block is on the best chain."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from p2pai import jobs
 from p2pai.chain import it_res, schedule
 from p2pai.chain.block import Block
+from p2pai.chain.fraud import Judgement
 from p2pai.chain.it_res import EndState, IterationResult
 from p2pai.chain.state import State
 from p2pai.chain.transaction import Coinbase
@@ -41,6 +42,14 @@ class Finding:
 
     precursor: Hash32
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictReached:
+    """Journal: what a replay said about a block, so that nobody says otherwise after a restart."""
+
+    block: Hash32
+    judgement: Judgement
 
 
 def lucky_iteration(block: Block) -> LuckyIteration:

@@ -27,9 +27,9 @@ from p2pai.primitives import record
 from p2pai.primitives.ids import PeerId
 from p2pai.roles.evaluator import ConclusionReached
 from p2pai.roles.memory import IterationSent
+from p2pai.roles.replaying import VerdictReached
 from p2pai.roles.slots import SAID_SIZE_MAX, Report, Said, Share, SlotProposal, SlotSigned, ViewChange
 from p2pai.roles.validator import CheckpointVoted
-from p2pai.roles.verifier import VerdictReached
 
 Place = tuple[object, ...]
 
@@ -166,12 +166,13 @@ def check_ledgers(spec: ChainSpec, cores: Mapping[PeerId, NodeCore]) -> None:
     state = core.state
     assert state.issued - state.burned == state.unspent_total(), "atoms were made or lost"
     fresh = BlockTree(spec)
+    fresh.judged.update(core.judged)
     for height in range(1, state.height + 1):
         branch = core.ledger.tree.at_height(height)
         assert branch is not None
         fresh.add(branch.block)
     assert snapshot_id(fresh.state) == snapshot_id(state), "the chain does not replay from genesis"
     for core in cores.values():
-        again = Mempool(core.state, spec.params)
+        again = Mempool(core.state, spec.params, core.judged)
         for tx in core.ledger.mempool.transactions():
             again.add(tx)

@@ -237,12 +237,16 @@ class TestTickets:
         assert case.honest.pool.tickets[free].task is None
         assert free not in case.honest.pool.live_tickets("miner", 99, 2)
 
-    def test_a_stake_that_was_its_owners_again_is_not_taken(self, case):
+    def test_a_stake_that_was_its_owners_again_is_taken_until_it_is_spent(self, case):
         gone = replace(case.honest.pool, tickets=case.honest.pool.tickets.delete(case.ticket))
         case.honest.state = case.honest.pool = gone
-        case.honest.add(case.posted(case.proof(())))
-        assert case.honest.pool.burned == 0
-        assert case.ticket in case.honest.pool.utxos
+        spent, tx = case.honest.fork(), case.posted(case.proof(()))
+        case.honest.add(tx)
+        assert case.honest.pool.burned == PRICE // 2
+        assert case.ticket not in case.honest.pool.utxos
+        spent.pool = replace(spent.pool, utxos=spent.pool.utxos.delete(case.ticket))
+        spent.add(tx)
+        assert spent.pool.burned == 0
 
 
 class TestJudgement:

@@ -53,13 +53,21 @@ def node():
 class TestRoles:
     def test_every_role_has_a_name(self):
         core = NodeCore(devnet(), keys(7), PeerId("p"), list(ROLES))
-        assert list(core.roles) == ["peer", "client", "miner", "supervisor", "verifier", "evaluator"]
+        assert list(core.roles) == [
+            "peer",
+            "client",
+            "miner",
+            "supervisor",
+            "verifier",
+            "evaluator",
+            "auditor",
+        ]
 
     def test_a_role_twice_is_one(self):
         assert list(NodeCore(devnet(), keys(7), PeerId("p"), ["peer", "peer"]).roles) == ["peer"]
 
     def test_an_unknown_role_is_refused_with_a_sentence(self):
-        roles = "there is no role 'king'; the roles are peer, client, miner, supervisor, verifier, evaluator"
+        roles = f"there is no role 'king'; the roles are {', '.join(ROLES)}"
         with pytest.raises(InvalidInput, match=f"^{roles}$"):
             NodeCore(devnet(), keys(7), PeerId("p"), ["peer", "king"])
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pai import events, jobs
+from p2pai.chain.fraud import Judgement
 from p2pai.chain.params import BLOCK_SIZE_MAX, IT_RES_SIZE_MAX, SLOT_MESSAGES_MAX
 from p2pai.chain.transaction import Conclusion
 from p2pai.chain.votes import cast
@@ -23,9 +24,9 @@ from p2pai.primitives.ids import BlobId, Outpoint, PeerId, TaskId
 from p2pai.roles.client import ModelDelivered, TaskPosted
 from p2pai.roles.evaluator import ConclusionReached
 from p2pai.roles.memory import IterationSent, StateKept
+from p2pai.roles.replaying import VerdictReached
 from p2pai.roles.slots import LockedSlot, Ranking, RecordBegun, SlotProposal, SlotRecorded, SlotSigned
 from p2pai.roles.validator import CheckpointVoted
-from p2pai.roles.verifier import VerdictReached
 from tests.chain.ledger import Chain, devnet, flip, keys, label, public
 from tests.node.parts import grown, iteration, payment, slot
 
@@ -52,7 +53,10 @@ def samples():
         RecordBegun(chain.predefined, chain.task(chain.predefined).committee.key),
         SlotRecorded(certified, (message,)),
         SlotSigned(chain.predefined, 0, 1, 9, None, None),
-        VerdictReached(chain.blocks[0].hash, label("precursor"), "message map at layer 0"),
+        VerdictReached(
+            chain.blocks[0].hash,
+            Judgement(1, chain.blocks[0].work_proof.ticket, label("precursor"), "message map"),
+        ),
     )
 
 

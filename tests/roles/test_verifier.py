@@ -7,15 +7,17 @@ import pytest
 
 from p2pai import jobs
 from p2pai.chain import it_res, verification
+from p2pai.chain.fraud import Judgement
 from p2pai.chain.transaction import CollectVerifications, VerifyCommit, VerifyReveal
 from p2pai.jaxtrain.worker import Worker
 from p2pai.node import journal
+from p2pai.node.judging import RETRY_MS, TRIES_MAX
 from p2pai.primitives import blob, record
 from p2pai.primitives.ids import PeerId
 from p2pai.roles import replaying
 from p2pai.roles.history import PeerMessages
-from p2pai.roles.replaying import Finding
-from p2pai.roles.verifier import RETRY_MS, TRIES_MAX, VerdictReached, commits_closed
+from p2pai.roles.proving import commits_closed
+from p2pai.roles.replaying import Finding, VerdictReached
 from testnet.simulator.world import Blobs
 from tests.chain.ledger import MINERS, VERIFIERS, Chain, devnet
 from tests.roles.lone import EMPTY_MAP, Lone
@@ -85,11 +87,16 @@ def give_parts(node, lucky, applied=NO_PEERS):
             node.fetched_large(part)
 
 
+def verdict(chain, block, reason=""):
+    judgement = Judgement(chain.height, block.work_proof.ticket, chain.precursors[block.hash], reason)
+    return VerdictReached(block.hash, judgement)
+
+
 def with_verdict(chain, reason=""):
     """A verifier that had just come to its verdict on the last block when it was killed."""
     block = chain.blocks[-1]
     accepted = [journal.write(journal.BlockAccepted(b.encoded)) for b in chain.blocks]
-    reached = VerdictReached(block.hash, chain.precursors[block.hash], reason)
+    reached = verdict(chain, block, reason)
     return verifier(chain, journal=[*accepted, journal.write(reached)])
 
 
@@ -122,18 +129,20 @@ class TestReplaying:
         node = replayer(honest=True)
         block = trained(honest=True).block
         serve(node, honest=True)
-        finding = node.role().findings[block.hash]
+        finding = node.role().finding(block.hash)
         assert finding.reason == ""
         assert it_res.nonce(finding.precursor) == it_res.decode(block.work_proof.lucky.message).nonce
         (tx,) = node.posted(VerifyCommit)
         assert tx.data == opening(node, block.hash, finding)
-        assert node.records(VerdictReached) == [VerdictReached(block.hash, finding.precursor, "")]
+        assert node.records(VerdictReached) == [
+            VerdictReached(block.hash, Judgement(1, block.work_proof.ticket, finding.precursor, ""))
+        ]
 
     def test_a_dishonest_block_is_not_and_the_reason_is_kept(self):
         node = replayer(honest=False)
         block = trained(honest=False).block
         serve(node, honest=False)
-        finding = node.role().findings[block.hash]
+        finding = node.role().finding(block.hash)
         assert finding.reason.startswith("message map at layer")
         (tx,) = node.posted(VerifyCommit)
         assert tx.data == opening(node, block.hash, finding), "it is committed all the same, as not approved"
@@ -175,7 +184,7 @@ class TestReplaying:
         node = verifier(chain)
         give_parts(node, capsule(chain), b"junk")
         assert node.jobs == []
-        finding = node.role().findings[chain.blocks[-1].hash]
+        finding = node.role().finding(chain.blocks[-1].hash)
         assert finding.reason != ""
         (tx,) = node.posted(VerifyCommit)
         assert tx.data == opening(node, chain.blocks[-1].hash, finding)
@@ -198,7 +207,7 @@ class TestReplaying:
         node, lucky = verifier(chain), capsule(chain)
         give_parts(node, lucky)
         node.trained(jobs.Failed("killed"))
-        assert node.role().findings == {}
+        assert node.core.judged == {}
         node.wait(RETRY_MS)
         give_parts(node, lucky)
         assert len(node.jobs) == 1
@@ -256,8 +265,7 @@ class TestCommitting:
     def test_each_verifier_commits_to_something_else(self):
         chain = made_up()
         accepted = [journal.write(journal.BlockAccepted(b.encoded)) for b in chain.blocks]
-        block = chain.blocks[-1].hash
-        reached = journal.write(VerdictReached(block, chain.precursors[block], ""))
+        reached = journal.write(verdict(chain, chain.blocks[-1]))
         nodes = [verifier(chain, account, journal=[*accepted, reached]) for account in VERIFIERS]
         commitments = [node.posted(VerifyCommit)[0].data.commitment for node in nodes]
         assert len(dict.fromkeys(commitments)) == len(VERIFIERS)
@@ -274,7 +282,7 @@ class TestRevealing:
 
     def test_a_verdict_is_not_shown_while_others_may_commit(self):
         node, block = self.committed()
-        assert not commits_closed(node.chain.state, block, node.chain.params.verification_window_blocks)
+        assert not commits_closed(node.core, block)
         node.wait(20_000)
         assert node.posted(VerifyReveal) == []
 
@@ -336,9 +344,9 @@ class TestRevealing:
 
     def test_when_the_window_is_over_nothing_more_is_said(self):
         node, block = self.committed()
-        assert not commits_closed(node.chain.state, block, 4)
+        assert not commits_closed(node.core, block)
         while block in node.chain.state.verifications:
             node.chain.mine()
-        assert not commits_closed(node.chain.state, block, 4)
+        assert not commits_closed(node.core, block)
         late = Lone(node.chain, VERIFIERS[0], ("verifier",))
         assert all(tx.data.block != block for tx in late.posted(VerifyReveal))

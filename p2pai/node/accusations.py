@@ -1,0 +1,149 @@
+"""FRAUD_PROOFs: others' that wait for our own replay, and ours.
+
+Nobody's word counts. A proof about a block that we have not replayed is held, a few at a time, while the
+block is replayed; a block that we do not have comes from a remote. Then the proof is passed on and we leave
+the block, or it is dropped. Who posted it says it again (core.py), so nothing is lost by holding few.
+
+Source: PROTOCOL section 9; docs/adr/0029-fraud-proofs.md.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from p2pai.chain import fraud
+from p2pai.chain.block import read_header
+from p2pai.chain.tickets import Context
+from p2pai.chain.transaction import FraudProof, Pay, Transaction, VerifyReveal, sign
+from p2pai.gossip import sync
+from p2pai.node import payments
+from p2pai.primitives import record
+from p2pai.primitives.errors import InvalidInput, Unavailable
+from p2pai.primitives.ids import Amount, Hash32, Outpoint
+
+if TYPE_CHECKING:
+    from p2pai.node.core import NodeCore
+
+HELD_MAX: Final = 16
+"""Proofs, and blocks, that wait for a replay; the oldest makes room."""
+
+PATH_MAX: Final = 64
+"""Blocks that we lack, one on top of the other, below a block that somebody accuses."""
+
+OUTPUT_BYTES: Final = 64
+"""More than an output takes."""
+
+
+class Accusations:
+    """See the module."""
+
+    def __init__(self, core: NodeCore) -> None:
+        self._core = core
+        self._held: dict[Hash32, Transaction] = {}
+        """By wtxid."""
+        self._waiting: dict[Hash32, None] = {}
+        """Blocks that are accused in blocks, which wait."""
+        self._turn = 0
+        self._asking = False
+        self._accusing = False
+
+    def hold(self, block: Hash32, tx: Transaction | None) -> None:
+        """Have a block replayed; keep the proof that accuses it meanwhile. None: it stands in a block."""
+        if tx is None:
+            self._waiting[block] = None
+        else:
+            self._held[tx.wtxid] = tx
+        for queue in (self._held, self._waiting):
+            while len(queue) > HELD_MAX:
+                queue.pop(next(iter(queue)))
+        self._judge(block)
+
+    def judged(self, block: Hash32) -> None:
+        """Go on with what waited for a block's replay."""
+        for identity, tx in list(self._held.items()):
+            if isinstance(tx.data, FraudProof) and tx.data.block == block:
+                del self._held[identity]
+                with suppress(InvalidInput, Unavailable):
+                    self._core.ledger.admit(tx)
+                    self._core.ledger.pass_on(tx)
+        if block in self._waiting:
+            del self._waiting[block]
+            self._core.ledger.keep_up()
+        self._core.attend()
+
+    def _judge(self, block: Hash32) -> None:
+        if block in self._core.ledger.tree:
+            self._core.judging.begin(block, accused=True)
+        elif not self._asking:
+            self._ask(block, block, ())
+
+    def _ask(self, block: Hash32, missing: Hash32, path: tuple[bytes, ...]) -> None:
+        """Get a block that is not ours, back to one that is; `path` is what came so far, newest first."""
+        remote = self._core.next_remote(self._turn)
+        self._turn += 1
+        self._asking = remote is not None and len(path) < PATH_MAX
+        if remote is not None and self._asking:
+            question = record.encode_tagged(sync.AskBodies((missing,)))
+            self._core.ask(remote, question, lambda body: self._answered(block, missing, path, body))
+
+    def _answered(self, block: Hash32, missing: Hash32, path: tuple[bytes, ...], body: bytes | None) -> None:
+        self._asking = False
+        with suppress(InvalidInput, Unavailable):
+            found = sync.read_blocks(body or b"")[:1]
+            header = read_header(found[0]) if found else None
+            if header is None or header.hash != missing:
+                return
+            if header.prev not in self._core.ledger.tree:
+                self._ask(block, header.prev, (*path, *found))
+                return
+            for data in reversed((*path, *found)):
+                self._core.ledger.connect(data)
+        if block in self._core.ledger.tree:
+            self._core.judging.begin(block, accused=True)
+
+    # --- our own
+
+    def accuse(self, block: Hash32) -> None:
+        """Leave a block that our replay found false, and prove it to the others.
+
+        Raises:
+          InvalidInput: no coin is left for the fee.
+          Unavailable: the keys are locked.
+        """
+        if self._accusing:
+            return
+        core = self._core
+        proof = self._proof(block)
+        payments.prepare(core, core.accounts.get(0), proof, ())
+        self._accusing = True  # the roles see the new tip before the proof is in the pool
+        core.ledger.leave(block)
+        self._accusing = False
+        core.announce(self._funded(proof))
+
+    def _proof(self, block: Hash32) -> FraudProof:
+        """Return the proof of all that is known of a block, as far as it takes something."""
+        core = self._core
+        tree, judgement = core.ledger.tree, core.judged[block]
+        state = tree.without(block).state if block in tree else core.pool
+        found: dict[Outpoint, bytes] = {}
+        for tx in (*tree.approvals(block), *core.ledger.mempool.transactions()):
+            if isinstance(tx.data, VerifyReveal) and fraud.approves(tx, block):
+                found[tx.data.ticket] = tx.encoded
+        approvals = tuple(a for t, a in found.items() if t in state.tickets and t in state.utxos)
+        return FraudProof(block, judgement.height, judgement.ticket, judgement.found, approvals)
+
+    def _funded(self, proof: FraudProof) -> Transaction:
+        """Return the signed transaction; its reward pays for the output that takes it."""
+        core, account = self._core, self._core.accounts.get(0)
+        context = Context(core.params, core.state.height + 1, account.public)
+        _, reward = fraud.apply_fraud_proof(core.pool, proof, context, core.judged)
+        tx = payments.prepare(core, account, proof, ()).tx
+        output = Pay(Amount(reward - OUTPUT_BYTES * core.ledger.mempool.fee_rate_min), account.key_hash)
+        if output.value <= 0:
+            return tx
+        assert account.secret is not None, "an account that is locked has prepared nothing"
+        return sign(
+            replace(tx, outputs=(*tx.outputs, output), witnesses=()), core.state.chain, account.secret
+        )
