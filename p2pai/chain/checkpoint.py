@@ -13,7 +13,7 @@ others, would be lucky sooner or later. So nothing is drawn unless two thirds of
 blocks since the candidate before: of two parts of a network at most one goes on to certify.
 
 Two votes of one ticket for one height cost it all of its stake. The stakes of those drawn stay locked until
-the next draw, so that the evidence finds them.
+the next draw, or the next candidate's time, so that the evidence finds them.
 
 Source: PoUW §7.3, "Long-range attacks"; PROTOCOL section 9; docs/adr/0026-checkpoints.md.
 """
@@ -93,8 +93,7 @@ def pass_deadlines(state: State, block: Hash32, height: int, params: Params) -> 
     if settled == state.candidate.height:
         state = _take_up(state)
     voting = state.voting
-    wanted = voting is not None and voting.height > state.checkpoint.height
-    if voting is not None and wanted and (settled - voting.height) % ROUND_BLOCKS == 0:
+    if voting is not None and _is_open(state) and (settled - voting.height) % ROUND_BLOCKS == 0:
         drawn = draws.draw_validators(state, block, height, params)
         state = replace(state, voting=Voting(voting.height, voting.block, drawn))
     if height % params.checkpoint_blocks == 0:
@@ -105,7 +104,11 @@ def pass_deadlines(state: State, block: Hash32, height: int, params: Params) -> 
 def _take_up(state: State) -> State:
     """Vote on the candidate from now on, if the chain up to it has most verifiers with it."""
     candidate, (approvals, verifiers) = state.candidate, state.approvals
-    state = replace(state, approvals=(0, 0))
-    if candidate.height <= state.checkpoint.height or not 0 < quorum(verifiers) <= approvals:
-        return state
-    return replace(state, voting=Voting(candidate.height, candidate.block))
+    voting = state.voting if _is_open(state) else None
+    if candidate.height > state.checkpoint.height and 0 < quorum(verifiers) <= approvals:
+        voting = Voting(candidate.height, candidate.block)
+    return replace(state, approvals=(0, 0), voting=voting)
+
+
+def _is_open(state: State) -> bool:
+    return state.voting is not None and state.voting.height > state.checkpoint.height

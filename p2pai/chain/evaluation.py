@@ -148,7 +148,8 @@ def _end_round(state: State, task_id: TaskId, beacon: Hash32, height: int, param
     drawn = draws.draw_evaluators(state, task_id, beacon, height, params)
     if len(drawn) < EVALUATORS_MIN:
         return state.with_task(task_id, again)  # nobody else is there
-    state = lock(lock(state, task.evaluators, None), drawn, task_id)
+    free = tuple(t for t in task.evaluators if t not in task.expelled)
+    state = lock(lock(state, free, None), drawn, task_id)
     return state.with_task(task_id, replace(again, evaluators=drawn))
 
 

@@ -316,7 +316,7 @@ class State:
     approvals: tuple[int, int]
     """Approvals, and verifiers drawn, of the blocks settled since the candidate before was."""
     voting: Voting | None
-    """On a candidate that lies deep enough; stays after its end until the next one's."""
+    """On a candidate that lies deep enough; stays after its end until the next one lies as deep."""
     ticket_price: Amount
     """Stake of each ticket that the next block sells."""
     ticket_pool: int
@@ -334,11 +334,14 @@ class State:
         return sorted(active, key=lambda item: item[0])
 
     def live_tickets(self, role: str, at_height: int, maturity_blocks: int) -> list[Outpoint]:
-        """Return the free tickets of a role that are live at a height, in order."""
+        """Return the free tickets of a role, with a stake, that are live at a height, in order."""
         return sorted(
             outpoint
             for outpoint, t in self.tickets.items()
-            if t.role == role and t.task is None and t.is_live(at_height, maturity_blocks)
+            if t.role == role
+            and t.task is None
+            and t.is_live(at_height, maturity_blocks)
+            and outpoint in self.utxos
         )
 
     @property

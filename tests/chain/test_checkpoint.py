@@ -68,6 +68,16 @@ class TestWhen:
         chain.mine()
         assert chain.state.checkpoint == Checkpoint(2 * EVERY, chain.blocks[2 * EVERY - 1].hash, SNAPSHOT)
 
+    def test_a_reached_one_holds_no_stakes_beyond_the_next(self, chain):
+        """Also where the next candidate lacks approvals."""
+        validators = chain.voting.validators
+        for ticket in validators[:3]:
+            chain.cast(ticket)
+        chain.grow(OPENS + EVERY - 1, approvers=())
+        assert chain.voting.validators == validators
+        chain.grow(OPENS + EVERY, approvers=())
+        assert chain.voting is None
+
     def test_nobody_is_drawn_once_it_is_reached(self, chain):
         for ticket in chain.voting.validators[:3]:
             chain.cast(ticket)
