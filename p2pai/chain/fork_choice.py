@@ -152,6 +152,12 @@ class BlockTree:
                 found[h] = branch.state.height
         return found
 
+    def side_tips(self) -> list[Branch]:
+        """Return the last blocks of the branches beside the best chain."""
+        parents = dict.fromkeys(branch.block.header.prev for branch in self._branches.values())
+        side = (b for name, b in self._branches.items() if name not in parents and not self.is_best(name))
+        return list(side)
+
     def locator(self) -> tuple[Hash32, ...]:
         """Return hashes of the best chain, newest first, ever sparser, down to genesis."""
         heights, step, height = [], 1, len(self._best_chain) - 1

@@ -81,6 +81,11 @@ class Mempool:
         entry = self._waiting.get(txid)
         return entry.tx if entry else None
 
+    def spent(self, txid: Hash32) -> tuple[Output, ...]:
+        """Return what the inputs of a waiting transaction stand for."""
+        entry = self._waiting.get(txid)
+        return entry.spent if entry else ()
+
     def transactions(self) -> tuple[Transaction, ...]:
         """Return the waiting transactions in order of arrival."""
         return tuple(entry.tx for entry in self._waiting)

@@ -10,7 +10,7 @@ import structlog
 import typer
 
 from p2pai import __version__
-from p2pai.cli import block, dkg, faucet, screen, start, status, task, ticket, wallet
+from p2pai.cli import block, chain, dkg, faucet, screen, start, status, task, ticket, transaction, wallet
 from p2pai.cli import replay as replay_command
 from p2pai.cli import train as train_command
 from p2pai.primitives.errors import P2paiError
@@ -25,6 +25,9 @@ app.command("start")(start.start)
 app.command("status")(status.status)
 app.add_typer(task.app, name="task")
 app.add_typer(block.app, name="block")
+app.add_typer(transaction.app, name="tx")
+app.add_typer(chain.app, name="chain")
+app.command("supply")(chain.supply)
 app.add_typer(dkg.app, name="dkg")
 app.add_typer(wallet.app, name="wallet")
 app.add_typer(ticket.app, name="ticket")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from p2pai.chain.snapshot import snapshot_id
-from p2pai.node import committees, history, money, orders, replays, reports, staking
+from p2pai.node import committees, history, money, orders, overview, replays, reports, staking, transactions
 from p2pai.primitives import address
 from p2pai.primitives.errors import InvalidInput
 
@@ -63,19 +63,6 @@ def status(core: NodeCore, params: Params) -> Params:
     }
 
 
-def supply(core: NodeCore, params: Params) -> Params:
-    """Return whether every atom issued is accounted for (invariant I1)."""
-    del params
-    state = core.state
-    unspent = state.unspent_total()
-    return {
-        "issued": state.issued,
-        "burned": state.burned,
-        "unspent": unspent,
-        "holds": state.issued - state.burned == unspent,
-    }
-
-
 def dkg_transcript(core: NodeCore, params: Params) -> Params:
     """Return the transcript of a task's common key, checked."""
     return committees.transcript(core, *reports.find_task(core, params))
@@ -87,7 +74,9 @@ _QUESTIONS: Final[dict[str, Callable[[NodeCore, Params], Any]]] = {
     "wallet.accounts": money.accounts,
     "wallet.quote": money.quote,
     "wallet.history": history.answer,
-    "supply": supply,
+    "supply": overview.supply,
+    "chain.status": overview.chain_status,
+    "tx.show": transactions.show,
     "submission": orders.submission,
     "block.list": reports.block_list,
     "block.show": reports.block_show,

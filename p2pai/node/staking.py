@@ -15,6 +15,7 @@ from p2pai.chain.state import Ticket
 from p2pai.chain.transaction import ROLES, Stake
 from p2pai.node import money, payments, wallet
 from p2pai.node.accounts import Account
+from p2pai.node.overview import ticket_stage
 from p2pai.primitives import address
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import Hash32, Outpoint, TaskId
@@ -78,21 +79,12 @@ def _ticket(core: NodeCore, outpoint: Outpoint, ticket: Ticket, *, own: bool) ->
         "owner": address.encode(core.spec.prefix, ticket.key_hash),
         "own": own,
         "stake": utxos[outpoint].value if outpoint in utxos else 0,
-        "state": _state(core, ticket),
+        "state": ticket_stage(core, ticket),
         "height": ticket.height,
         "live_from": ticket.height + maturity if ticket.height else 0,
         "expires": ticket.expires or None,
         "task": ticket.task.hex() if ticket.task else None,
     }
-
-
-def _state(core: NodeCore, ticket: Ticket) -> str:
-    if ticket.task is not None:
-        return "working"
-    if ticket.is_expired(core.state.height + 1):
-        return "expired"
-    live = ticket.is_live(core.state.height + 1, core.params.ticket_maturity_blocks)
-    return "live" if live else "immature"
 
 
 def _stakes(core: NodeCore, account: Account) -> list[tuple[Outpoint, Stake]]:

@@ -59,6 +59,27 @@ ANSWERS = {
         "roles": ["client"], "height": 9, "tip": HASH, "remotes": 7, "mempool": 2,
         "ticket_price": 12_000_000_000, "checkpoint": {"height": 5, "block": "c0" * 32},
     },
+    "chain.status": {
+        "chain": "devnet", "chain_id": HASH, "height": 9, "tip": HASH, "time": 1_700_000_000, "weight": 4096,
+        "checkpoint": {"height": 8, "block": "12" * 32, "snapshot": "34" * 32},
+        "next_bits": "1f00ffff", "next_work": 65_537, "ticket_price": 12_000_000_000,
+        "tickets": [{"role": "verifier", "live": 3, "immature": 21, "working": 4, "expired": 5}],
+        "side_branches": [{"height": 6, "tip": "56" * 32}],
+        "mempool": {"count": 2, "bytes": 512, "fee_rate_min": 3},
+    },
+    "supply": {
+        "height": 9, "genesis": 10**12, "subsidies": 10**11, "issued": 11 * 10**11, "burned": 5 * 10**8,
+        "captured": 2 * 10**8, "unspent": 11 * 10**11 - 5 * 10**8, "staked_by_tickets": 4 * 10**9,
+        "staked_by_tasks": 10**9, "holds": True,
+    },
+    "tx.show": {
+        "found": True, "txid": "ef" * 32, "type": "VERIFY_COMMIT", "size": 345, "where": "block",
+        "inputs": [{"outpoint": "aa:1", "kind": "pay", "value": 10**10, "address": "dpai1payer"}],
+        "outputs": [{"kind": "pay", "value": 10**10 - 345, "address": "dpai1payer"}],
+        "fee": 345, "data": {"block": HASH, "ticket": "bb:0", "commitment": "78" * 32},
+        "signatures_valid": True,
+        "block": {"height": 7, "hash": HASH, "time": 1_700_000_000, "confirmations": 3},
+    },
     "block.list": [BLOCK],
     "block.show": {
         **BLOCK,

@@ -24,10 +24,14 @@ COMMANDS = [
     )),
     ("ticket",), ("ticket", "buy"), ("ticket", "list"), ("ticket", "refund"),
     ("faucet",), ("faucet", "claim"),
+    ("chain",), ("chain", "status"), ("supply",), ("tx",), ("tx", "show"),
 ]  # fmt: skip
 
 READS = [
     (("status",), "node.status"),
+    (("chain", "status"), "chain.status"),
+    (("supply",), "supply"),
+    (("tx", "show", "ef" * 32), "tx.show"),
     (("block", "list"), "block.list"),
     (("block", "show", "7"), "block.show"),
     (("task", "list"), "task.list"),
@@ -57,6 +61,18 @@ def test_reads_as_json(node, p2pai_json, command, method):
     ("command", "expected"),
     [
         (("status",), ["dpai1me", "devnet", HASH, "2 transactions", "120 coins", "5, block c0c0"]),
+        (
+            ("chain", "status"),
+            [HASH, "4096", "height 8", "65537 expected", "120 coins", "56" * 32, "512 bytes", "21"],
+        ),
+        (
+            ("supply",),
+            ["10,000 coins", "11,000 coins", "3 coins", "10,945 coins", "issued - burned = unspent"],
+        ),
+        (
+            ("tx", "show", "efef"),
+            ["VERIFY_COMMIT", "block 7", "3 confirmations", "valid", "bb:0", "dpai1payer"],
+        ),
         (("block", "list"), ["7", "digits", "41", "3/3", "150 coins"]),
         (("block", "show", "7"), [HASH, "1e00ffff", "ef" * 32, "TRANSFER", "dpai1verifier", "150 coins"]),
         (("task", "list"), ["PAID", "100 coins", "900", "0.9722"]),
@@ -76,6 +92,29 @@ def test_reads_for_people(node, p2pai, command, expected):
     assert (status, err) == (0, "")
     for text in expected:
         assert text in out
+
+
+def test_a_transaction_is_looked_for_down_the_chain(node, p2pai):
+    node.answers["tx.show"] = [{"found": False, "below": 500}, {"found": False, "below": 0}]
+    status, _, err = p2pai("tx", "show", "ab" * 32)
+    assert status == 1
+    assert f"neither the mempool nor the chain has a transaction {'ab' * 32}" in err
+    assert [params for method, params in node.asked if method == "tx.show"] == [
+        {"tx": "ab" * 32},
+        {"tx": "ab" * 32, "below": 500},
+    ]
+
+
+def test_a_transaction_that_waits(node, p2pai):
+    node.answers["tx.show"] = [{**ANSWERS["tx.show"], "block": None, "inputs": [], "signatures_valid": None}]
+    _, out, _ = p2pai("tx", "show", "ab" * 32)
+    assert "mempool: it waits for a block" in out
+    assert "none needed" in out
+
+
+def test_money_that_does_not_add_up_is_not_hidden(node, p2pai):
+    node.answers["supply"] = [{**ANSWERS["supply"], "holds": False}]
+    assert "NO: issued - burned is not unspent" in p2pai("supply")[1]
 
 
 def test_text_from_others_cannot_steer_the_terminal(node, p2pai):

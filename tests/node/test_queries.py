@@ -24,6 +24,8 @@ METHODS = {
     "wallet.quote": {"address": address.encode("dpai", key_hash(9)), "atoms": 1},
     "wallet.history": {},
     "supply": {},
+    "chain.status": {},
+    "tx.show": {"tx": "00000000"},
     "block.list": {},
     "block.show": {"block": "1"},
     "task.list": {},
