@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
-.PHONY: help demo test lint types contracts unit slow identity fuzz bench bench-committee learning format wheel clean setup
+.PHONY: help demo test lint types contracts unit slow identity fuzz bench bench-committee bench-ledger learning format wheel clean setup
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -50,6 +50,9 @@ bench-committee: setup ## draws, common keys, threshold signatures, the order of
 	@$(BIN)/python benchmarks/committee.py
 	@$(BIN)/python benchmarks/schulze.py
 	@$(BIN)/python benchmarks/certificates.py
+
+bench-ledger: setup ## connecting blocks of transfers and empty ones, against what the primitives alone cost
+	@$(BIN)/python -m benchmarks.ledger
 
 learning: $(VENV)/.bench ## accuracy on MNIST against training on one machine: make learning DATA=mnist/ (hours)
 	@$(BIN)/python benchmarks/learning.py --data $(DATA)

@@ -148,6 +148,16 @@ def read_header(data: bytes) -> Header:
     return _read(data).header
 
 
+def read_front(data: bytes) -> Block:
+    """Read an encoded block with its first transaction alone, for what the others have no part in.
+
+    Raises:
+      InvalidInput: malformed or too large.
+    """
+    wire = _read(data)
+    return Block(wire.header, wire.work_proof, tuple(map(Transaction.decode, wire.transactions[:1])))
+
+
 def _read(data: bytes) -> _Wire:
     wire = record.decode(_Wire, data, size_max=BLOCK_SIZE_MAX)
     header = wire.header

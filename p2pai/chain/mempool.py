@@ -12,7 +12,7 @@ leaves too.
 Source: PoUW §3.2; RELIABILITY L2; BIP-125; Bitcoin Core, txmempool; docs/adr/0027.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -48,8 +48,8 @@ EVICTED_MAX: Final = 100
 EXPIRY_BLOCKS: Final = 2016
 """Blocks that a transaction waits at most. Source: Bitcoin Core, two weeks."""
 
-TEMPLATE_BYTES_MAX: Final = 48 * 1024
-"""Bytes of transactions in a block that we make; three IT_RES of 64 KiB must fit besides."""
+TEMPLATE_BYTES_MAX: Final = 768 << 10
+"""Bytes of transactions in a block that we make; a work proof with three whole IT_RES must fit besides."""
 
 
 class Mempool:
@@ -89,6 +89,11 @@ class Mempool:
     def transactions(self) -> tuple[Transaction, ...]:
         """Return the waiting transactions in order of arrival."""
         return tuple(entry.tx for entry in self._waiting)
+
+    @property
+    def by_wtxid(self) -> Mapping[Hash32, Transaction]:
+        """The waiting transactions, whose signatures were checked when they came, by all their bytes."""
+        return self._waiting.by_wtxid
 
     def missing(self, tx: Transaction) -> Outpoint | None:
         """Return the first output that a transaction spends and nobody has made yet, as far as we know."""

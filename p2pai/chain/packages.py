@@ -136,6 +136,8 @@ class Packages:
         self._duties: dict[Entry, None] = {}
         self._best: SortedKeyList = SortedKeyList(key=_package_key)
         self._worst: SortedKeyList = SortedKeyList(key=_keeping_key)
+        self.by_wtxid: dict[Hash32, Transaction] = {}
+        """The same, by all their bytes."""
         self.size = 0
         """Bytes of all."""
 
@@ -176,6 +178,7 @@ class Packages:
             entry.above = entry.above.plus(ancestor.own)
             self._reweigh_below(ancestor, ancestor.below.plus(entry.own))
         self._entries[entry.tx.txid] = entry
+        self.by_wtxid[entry.tx.wtxid] = entry.tx
         self._spenders.update(dict.fromkeys(entry.tx.inputs, entry))
         if is_duty(entry.tx):
             self._duties[entry] = None
@@ -196,7 +199,7 @@ class Packages:
         self._duties.pop(entry, None)
         self._best.remove(entry)
         self._worst.remove(entry)
-        del self._entries[entry.tx.txid]
+        del self._entries[entry.tx.txid], self.by_wtxid[entry.tx.wtxid]
         for outpoint in entry.tx.inputs:
             del self._spenders[outpoint]
         self.size -= entry.own.size

@@ -13,8 +13,8 @@ from p2pai.primitives.ids import Amount
 ATOMS_PER_COIN: Final = 10**8
 """Source: PROTOCOL, preamble."""
 
-BLOCK_SIZE_MAX: Final = 256 * 1024
-"""Bytes of a block: it travels by gossip, whose hard limit this is. Source: PROTOCOL section 13."""
+BLOCK_SIZE_MAX: Final = 1 << 20
+"""Bytes of a block: some 4,000 transfers; half of what answers one question of a remote."""
 
 TRANSACTION_SIZE_MAX: Final = 32 * 1024
 """Bytes: a task definition of 16 KiB with room for inputs and witnesses."""

@@ -8,6 +8,9 @@ from typing import Final
 GOSSIP_SIZE_MAX: Final = 256 << 10
 """Bytes of one gossip message; anything larger moves by content id."""
 
+BODY_SIZE_MAX: Final = GOSSIP_SIZE_MAX - 512
+"""Bytes of what a gossip message says; its envelope takes the rest."""
+
 QUESTION_SIZE_MAX: Final = 1 << 20
 """Bytes of one question to a remote; a question names things, it doesn't carry them."""
 

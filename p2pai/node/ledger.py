@@ -4,12 +4,12 @@ Source: PROTOCOL sections 8, 9, 13.
 """
 
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from p2pai.chain import headers, transition
-from p2pai.chain.block import Block, Header
+from p2pai.chain import headers, transition, work
+from p2pai.chain.block import HEADER_SIZE, Block, Header, read_front
 from p2pai.chain.fork_choice import BlockTree, Switch
 from p2pai.chain.fraud import Unjudged
 from p2pai.chain.mempool import Mempool
@@ -21,6 +21,7 @@ from p2pai.chain.transaction import VERSION, Coinbase, FraudProof, PayForTask, T
 from p2pai.chain.votes import CheckpointVote
 from p2pai.effects import Verdict
 from p2pai.gossip import sync
+from p2pai.gossip.limits import BODY_SIZE_MAX
 from p2pai.node.journal import BlockAccepted
 from p2pai.node.services import Services
 from p2pai.node.syncing import Syncing
@@ -29,6 +30,23 @@ from p2pai.primitives.ids import Hash32, Millis, Outpoint, PeerId, TaskId
 
 SYNC_MS: Final = Millis(3_000)
 """Between questions to one remote after another whether they know more blocks."""
+
+ANNOUNCED_MAX: Final = 64
+"""Blocks that were announced to us and are not connected yet."""
+
+CERTIFIED_MAX: Final = 4 * sync.BODIES_MAX
+"""Blocks whose certificates were checked before they are connected: of a few answers that wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What of a block was checked before."""
+
+    waiting: Container[Hash32]
+    certified: Container[Hash32]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.waiting or name in self.certified
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +81,10 @@ class Ledger:
         self._orphans = Orphans()
         self._definitions: dict[TaskId, list[Header]] = {}
         """Headers of the blocks, of whatever fork, that hold a task's submission."""
+        self._announced: dict[Hash32, None] = {}
+        """Blocks too large for gossip that we heard of, to announce them when they are here."""
+        self._certified: dict[Hash32, None] = {}
+        """What `prepare` found."""
         self._turn = 0
         self.syncing = Syncing(self, services, spec.params)
         self.discarded: dict[str, int] = {}
@@ -94,25 +116,59 @@ class Ledger:
         Raises:
           InvalidInput: malformed, or it breaks a rule.
         """
-        waiting = self._waiting()
-        block = Block.decode(data, waiting)
+        if len(data) == HEADER_SIZE:
+            return self._hear_header(remote, Header.decode(data))
+        block = Block.decode(data, self.mempool.by_wtxid)
         if block.hash in self.tree or self.tree.is_condemned(block.header):
             return Verdict.IGNORE
         try:
-            self._connect(block, waiting)
+            self._connect(block)
         except Unavailable:
             if remote in self._services.remotes:
                 self.syncing.ask(remote)
             return Verdict.IGNORE
         return Verdict.ACCEPT
 
+    def _hear_header(self, remote: PeerId, header: Header) -> Verdict:
+        """Ask for the block, too large for gossip, that a remote announces by its header.
+
+        The announcement is never passed on: who hears it would ask us for what we don't have yet. We announce
+        the block ourselves when it is connected.
+
+        Raises:
+          InvalidBlock: no block can have this header.
+        """
+        known = header.hash in self.tree or self.tree.is_condemned(header)
+        if known or remote not in self._services.remotes:
+            return Verdict.IGNORE
+        parent = self.tree.get(header.prev)
+        if parent is not None:
+            headers.extend(headers.lineage(parent.state), header, self.spec.params)
+            self._announced[header.hash] = None
+            _trim(self._announced, ANNOUNCED_MAX)
+        self.syncing.announced(remote, header)
+        return Verdict.IGNORE
+
     def submit(self, block: Block) -> None:
         """Connect a block of our own, and announce it when it is durable; nothing if the rules refuse it."""
-        data = block.encoded
         try:
-            self._connect(block, self._waiting(), lambda: self._publish("block", data))
+            self._connect(block, lambda: self._announce(block))
         except (InvalidInput, Unavailable) as error:
             self.discarded[str(error)] = self.discarded.get(str(error), 0) + 1
+
+    def _announce(self, block: Block) -> None:
+        whole = block.size <= BODY_SIZE_MAX
+        self._publish("block", block.encoded if whole else block.header.encode())
+
+    def prepare(self, datas: Iterable[bytes]) -> None:
+        """Check the slot certificates of blocks that came together at once, before each is connected.
+
+        Raises:
+          InvalidInput: one of them is malformed.
+        """
+        found = work.verify_together([read_front(data) for data in datas], self.state)
+        self._certified.update(dict.fromkeys(found))
+        _trim(self._certified, CERTIFIED_MAX)
 
     def connect(self, data: bytes) -> None:
         """Connect a block that a remote was asked for.
@@ -121,8 +177,8 @@ class Ledger:
           InvalidInput: malformed, or it breaks a rule.
           Unavailable: its parent is not here, or it comes from the future.
         """
-        waiting = self._waiting()
-        self._connect(Block.decode(data, waiting), waiting)
+        block = Block.decode(data, self.mempool.by_wtxid)
+        self._connect(block, lambda: self._announce(block) if block.hash in self._announced else None)
 
     def check_time(self, header: Header) -> None:
         """Leave a block from the future for later.
@@ -132,16 +188,10 @@ class Ledger:
         """
         headers.check_time(header, self._services.now_ms // 1000, future_time_s_max(self.spec.params))
 
-    def _waiting(self) -> dict[Hash32, Transaction]:
-        """Return the waiting transactions by wtxid: those of a block are not read and checked again."""
-        return {tx.wtxid: tx for tx in self.mempool.transactions()}
-
-    def _connect(
-        self, block: Block, verified: Container[Hash32], then: Callable[[], None] = lambda: None
-    ) -> None:
+    def _connect(self, block: Block, then: Callable[[], None] = lambda: None) -> None:
         self.check_time(block.header)
         try:
-            switch = self.tree.add(block, verified=verified)
+            switch = self.tree.add(block, verified=_Verified(self.mempool.by_wtxid, self._certified))
         except Unjudged as error:
             self._unjudged(error.block, None)
             raise
@@ -294,3 +344,9 @@ class Ledger:
             return None
         transactions = (Transaction(VERSION, (), outputs, coinbase), *filled.transactions)
         return transition.zero_nonce_header(self.state, transactions, time_s, self.spec.params), transactions
+
+
+def _trim(names: dict[Hash32, None], count: int) -> None:
+    """Forget the oldest beyond `count`."""
+    for name in list(names)[:-count]:
+        del names[name]

@@ -15,7 +15,7 @@ slow breaks no rule: others get its work, and it is asked only for what nobody b
 Source: Bitcoin Core, headers-first synchronisation; RELIABILITY (1), L5; docs/adr/0030-sync.md.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, Protocol
 
@@ -23,7 +23,7 @@ from p2pai import effects
 from p2pai.chain import headers
 from p2pai.chain.block import Header, read_header
 from p2pai.chain.fork_choice import BlockTree
-from p2pai.chain.params import BLOCK_SIZE_MAX, Params
+from p2pai.chain.params import Params
 from p2pai.gossip import sync
 from p2pai.node.services import Services
 from p2pai.node.window import QUESTIONS_MAX, Question, Window
@@ -46,6 +46,9 @@ UNANSWERED_HANGUP_MS: Final = Millis(60_000)
 CREDIT_MAX: Final = 8
 """Timely answers that make up for later failures."""
 
+BODY_BYTES_GUESS: Final = 256 << 10
+"""Size of a body before the first has come; an answer gives what fits of those asked for."""
+
 CONNECT_BYTES_MAX: Final = 1 << 20
 """Bytes of blocks connected in one event; then other events have their turn. At least one block."""
 
@@ -62,6 +65,10 @@ class Chain(Protocol):
         """Unavailable: the header is from the future."""
         ...
 
+    def prepare(self, datas: Iterable[bytes]) -> None:
+        """Check what can be checked of several blocks at once; InvalidInput: one is malformed."""
+        ...
+
     def connect(self, data: bytes) -> None:
         """Connect a block; InvalidInput: it breaks a rule. Unavailable: not now."""
         ...
@@ -75,7 +82,7 @@ class Syncing:
         self._windows: dict[PeerId, Window] = {}
         self._claims: dict[Hash32, PeerId] = {}
         """Where a body is asked for, or waits."""
-        self._body_bytes = BLOCK_SIZE_MAX
+        self._body_bytes = BODY_BYTES_GUESS
         """Size of a body, averaged over the last ones: how many of them fit in an answer."""
         self._is_watching = False
         self.counts: dict[str, int] = {}
@@ -242,6 +249,7 @@ class Syncing:
             if block in window.members and not self._has_body(block):
                 window.put_body(block, data)
                 self._claims[block] = remote
+        self._chain.prepare(found)
         window.unanswered = 0
         if not question.is_given_up:
             window.failures = max(window.failures - 1, -CREDIT_MAX)

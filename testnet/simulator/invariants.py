@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from p2pai import effects, events
 from p2pai.chain import it_res
-from p2pai.chain.block import Block
+from p2pai.chain.block import HEADER_SIZE, Header, read_header
 from p2pai.chain.committee import PreparedStatement, SlotStatement
 from p2pai.chain.fork_choice import BlockTree
 from p2pai.chain.mempool import Mempool
@@ -24,7 +24,7 @@ from p2pai.gossip.topics import parse
 from p2pai.node import journal
 from p2pai.node.core import NodeCore
 from p2pai.primitives import record
-from p2pai.primitives.ids import PeerId
+from p2pai.primitives.ids import Hash32, PeerId
 from p2pai.roles.evaluator import ConclusionReached
 from p2pai.roles.memory import IterationSent
 from p2pai.roles.replaying import VerdictReached
@@ -81,7 +81,7 @@ class Agreement:
             case "tx":
                 self._check_transaction(name, envelope)
             case "block":
-                self._check(name, ("block", Block.decode(envelope.body).hash), envelope.body)
+                self._check(name, ("block", _announced(envelope.body)), envelope.body)
 
     def _check_said(self, name: PeerId, said: Said) -> None:
         match said:
@@ -124,6 +124,11 @@ class Agreement:
         self.counts[str(place[0])] = self.counts.get(str(place[0]), 0) + 1
 
 
+def _announced(body: bytes) -> Hash32:
+    """Return the hash of a block that was said whole, or by its header."""
+    return (Header.decode(body) if len(body) == HEADER_SIZE else read_header(body)).hash
+
+
 def places_of(entry: journal.Record) -> tuple[Place, ...]:
     """Return what a journal record makes durable, named as what it allows to be said."""
     match entry:
@@ -138,7 +143,7 @@ def places_of(entry: journal.Record) -> tuple[Place, ...]:
         case CheckpointVoted(vote):
             return (("checkpoint", *vote.place),)
         case journal.BlockAccepted(data):
-            return (("block", Block.decode(data).hash),)
+            return (("block", read_header(data).hash),)
         case journal.TransactionPosted(data):
             return (("transaction", Transaction.decode(data).txid),)
     return ((type(entry).__name__,),)

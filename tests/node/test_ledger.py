@@ -10,19 +10,21 @@ from itertools import pairwise
 
 import pytest
 
-from p2pai import effects
+from p2pai import effects, events
 from p2pai.chain import orphans
+from p2pai.chain.headers import meets_target
 from p2pai.chain.params import future_time_s_max
 from p2pai.chain.snapshot import snapshot_id
 from p2pai.chain.transaction import CollectVerifications, Pay, Stake, signing_digest
 from p2pai.effects import Judge, Verdict
 from p2pai.gossip import sync
+from p2pai.gossip.limits import BODY_SIZE_MAX
 from p2pai.node.journal import BlockAccepted, write
 from p2pai.node.ledger import SYNC_MS
 from p2pai.primitives import ecdsa, record
-from p2pai.primitives.ids import Outpoint, PeerId
+from p2pai.primitives.ids import Millis, Outpoint, PeerId
 from tests.chain.ledger import CLIENT, MINERS, Chain, flip, key_hash, label, with_proof
-from tests.node.parts import START_MS, Driven, grown, of, payment, questions, said
+from tests.node.parts import REMOTE, START_MS, Driven, grown, of, payment, questions, said
 
 ACCEPT, IGNORE = Judge(Verdict.ACCEPT), Judge(Verdict.IGNORE)
 NOW_S = START_MS // 1000
@@ -140,6 +142,90 @@ class TestHearingBlocks:
         judge = node.hear("block", block.encoded)
         assert judge.verdict is Verdict.REJECT
         assert "signature" in judge.reason
+
+
+@pytest.fixture(scope="module")
+def block():
+    """One that gossip can't carry."""
+    chain = Chain()
+    for _ in range(10):
+        chain.post(CLIENT, outputs=tuple(Pay(1_000 + i, key_hash(7)) for i in range(900)))
+    return chain.mine()
+
+
+class TestLargeBlocks:
+    """Blocks that gossip can't carry are announced by their headers."""
+
+    def test_who_finds_one_announces_it_when_it_is_durable(self, node, block):
+        assert block.size > BODY_SIZE_MAX
+        node.core.set_timer("find", Millis(0), lambda: node.core.ledger.submit(block))
+        node.give(events.TimerFired("find"))
+        assert said(node.effects, "block") == []
+        assert said(node.persist(), "block") == [block.header.encode()]
+
+    def test_who_announces_one_is_asked_for_it_and_the_announcement_stays_here(self, node, block):
+        node.connect(REMOTE)
+        assert node.hear("block", block.header.encode()) == IGNORE
+        asked = of(node.effects, effects.Ask)[-1]
+        assert (asked.remote, asked.body) == (REMOTE, record.encode_tagged(sync.AskBodies((block.hash,))))
+
+    def test_what_came_is_announced_when_it_is_durable(self, node, block):
+        node.connect(REMOTE)
+        node.hear("block", block.header.encode())
+        asked = of(node.effects, effects.Ask)[-1]
+        node.answer(asked, sync.Blocks((block.encoded,)))
+        assert node.tip == block.hash
+        assert said(node.effects, "block") == []
+        assert said(node.persist(), "block") == [block.header.encode()]
+        assert node.hear("block", block.header.encode()) == IGNORE
+
+    def test_what_nobody_announced_is_not_announced(self, node, three):
+        node.connect(REMOTE)
+        asked = of(node.effects, effects.Ask)[-1]
+        node.answer(asked, sync.Headers(b"".join(b.header.encode() for b in three.blocks)))
+        asked = of(node.effects, effects.Ask)[-1]
+        node.answer(asked, sync.Blocks(tuple(encoded(three))))
+        assert node.tip == three.blocks[-1].hash
+        assert said(node.persist(), "block") == []
+
+    @pytest.mark.parametrize(
+        ("changes", "reason"),
+        [
+            ({"bits": 0x1F00FFFF}, "the target is not the one due"),
+            ({"version": 2}, "block version 2"),
+            ({"time": 1}, "the block's time is not after the median"),
+        ],
+    )
+    def test_a_header_that_no_block_can_have_is_rejected(self, node, block, changes, reason):
+        node.connect(REMOTE)
+        judge = node.hear("block", replace(block.header, **changes).encode())
+        assert judge.verdict is Verdict.REJECT
+        assert reason in judge.reason
+
+    def test_a_header_above_its_target_is_rejected(self, node, block):
+        node.connect(REMOTE)
+        tries = (replace(block.header, nonce=label("nonce", i)) for i in range(64))
+        above = next(header for header in tries if not meets_target(header))
+        assert node.hear("block", above.encode()) == Judge(
+            Verdict.REJECT, "the work hash is above the target"
+        )
+
+    def test_a_header_without_its_parent_starts_a_sync(self, node, three):
+        node.connect(REMOTE)
+        node.answer(of(node.effects, effects.Ask)[-1], sync.Headers(b""))
+        assert node.hear("block", three.blocks[2].header.encode()) == IGNORE
+        assert isinstance(questions(node.effects)[-1], sync.AskHeaders)
+
+    def test_a_header_from_the_future_waits(self, node):
+        node.connect(REMOTE)
+        chain = Chain()
+        late = chain.draft(time=NOW_S + future_time_s_max(chain.params) + 1)
+        assert node.hear("block", late.header.encode()) == IGNORE
+        assert not any(isinstance(q, sync.AskBodies) for q in questions(node.effects))
+
+    @pytest.mark.parametrize("size", [171, 173])
+    def test_other_sizes_are_no_headers(self, node, size):
+        assert node.hear("block", bytes(size)).verdict is Verdict.REJECT
 
 
 class TestKeepingUp:
