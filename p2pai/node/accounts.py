@@ -6,7 +6,7 @@ them too.
 
 An output can be one of ours only if a transaction made it, or the genesis state. So what is ours is found by
 a walk through all unspent outputs once, and from then on by looking at each new block; a reorganisation
-starts anew. The list may hold what is spent by now: who asks looks at the state.
+starts anew.
 
 Source: docs/adr/0028-wallet.md.
 """
@@ -109,6 +109,10 @@ class Accounts:
             for block in switch.joined:
                 for outpoint, key_hash in self.received(block.transactions):
                     self._outpoints[key_hash][outpoint] = None
+                spent = [outpoint for tx in block.transactions for outpoint in tx.inputs]
+                for owned in self._outpoints.values():
+                    for outpoint in spent:
+                        owned.pop(outpoint, None)
 
     def post(self, tx: Transaction) -> None:
         """Note a transaction of our own that waits."""
@@ -125,17 +129,15 @@ class Accounts:
         ]
 
     def confirmed(self, account: Account, tip: State) -> tuple[Outpoint, ...]:
-        """Return an account's outputs that are unspent at the tip, in order."""
+        """Return an account's unspent outputs at the tip; of some the whole value may be slashed."""
         if self._outpoints is None:
             self._outpoints = {each.key_hash: {} for each in self._all}
             for outpoint, output in tip.utxos.items():
                 if output.key_hash in self._outpoints:
                     self._outpoints[output.key_hash][outpoint] = None
-        unspent = {o: None for o in self._outpoints[account.key_hash] if o in tip.utxos}
-        self._outpoints[account.key_hash] = unspent
-        return tuple(sorted(unspent))
+        return tuple(self._outpoints[account.key_hash])
 
     def waiting(self, account: Account, pool: State) -> tuple[Outpoint, ...]:
         """Return what waiting transactions of our own give back to an account."""
         self._change = {o: key_hash for o, key_hash in self._change.items() if o in pool.utxos}
-        return tuple(sorted(o for o, key_hash in self._change.items() if key_hash == account.key_hash))
+        return tuple(o for o, key_hash in self._change.items() if key_hash == account.key_hash)

@@ -14,6 +14,7 @@ Source: Erhardt, An Evaluation of Coin Selection Strategies (2016); Bitcoin Core
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from itertools import accumulate
 from typing import Final, NamedTuple
 
@@ -21,6 +22,9 @@ from p2pai.primitives.ids import Amount, Outpoint
 
 STEPS_MAX: Final = 20_000
 """Of the search for an exact sum: some 20 ms."""
+
+COINS_MAX: Final = 1_000
+"""Coins looked at, the largest: more than a transaction takes, so nothing is refused for it."""
 
 CHANGE_INPUTS_MIN: Final = 3
 """Change is worth at least so many times the fee for spending it. Source: Bitcoin Core, the dust limit."""
@@ -71,7 +75,7 @@ def choose(coins: Iterable[Coin], wanted: int, costs: Costs) -> Choice | None:
     Returns:
       The choice; None when the coins do not suffice, or not as many of them as fit.
     """
-    useful = sorted((c for c in coins if c.value > costs.coin), key=lambda c: (-c.value, c.outpoint))
+    useful = nsmallest(COINS_MAX, (c for c in coins if c.value > costs.coin), key=_largest_first)
     values = [coin.value - costs.coin for coin in useful]
     target = wanted + costs.base
     most = costs.coins_max
@@ -81,6 +85,10 @@ def choose(coins: Iterable[Coin], wanted: int, costs: Costs) -> Choice | None:
     rest = sum(values[place] for place in places) - target - costs.change
     change = rest if rest >= costs.change_min else 0
     return Choice(tuple(useful[place] for place in places), Amount(change))
+
+
+def _largest_first(coin: Coin) -> tuple[int, Outpoint]:
+    return -coin.value, coin.outpoint
 
 
 def _exact(values: Sequence[int], target: int, slack: int, most: int) -> list[int] | None:

@@ -89,7 +89,7 @@ def _ticket(core: NodeCore, outpoint: Outpoint, ticket: Ticket, *, own: bool) ->
 
 def _stakes(core: NodeCore, account: Account) -> list[tuple[Outpoint, Stake]]:
     utxos = core.state.utxos
-    ours = ((outpoint, utxos[outpoint]) for outpoint in core.accounts.confirmed(account, core.state))
+    ours = ((o, utxos.get(o)) for o in sorted(core.accounts.confirmed(account, core.state)))
     return [(outpoint, output) for outpoint, output in ours if isinstance(output, Stake)]
 
 
