@@ -41,6 +41,8 @@ def accounts(core: NodeCore, params: Params) -> list[Params]:
 
 def quote(core: NodeCore, params: Params) -> Params:
     """Return what a payment would cost now; nothing is paid."""
+    if "address" not in params or "atoms" not in params:
+        raise InvalidInput("name the address and the atoms of the payment")
     account, output = _account(core, params), _output(core, params)
     funded = payments.prepare(core, account, Transfer(), (output,), _rate(params))
     return {

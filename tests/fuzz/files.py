@@ -211,6 +211,15 @@ def requests():
         "task.progress": {"task": task[:6]},
         "dkg.transcript": {"task": task},
         "replay.job": {"block": "1"},
+        "wallet.quote": {
+            "address": address.encode("dpai", key_hash(3)),
+            "atoms": 7,
+            "account": 0,
+            "fee_rate": 2,
+        },
+        "wallet.history": {"count": 3, "account": 0},
+        "ticket.list": {"own": True},
+        "ticket.refundable": {"account": 0},
         "wallet.send": {"address": address.encode("dpai", key_hash(3)), "atoms": 7},
         "task.submit": {"definition": devnet().tasks[0].encode().hex(), "data": "d.csv", "fee": 10**9},
     }
