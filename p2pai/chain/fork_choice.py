@@ -71,6 +71,10 @@ class BlockTree:
         """Return a block of the tree."""
         return self._branches.get(block)
 
+    def branches(self) -> tuple[Branch, ...]:
+        """Return every block whose state is in memory, parents before their children."""
+        return tuple(self._branches.values())
+
     def at_height(self, height: int) -> Branch | None:
         """Return the best chain's block at a height."""
         if not 0 <= height < len(self._best_chain):

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Report = dict[str, Any]
 
+DIGITS_SHOWN_MAX = 64
+"""Of an id or a hash, that a refusal quotes."""
+
 COUNT_DEFAULT = 20
 COUNT_MAX = 10_000
 
@@ -84,9 +87,9 @@ def find_block(core: NodeCore, params: Report) -> Branch:
     chain = (core.ledger.tree.at_height(h) for h in range(core.state.height + 1))
     found = [b for b in chain if b is not None and b.state.tip.hex().startswith(digits)]
     if len(found) > 1:
-        raise InvalidInput(f"more than one block begins with {digits}")
+        raise InvalidInput(f"more than one block begins with {digits[:DIGITS_SHOWN_MAX]}")
     if not found:
-        raise Unavailable(f"no block of the chain begins with {digits}")
+        raise Unavailable(f"no block of the chain begins with {digits[:DIGITS_SHOWN_MAX]}")
     return found[0]
 
 
@@ -142,9 +145,9 @@ def find_task(core: NodeCore, params: Report) -> tuple[TaskId, Task]:
     digits = str(params.get("task", "")).lower()
     found = sorted((i, t) for i, t in core.state.tasks.items() if i.hex().startswith(digits))
     if len(found) > 1:
-        raise InvalidInput(f"more than one task begins with {digits!r}")
+        raise InvalidInput(f"more than one task begins with {digits[:DIGITS_SHOWN_MAX]!r}")
     if not found:
-        raise Unavailable(f"no task on the chain begins with {digits!r}")
+        raise Unavailable(f"no task on the chain begins with {digits[:DIGITS_SHOWN_MAX]!r}")
     return found[0]
 
 

@@ -229,7 +229,9 @@ def _scan(database: sqlite3.Connection) -> tuple[int, bytes, int]:
 
 
 def _rows(database: sqlite3.Connection) -> Iterator[_Row]:
-    yield from database.execute("SELECT sequence, checksum, body FROM record ORDER BY sequence")
+    # In a damaged file text may stand for bytes, and not even be UTF-8.
+    columns = "sequence, CAST(checksum AS BLOB), CAST(body AS BLOB)"
+    yield from database.execute(f"SELECT {columns} FROM record ORDER BY sequence")  # noqa: S608
 
 
 def _checksum(sequence: int, before: bytes, body: bytes) -> bytes:

@@ -18,7 +18,7 @@ from p2pai.primitives import cbor
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, PeerId, TaskId
 from p2pai.primitives.keys import derive_keys
 from p2pai.shell.specs import load_spec
-from testnet.simulator.invariants import Agreement, check_ledgers
+from testnet.simulator.invariants import Agreement, Watch, check_ledgers
 from testnet.simulator.world import Blobs, World
 
 ROLES: Final[dict[int, tuple[str, ...]]] = {
@@ -176,6 +176,7 @@ def network(
     agreement = Agreement()
     world.watchers.append(agreement)
     made = Network(world, spec or quick_spec(), agreement, {**ROLES, **(roles or {})})
+    world.watchers.append(Watch(made.spec.params, made.cores))
     for account in accounts:
         made.start(account, dishonest.get(account))
     return made

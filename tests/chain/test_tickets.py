@@ -220,6 +220,13 @@ class TestJoining:
         else:
             refuse(chain, tx, "not live when the task was submitted", InvalidTicket)
 
+    def test_a_ticket_whose_stake_was_taken_after_the_task_was_posted(self, chain):
+        """A fraud proof takes all of it; the ticket was live when the task was submitted."""
+        task_id = chain.submit()
+        tx = chain.join(task_id, "miner", MINERS[0])
+        chain.pool = replace(chain.pool, utxos=chain.pool.utxos.delete(tx.data.ticket))
+        refuse(chain, tx, "the ticket's stake was taken", InvalidTicket)
+
     @pytest.mark.parametrize(
         ("proof", "reason"),
         [

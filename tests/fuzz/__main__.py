@@ -21,11 +21,13 @@ with atheris.instrument_imports(include=["p2pai"]):
     from tests.fuzz.harness import Door, knock
     from tests.fuzz.regressions import FOUND
 
-LENGTH_MAX = 1 << 16
-"""Bytes that libFuzzer grows an input to."""
+LENGTH_MAX = 1 << 12
+"""Bytes that libFuzzer grows an input to; twice the longest sound message if that is more."""
 
 RSS_MIB_MAX = 2048
 INPUT_S_MAX = 20
+START_S_MAX = 120
+"""Seconds for a child's imports and sound messages."""
 
 
 def main() -> int:
@@ -44,7 +46,7 @@ def run(name: str, seconds: int, findings: Path) -> int:
     """Fuzz a door in a child process; return its exit status."""
     print(f"{name}: ", end="", flush=True)
     command = [sys.executable, "-m", "tests.fuzz", name, "--seconds", str(seconds), "--findings", findings]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3 * seconds + START_S_MAX)
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     runs = [line for line in lines if line.startswith("Done ")]
     print(runs[-1] if done.returncode == 0 and runs else "\n".join(["BROKEN", *lines[-40:]]), flush=True)
@@ -64,7 +66,7 @@ def fuzz(door: Door, seconds: int, findings: Path) -> None:
     print(f"{done} single damages")
     options = [
         f"-max_total_time={max(1, round(end - time.monotonic()))}",
-        f"-max_len={max(LENGTH_MAX, *map(len, seeds))}",
+        f"-max_len={max(LENGTH_MAX, *(2 * len(seed) for seed in seeds))}",
         f"-rss_limit_mb={RSS_MIB_MAX}",
         f"-timeout={INPUT_S_MAX}",
         f"-artifact_prefix={findings}/",

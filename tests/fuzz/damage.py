@@ -20,6 +20,9 @@ LIMITS = (0, 1, 2**16, 2**31, 2**32 - 1, 2**32, 2**63, 2**64 - 1, -1)
 NESTED_SIZE_MIN = 100
 """Bytes: no hash, key or signature is as long."""
 
+REPEATED_MAX = 300
+"""Items that a list is brought to."""
+
 NAMES = ("../x", "/etc/x", "C:\\x", "a\0b", "x" * 10_000, "\u202e", "\U0001f600", "-0", "1e9", "NaN")
 
 
@@ -44,8 +47,7 @@ def wreck(data: bytes, form: Form, random: Random) -> bytes:
             value = _read(data, form)
         except Exception:  # what cannot be read is damaged enough
             return data
-        path = random.choice(list(_paths(value)))
-        variants = list(_variants(value, path)) or [value]
+        variants = list(_variants(value, _random_path(value, random))) or [value]
         return next(_written(random.choice(variants), form), data)
     if not data:
         return b"\0"
@@ -182,6 +184,15 @@ def _paths(value: Any, here: Path = ()) -> Iterator[Path]:
             yield from _paths(item, (*here, key))
 
 
+def _random_path(value: Any, random: Random, here: Path = ()) -> Path:
+    """Return a path to anything inside, what is deep as likely as what is wide."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    if not keys or random.randrange(6) == 0:
+        return here
+    key = random.choice(keys)
+    return _random_path(value[key], random, (*here, key))
+
+
 def _variants(value: Any, path: Path) -> Iterator[Any]:
     """Yield the whole value with what stands at a path changed."""
     old = _at(value, path)
@@ -202,7 +213,7 @@ def _near(old: Any) -> Iterator[Any]:
     elif isinstance(old, str):
         yield from (old[:-1], old + "x", old.upper(), *NAMES)
     elif isinstance(old, list):
-        yield from (old[::-1], old * 2, old[:1] * 300)
+        yield from (old[::-1], old * 2 if len(old) < REPEATED_MAX else [], old[:1] * REPEATED_MAX)
 
 
 def _double(parent: Any, key: Any) -> None:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from p2pai.shell import store
 
+NOT_UTF8 = object()
+"""Stands for text as only a damaged file has it."""
+
 
 def _journal_with(*rows: tuple[object, object]) -> bytes:
     """Return a journal's file with one sound record and rows that its schema does not allow."""
@@ -22,8 +25,10 @@ def _journal_with(*rows: tuple[object, object]) -> bytes:
         database.commit()
         database.close()
         database = sqlite3.connect(path)
-        numbered = [(2 + i, *row) for i, row in enumerate(rows)]
-        database.executemany("INSERT INTO record VALUES (?, ?, ?)", numbered)
+        for sequence, (checksum, body) in enumerate(rows, start=2):
+            cast = "CAST(x'e3ff' AS TEXT)" if body is NOT_UTF8 else "?3"
+            values = (sequence, checksum, None if body is NOT_UTF8 else body)
+            database.execute(f"INSERT INTO record SELECT ?1, ?2, {cast} WHERE ?3 IS ?3", values)
         database.execute("PRAGMA writable_schema = ON")
         database.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'record'", (schema,))
         database.commit()
@@ -34,12 +39,16 @@ def _journal_with(*rows: tuple[object, object]) -> bytes:
 
 FOUND: dict[str, dict[str, bytes]] = {
     "rpc": {
+        "digits of no task were quoted whole": (
+            b'{"jsonrpc": "2.0", "method": "task.show", "params": {"task": "%s"}}' % (b"x" * 10_000)
+        ),
         "an unknown method was quoted whole": b'{"jsonrpc": "2.0", "method": "%s"}' % (b"x" * 10_000),
     },
     "task_file": {
         "what YAML says of a control character has two lines": b"\0",
     },
     "journal_file": {
+        "a damaged row with text that is not UTF-8": _journal_with((bytes(16), NOT_UTF8)),
         "a damaged row without a body": _journal_with((bytes(16), None)),
         "a damaged row with text for a checksum": _journal_with(("text", b"body"), (bytes(16), b"next")),
     },

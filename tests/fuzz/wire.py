@@ -136,7 +136,8 @@ def read_proof(data):
 
 def questions():
     asked = (
-        sync.AskBlocks(tuple(label(i) for i in range(3))),
+        sync.AskHeaders(tuple(label(i) for i in range(3))),
+        sync.AskBodies(tuple(label(i) for i in range(3))),
         sync.AskSlots(chain().predefined, 2),
         sync.AskMessages(chain().predefined, (label("a"), label("b"))),
     )
@@ -146,11 +147,20 @@ def questions():
 def replies():
     message = iteration(chain(), 0)
     given = (
+        sync.Headers(b"".join(b.header.encode() for b in chain().blocks)),
         sync.Blocks(tuple(b.encoded for b in chain().blocks)),
         sync.Slots((slot(chain(), 0, [message]), slot(chain(), 1, [message]))),
         sync.Messages((message,)),
     )
     return tuple(record.encode_tagged(reply) for reply in given)
+
+
+def read_answer(data):
+    match sync.read_reply(data):
+        case sync.Headers():
+            sync.read_headers(data)
+        case sync.Blocks():
+            sync.read_blocks(data)
 
 
 def said():
@@ -206,7 +216,7 @@ DOORS = (
     Door("snapshot", read_snapshot, states, Form.FRAMES),
     Door("merkle_proof", read_proof, proof),
     Door("sync_question", sync.read_question, questions),
-    Door("sync_answer", sync.read_reply, replies),
+    Door("sync_answer", read_answer, replies),
     Door("slot_message", read_said, said),
     Door("topic", read_topic, lambda: (TOPIC.encode(),), Form.BYTES),
     Door("it_res", read_it_res, lambda: (iteration(chain(), 0),), Form.BYTES),

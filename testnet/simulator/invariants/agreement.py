@@ -1,28 +1,21 @@
-"""What must hold in every history, checked as it happens (agreement) and when it is over (ledger).
+"""What nodes say, watched as it happens.
 
 I12: nobody signs two statements for one place, across crashes. I13: what promises something is in the
-journal, durable, before it leaves the node. At the end of a history: one tip (I20), equal states (I11), no
-atom made or lost (I1), nothing in the mempool that the tip does not allow (I18), and the chain replays from
-genesis, every check included (I7).
+journal, durable, before it leaves the node.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from p2pai import effects, events
 from p2pai.chain import it_res
 from p2pai.chain.block import HEADER_SIZE, Header, read_header
 from p2pai.chain.committee import PreparedStatement, SlotStatement
-from p2pai.chain.fork_choice import BlockTree
-from p2pai.chain.mempool import Mempool
-from p2pai.chain.snapshot import snapshot_id
-from p2pai.chain.spec import ChainSpec
 from p2pai.chain.transaction import EvaluateCommit, Transaction, VerifyCommit
 from p2pai.chain.votes import CheckpointVote
 from p2pai.gossip.envelope import Envelope, open_envelope
 from p2pai.gossip.topics import parse
 from p2pai.node import journal
-from p2pai.node.core import NodeCore
 from p2pai.primitives import record
 from p2pai.primitives.ids import Hash32, PeerId
 from p2pai.roles.evaluator import ConclusionReached
@@ -160,24 +153,3 @@ def _promises(signed: SlotSigned) -> tuple[Place, ...]:
 
 def _vote(vote: str, statement: SlotStatement) -> Place:
     return (vote, statement.task, statement.epoch, statement.view, statement.slot)
-
-
-def check_ledgers(spec: ChainSpec, cores: Mapping[PeerId, NodeCore]) -> None:
-    """Check that all nodes are of one mind, and that the mind is sound."""
-    states = {name: core.state for name, core in cores.items()}
-    assert len({state.tip for state in states.values()}) == 1, "the nodes are on different tips"
-    assert len({snapshot_id(state) for state in states.values()}) == 1, "one tip, but different states"
-    core = next(iter(cores.values()))
-    state = core.state
-    assert state.issued - state.burned == state.unspent_total(), "atoms were made or lost"
-    fresh = BlockTree(spec)
-    fresh.judged.update(core.judged)
-    for height in range(1, state.height + 1):
-        branch = core.ledger.tree.at_height(height)
-        assert branch is not None
-        fresh.add(branch.block)
-    assert snapshot_id(fresh.state) == snapshot_id(state), "the chain does not replay from genesis"
-    for core in cores.values():
-        again = Mempool(core.state, spec.params, core.judged)
-        for tx in core.ledger.mempool.transactions():
-            again.add(tx)
