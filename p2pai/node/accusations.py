@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 from p2pai.chain import fraud
 from p2pai.chain.block import read_header
+from p2pai.chain.state import State
 from p2pai.chain.tickets import Context
 from p2pai.chain.transaction import FraudProof, Pay, Transaction, VerifyReveal, sign
 from p2pai.gossip import sync
-from p2pai.node import payments
+from p2pai.node import wallet
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.ids import Amount, Hash32, Outpoint
@@ -47,7 +48,6 @@ class Accusations:
         """Blocks that are accused in blocks, which wait."""
         self._turn = 0
         self._asking = False
-        self._accusing = False
 
     def hold(self, block: Hash32, tx: Transaction | None) -> None:
         """Have a block replayed; keep the proof that accuses it meanwhile. None: it stands in a block."""
@@ -106,44 +106,37 @@ class Accusations:
     # --- our own
 
     def accuse(self, block: Hash32) -> None:
-        """Leave a block that our replay found false, and prove it to the others.
+        """Prove a block that our replay found false, and leave it.
 
         Raises:
           InvalidInput: no coin is left for the fee.
           Unavailable: the keys are locked.
         """
-        if self._accusing:
-            return
         core = self._core
-        proof = self._proof(block)
-        payments.prepare(core, core.accounts.get(0), proof, ())
-        self._accusing = True  # the roles see the new tip before the proof is in the pool
-        core.ledger.leave(block)
-        self._accusing = False
-        core.announce(self._funded(proof))
-
-    def _proof(self, block: Hash32) -> FraudProof:
-        """Return the proof of all that is known of a block, as far as it takes something."""
-        core = self._core
-        tree, judgement = core.ledger.tree, core.judged[block]
+        tree = core.ledger.tree
         state = tree.without(block).state if block in tree else core.pool
-        found: dict[Outpoint, bytes] = {}
-        for tx in (*tree.approvals(block), *core.ledger.mempool.transactions()):
+        core.announce(self._funded(self._proof(block, state), state))
+
+    def _proof(self, block: Hash32, state: State) -> FraudProof:
+        """Return the proof with all approvals that are known, of tickets that have a stake still."""
+        judgement, found = self._core.judged[block], dict[Outpoint, bytes]()
+        waiting = self._core.ledger.mempool.transactions()
+        for tx in (*self._core.ledger.tree.approvals(block), *waiting):
             if isinstance(tx.data, VerifyReveal) and fraud.approves(tx, block):
                 found[tx.data.ticket] = tx.encoded
         approvals = tuple(a for t, a in found.items() if t in state.tickets and t in state.utxos)
         return FraudProof(block, judgement.height, judgement.ticket, judgement.found, approvals)
 
-    def _funded(self, proof: FraudProof) -> Transaction:
+    def _funded(self, proof: FraudProof, state: State) -> Transaction:
         """Return the signed transaction; its reward pays for the output that takes it."""
         core, account = self._core, self._core.accounts.get(0)
-        context = Context(core.params, core.state.height + 1, account.public)
-        _, reward = fraud.apply_fraud_proof(core.pool, proof, context, core.judged)
-        tx = payments.prepare(core, account, proof, ()).tx
-        output = Pay(Amount(reward - OUTPUT_BYTES * core.ledger.mempool.fee_rate_min), account.key_hash)
+        context = Context(core.params, state.height + 1, account.public)
+        _, reward = fraud.apply_fraud_proof(state, proof, context, core.judged)
+        coins = [o for o in core.accounts.confirmed(account, core.state) if o in core.pool.utxos]
+        rate = core.ledger.mempool.fee_rate_min
+        tx = wallet.fund(state, account, (coins,), proof, (), rate).tx
+        output = Pay(Amount(reward - OUTPUT_BYTES * rate), account.key_hash)
         if output.value <= 0:
             return tx
-        assert account.secret is not None, "an account that is locked has prepared nothing"
-        return sign(
-            replace(tx, outputs=(*tx.outputs, output), witnesses=()), core.state.chain, account.secret
-        )
+        assert account.secret is not None, "an account that is locked has signed something"
+        return sign(replace(tx, outputs=(*tx.outputs, output), witnesses=()), state.chain, account.secret)

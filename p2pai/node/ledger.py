@@ -199,17 +199,15 @@ class Ledger:
         self._services.persist(BlockAccepted(block.encoded), then)
         self._follow(switch)
 
-    def leave(self, block: Hash32) -> None:
-        """Leave a block that our replay found false."""
-        if block in self.tree:
-            self._follow(self.tree.convict(block))
-
     def _follow(self, switch: Switch) -> None:
         if switch.left or switch.joined:
             self.mempool.rebase(self.tree.state, switch.left)
-            self._retry(self._orphans.woken_at(self.state))
-            self.pool_version += 1
-            self._changed(switch)
+            self._tell(switch)
+
+    def _tell(self, switch: Switch) -> None:
+        self._retry(self._orphans.woken_at(self.state))
+        self.pool_version += 1
+        self._changed(switch)
 
     def _note_transactions(self, block: Block) -> None:
         for tx in block.transactions:
@@ -282,9 +280,15 @@ class Ledger:
         if isinstance(tx.data, FraudProof) and tx.data.block in self.tree:
             best = self.tree.without(tx.data.block).state
             transition.apply_transaction(best, tx, self.spec.params, judged=self.tree.judged)
-            self.leave(tx.data.block)
-        self.mempool.add(tx)
-        self.pool_version += 1
+            switch = self.tree.convict(tx.data.block)
+            self.mempool.rebase(self.tree.state, switch.left)
+            try:
+                self.mempool.add(tx)
+            finally:
+                self._tell(switch)
+        else:
+            self.mempool.add(tx)
+            self.pool_version += 1
 
     def pass_on(self, tx: Transaction) -> None:
         """Announce somebody's transaction that we can judge by now."""

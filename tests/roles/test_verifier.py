@@ -12,18 +12,15 @@ from p2pai.chain.transaction import CollectVerifications, VerifyCommit, VerifyRe
 from p2pai.jaxtrain.worker import Worker
 from p2pai.node import journal
 from p2pai.node.judging import RETRY_MS, TRIES_MAX
-from p2pai.primitives import blob, record
 from p2pai.primitives.ids import PeerId
 from p2pai.roles import replaying
-from p2pai.roles.history import PeerMessages
 from p2pai.roles.proving import commits_closed
 from p2pai.roles.replaying import Finding, VerdictReached
 from testnet.simulator.world import Blobs
 from tests.chain.ledger import MINERS, VERIFIERS, Chain, devnet
+from tests.roles.capsules import NO_PEERS, capsule, give_parts, made_up
 from tests.roles.lone import EMPTY_MAP, Lone
 from tests.roles.trained import Group
-
-NO_PEERS = record.encode(PeerMessages(()))
 
 
 class WrongMap(Worker):
@@ -64,27 +61,6 @@ def serve(node, honest):
         name = next(iter(node.fetches))
         assert name in store.shared
         node.fetched(name, store.get(name))
-
-
-def made_up(applied=NO_PEERS, chain=None):
-    """A chain with a block whose training is made up, but for the list of the peers' messages."""
-    chain, name = chain or Chain(), blob.blob_id_of(applied)
-    named = {"applied": name, "peer_count": 0, "peer_ids": it_res.hash_ids(())}
-    chain.mine(previous=lambda m: replace(m, queued=name), lucky=lambda m: replace(m, **named))
-    return chain
-
-
-def capsule(chain):
-    return replaying.lucky_iteration(chain.blocks[-1])
-
-
-def give_parts(node, lucky, applied=NO_PEERS):
-    """End all fetches; of the parts only the peers' list is looked at before the trainer."""
-    for part in list(node.fetches):
-        if part == lucky.message.applied:
-            node.fetched(part, (applied,))
-        else:
-            node.fetched_large(part)
 
 
 def verdict(chain, block, reason=""):
