@@ -106,7 +106,7 @@ def listed(ours, state):
 
 
 class TestWhatIsOurs:
-    @settings(max_examples=25)
+    @settings(max_examples=12)
     @given(
         st.lists(st.tuples(st.integers(4, 8), st.integers(4, 8), st.integers(1, 30)), max_size=5), st.data()
     )

@@ -37,7 +37,7 @@ AMOUNTS = st.integers(0, 20_000)
 RATES = st.builds(Costs, st.integers(0, 500), st.integers(0, 300), st.integers(0, 100), st.just(12))
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(COINS, AMOUNTS, RATES)
 def test_a_choice_pays_and_no_more(coins_, wanted, costs):
     choice = choose(coins_, wanted, costs)
@@ -61,7 +61,7 @@ def test_a_choice_pays_and_no_more(coins_, wanted, costs):
         assert sum(values(choice)) - len(choice.coins) * costs.coin - smallest < wanted + costs.base
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(COINS, AMOUNTS, RATES, st.randoms(use_true_random=False))
 def test_the_order_of_the_coins_does_not_matter(coins_, wanted, costs, dice):
     first = choose(coins_, wanted, costs)
@@ -70,7 +70,7 @@ def test_the_order_of_the_coins_does_not_matter(coins_, wanted, costs, dice):
     assert choose(shuffled, wanted, costs) == first
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(COINS, AMOUNTS)
 def test_the_best_exact_sum_is_found_where_there_is_one(coins_, wanted):
     """Against all subsets, so against a search without any shortcut."""

@@ -52,12 +52,6 @@ def test_no_two_stores_are_alike():
     assert first["cipher"]["message"] != second["cipher"]["message"]
 
 
-def test_a_new_store_costs_what_the_standard_says():
-    params = encrypt(b"secret", "password")["kdf"]["params"]
-    assert (params["n"], params["r"], params["p"], params["dklen"]) == (262144, 8, 1, 32)
-    assert len(bytes.fromhex(params["salt"])) == 32
-
-
 def test_every_changed_bit_is_noticed():
     crypto = encrypt(b"secret", "password", scrypt_n=N)
     for part in ("cipher", "checksum"):
@@ -105,7 +99,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_change_of_a_store_is_refused_cleanly(data):
     """keystore.py turns the built-in errors into one sentence."""
