@@ -77,14 +77,15 @@ def start(
 
     It works with the keys of its data directory, made by `p2pai wallet create`.
     """
+    directory = options.expand(data_dir)
     config = Config(
-        data_dir=options.expand(data_dir),
+        data_dir=directory,
         chain=chain,
         roles=tuple(dict.fromkeys(r.value for r in role or [Role.PEER])),
         listen=listen,
         bootstrap=tuple(bootstrap or ()),
         rpc_port=rpc_port,
-        dev_account=dev_account,
+        dev_account=_dev_account(directory, dev_account),
     )
     source = _keys(config, password_file)
     # The whole node, libp2p included, takes seconds to load; other commands shall not wait for it.
@@ -93,13 +94,20 @@ def start(
     trio.run(run_node, config, source, partial(announce, config, source))
 
 
+def _dev_account(directory: Path, given: int | None) -> int | None:
+    """Return the published account to work with: the one asked for, or that which the directory is of."""
+    if not keystore.exists(directory):
+        return unlocking.published_before(directory) if given is None else given
+    if given is not None:
+        raise InvalidInput(f"{directory} holds other keys; choose another --data-dir for --dev-account")
+    return None
+
+
 def _keys(config: Config, password_file: Path | None) -> KeySource:
-    directory, stored = config.data_dir, keystore.exists(config.data_dir)
+    directory = config.data_dir
     if config.dev_account is not None:
-        if stored:
-            raise InvalidInput(f"{directory} holds other keys; choose another --data-dir for --dev-account")
         return unlocking.published(config.chain, config.dev_account)
-    if not stored and passwords.is_terminal() and not unlocking.is_published(directory):
+    if not keystore.exists(directory) and passwords.is_terminal():
         screen.show_line(f"{directory} holds no keys yet.")
         if typer.confirm("Make a new wallet there?", default=True):
             return keys.make(directory, password_file)

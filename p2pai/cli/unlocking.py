@@ -23,15 +23,16 @@ def unlock(directory: Path, password_file: Path | None) -> KeySource:
     """
     if keystore.exists(directory):
         return keystore.unlock(directory, passwords.known(password_file))
-    before = _published_before(directory)
-    if before is not None:
-        return published(*before)
+    record = config.find(directory)
+    if record is not None and record.config.dev_account is not None:
+        return published(record.config.chain, record.config.dev_account)
     raise Unavailable(f"{directory} holds no keys; make them with p2pai wallet create --data-dir {directory}")
 
 
-def is_published(directory: Path) -> bool:
-    """Tell whether a node with a published account last ran on a directory."""
-    return _published_before(directory) is not None
+def published_before(directory: Path) -> int | None:
+    """Return the number of the published account that a directory is of; None: of none."""
+    record = config.find(directory)
+    return record.config.dev_account if record else None
 
 
 def published(chain: str, account: int) -> PublishedKeys:
@@ -45,10 +46,3 @@ def published(chain: str, account: int) -> PublishedKeys:
         which = f"it has 0 to {spec.dev_accounts - 1}" if spec.dev_accounts else "it publishes no keys"
         raise InvalidInput(f"chain {spec.name} has no --dev-account {account}: {which}")
     return PublishedKeys(dev_account_seed(spec.name, account))
-
-
-def _published_before(directory: Path) -> tuple[str, int] | None:
-    record = config.find(directory)
-    if record is None or record.config.dev_account is None:
-        return None
-    return record.config.chain, record.config.dev_account

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pai.cli import passwords
+from p2pai.cli import passwords, start, unlocking
+from p2pai.primitives.ids import PeerId, PublicKey
 from p2pai.primitives.mnemonic import KeyTree, entropy_of, words_of
 from p2pai.shell import config, keystore
 
@@ -144,6 +145,19 @@ class TestStarting:
         status, _, err = p2pai("start", "--dev-account", 3)
         assert status == 1
         assert "holds other keys" in err
+
+    def test_a_published_account_stays_with_its_directory(self, directory, monkeypatch):
+        started = []
+        monkeypatch.setattr(
+            start.trio, "run", lambda run, settings, source, ready: started.append((settings, source))
+        )
+        start.start(dev_account=3, data_dir=directory)
+        directory.mkdir()
+        settings, source = started[0]
+        config.save(config.NodeRecord(settings, PeerId("12D3"), PublicKey(bytes(33))))
+        start.start(data_dir=directory)
+        assert started[1] == (settings, source)
+        assert (settings.dev_account, source) == (3, unlocking.published("devnet", 3))
 
     def test_an_account_that_is_not_published(self, p2pai):
         status, _, err = p2pai("start", "--dev-account", 10)
