@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from p2pai.chain import task_life
+from p2pai.chain.mempool import FEE_RATE_MIN
+from p2pai.chain.packages import ORDINARY
 from p2pai.chain.state import State
 from p2pai.chain.transaction import Data, Output, PayForTask
 from p2pai.node import wallet
@@ -38,7 +40,8 @@ def prepare(
     """
     purses = (core.accounts.confirmed(account, core.state), core.accounts.waiting(account, core.pool))
     state = _purse(core, account, data)
-    least = core.ledger.mempool.fee_rate_min
+    # What money or the chain's weight waits for gets in at the minimum, however full the pool is.
+    least = core.ledger.mempool.fee_rate_min if isinstance(data, ORDINARY) else FEE_RATE_MIN
     return wallet.fund(state, account, purses, data, outputs, least if rate is None else rate)
 
 

@@ -49,7 +49,7 @@ def refund(core: NodeCore, order: Hash32, params: Params) -> None:
     free = wallet.coins(core.pool, account.key_hash, stakes)
     if not free:
         raise InvalidInput("no stake can be refunded now; p2pai ticket refund --dry-run says when")
-    funded = wallet.collect(core.pool, account, free)
+    funded = wallet.collect(core.pool, account, free, core.ledger.mempool.fee_rate_min)
     core.announce(funded.tx)
     core.submissions[order] = money.posted(funded)
 

@@ -2,12 +2,13 @@
 
 import pytest
 
-from p2pai.chain.transaction import Pay, Transaction
+from p2pai.chain.transaction import Pay, Transaction, VerifyReveal
+from p2pai.node import payments
 from p2pai.primitives import address, ecdsa
 from p2pai.primitives.errors import InvalidInput
-from p2pai.primitives.ids import Amount
+from p2pai.primitives.ids import Amount, Outpoint
 from p2pai.primitives.mnemonic import KeyTree
-from tests.chain.ledger import Chain, devnet, key_hash
+from tests.chain.ledger import Chain, devnet, key_hash, label
 from tests.node.parts import Driven, said
 
 WALLET = KeyTree(bytes(range(32)))
@@ -64,6 +65,16 @@ class TestSending:
         assert node.core.query("wallet.balance", {})["waiting"] == 500 * COIN
         answer = node.order("wallet.send", address=RECEIVER, atoms=100 * COIN)
         assert "it can spend 30 coins" in answer["error"]
+
+    def test_in_a_full_pool_it_costs_what_gets_in_and_a_duty_the_minimum(self, node):
+        node.core.ledger.mempool.fee_rate_min = 50
+        quote = node.core.query("wallet.quote", {"address": RECEIVER, "atoms": COIN})
+        assert quote["fee"] >= 50 * quote["size"]
+        duty = VerifyReveal(label("block"), Outpoint(label("ticket"), 0), label("p"), True, label("salt"))
+        funded = payments.prepare(node.core, node.core.accounts.get(0), duty, ())
+        assert funded.tx.size <= funded.fee < 2 * funded.tx.size
+        answer = node.order("wallet.send", address=RECEIVER, atoms=COIN, fee_rate=2)
+        assert "at least" in answer["error"]
 
     @pytest.mark.parametrize("rate", [1, 20])
     def test_a_quote_is_what_is_paid(self, node, rate):
