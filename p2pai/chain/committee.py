@@ -16,7 +16,6 @@ PROTOCOL section 6; docs/adr/0019-slots-by-two-votes.md.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
 
 from p2pai.chain.dkg import Deal
 from p2pai.chain.params import SLOT_MESSAGES_MAX, SLOTS_PER_TERM, VIEW_MAX
@@ -177,7 +176,7 @@ def verify(statement: Statement, signature: BlsSignature, key: BlsPublicKey) -> 
     bls.verify(key, digest(statement), signature)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Certified:
     """Statements of one committee and the sum of their certificates, unchecked."""
 
@@ -185,15 +184,10 @@ class Certified:
     statements: tuple[Statement, ...]
     certificate: BlsSignature
 
-    @cached_property
+    @property
     def digests(self) -> tuple[Hash32, ...]:
         """What is signed."""
         return tuple(digest(statement) for statement in self.statements)
-
-    @cached_property
-    def identity(self) -> Hash32:
-        """What one that was checked is known by."""
-        return tagged_hash("p2pai/certified", self.key, *self.digests, self.certificate)
 
     def verify(self) -> None:
         """Check the certificate.
@@ -204,15 +198,15 @@ class Certified:
         bls.verify_sum(self.key, self.digests, self.certificate)
 
 
-def verify_together(certified: Iterable[Certified]) -> tuple[Hash32, ...]:
-    """Check many certificates, those of one committee at once; return the identities of what holds.
+def verify_together(certified: Iterable[Certified]) -> tuple[Certified, ...]:
+    """Check many certificates, those of one committee at once; return what holds.
 
     Where one of them does not hold, nothing is said of that committee's others: each can be checked alone.
     """
     by_key: dict[BlsPublicKey, list[Certified]] = {}
     for claim in certified:
         by_key.setdefault(claim.key, []).append(claim)
-    return tuple(c.identity for key, claims in by_key.items() if _hold(key, claims) for c in claims)
+    return tuple(c for key, claims in by_key.items() if _hold(key, claims) for c in claims)
 
 
 def _hold(key: BlsPublicKey, claims: Sequence[Certified]) -> bool:

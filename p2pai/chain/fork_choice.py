@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from p2pai.chain import fraud, transition
 from p2pai.chain.block import Block, Header
+from p2pai.chain.committee import Certified
 from p2pai.chain.fraud import Judgement
 from p2pai.chain.genesis import genesis_block, genesis_state
 from p2pai.chain.spec import ChainSpec
@@ -86,7 +87,9 @@ class BlockTree:
         branch = self._branches.get(block)
         return branch is not None and self.at_height(branch.state.height) is branch
 
-    def add(self, block: Block, *, trusted: bool = False, verified: Container[Hash32] = ()) -> Switch:
+    def add(
+        self, block: Block, *, trusted: bool = False, verified: Container[Hash32 | Certified] = ()
+    ) -> Switch:
         """Connect a block and choose the best chain again; `trusted` and `verified` as in apply_block.
 
         Raises:

@@ -29,6 +29,7 @@ from p2pai.chain import (
 from p2pai.chain.block import VERSION as BLOCK_VERSION
 from p2pai.chain.block import Block, Header, transactions_root
 from p2pai.chain.coins import Coins
+from p2pai.chain.committee import Certified
 from p2pai.chain.fraud import NOTHING_JUDGED, Judgements
 from p2pai.chain.params import BLOCK_SIZE_MAX, Params
 from p2pai.chain.state import State, Verification
@@ -82,7 +83,7 @@ def apply_block(
     params: Params,
     *,
     trusted: bool = False,
-    verified: Container[Hash32] = (),
+    verified: Container[Hash32 | Certified] = (),
     judged: Judgements = NOTHING_JUDGED,
 ) -> State:
     """Return the state after `block`.
@@ -122,7 +123,7 @@ def apply_transactions(
     params: Params,
     *,
     trusted: bool = False,
-    verified: Container[Hash32] = (),
+    verified: Container[Hash32 | Certified] = (),
     judged: Judgements = NOTHING_JUDGED,
 ) -> tuple[State, Amount]:
     """Apply a block's transactions after its coinbase; return the state and their fees.

@@ -35,7 +35,7 @@ def check(
     coinbase: Coinbase,
     state: State,
     params: Params,
-    verified: Container[Hash32] = (),
+    verified: Container[Hash32 | Certified] = (),
 ) -> None:
     """Check that a block's nonce was earned by a recorded iteration.
 
@@ -74,7 +74,7 @@ def check(
 
 
 def _check_slots(
-    header: Header, proof: WorkProof, coinbase: Coinbase, task: Task, verified: Container[Hash32]
+    header: Header, proof: WorkProof, coinbase: Coinbase, task: Task, verified: Container[Hash32 | Certified]
 ) -> None:
     statements = proof.slots
     if not 1 <= len(statements) <= WORK_PROOF_SLOTS_MAX:
@@ -90,7 +90,7 @@ def _check_slots(
     if header.hash_msg_hist != committee.history_root([s.root for s in statements]):
         raise InvalidBlock("hash_msg_hist is not the root of the slots")
     certified = Certified(group_key(task).key, statements, proof.certificate)
-    if certified.identity in verified:
+    if certified in verified:
         return
     try:
         certified.verify()
@@ -98,7 +98,7 @@ def _check_slots(
         raise InvalidBlock(f"slot certificate: {error}") from error
 
 
-def verify_together(blocks: Iterable[Block], state: State) -> tuple[Hash32, ...]:
+def verify_together(blocks: Iterable[Block], state: State) -> tuple[Certified, ...]:
     """Check the slot certificates of several blocks, not connected yet, at once.
 
     Args:

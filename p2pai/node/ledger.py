@@ -6,10 +6,11 @@ Source: PROTOCOL sections 8, 9, 13.
 from collections import deque
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from p2pai.chain import headers, transition, work
 from p2pai.chain.block import HEADER_SIZE, Block, Header, read_front
+from p2pai.chain.committee import Certified
 from p2pai.chain.fork_choice import BlockTree, Switch
 from p2pai.chain.fraud import Unjudged
 from p2pai.chain.mempool import Mempool
@@ -43,7 +44,7 @@ class _Verified:
     """What of a block was checked before."""
 
     waiting: Container[Hash32]
-    certified: Container[Hash32]
+    certified: Container[Certified]
 
     def __contains__(self, name: object) -> bool:
         return name in self.waiting or name in self.certified
@@ -83,7 +84,7 @@ class Ledger:
         """Headers of the blocks, of whatever fork, that hold a task's submission."""
         self._announced: dict[Hash32, None] = {}
         """Blocks too large for gossip that we heard of, to announce them when they are here."""
-        self._certified: dict[Hash32, None] = {}
+        self._certified: dict[Certified, None] = {}
         """What `prepare` found."""
         self._turn = 0
         self.syncing = Syncing(self, services, spec.params)
@@ -350,7 +351,7 @@ class Ledger:
         return transition.zero_nonce_header(self.state, transactions, time_s, self.spec.params), transactions
 
 
-def _trim(names: dict[Hash32, None], count: int) -> None:
+def _trim(names: dict[Any, None], count: int) -> None:
     """Forget the oldest beyond `count`."""
     for name in list(names)[:-count]:
         del names[name]
