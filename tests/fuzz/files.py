@@ -21,11 +21,11 @@ from p2pai.jaxtrain import data_file, dataset, weights
 from p2pai.jaxtrain.model import Architecture
 from p2pai.numpyreplay import batch as second_batch
 from p2pai.numpyreplay import model as second_model
-from p2pai.primitives import address, blob, cbor, mnemonic
+from p2pai.primitives import address, blob, cbor, mnemonic, signed_message
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.mnemonic import KeyTree
-from p2pai.shell import config, frames, keystore, rpc, store
-from tests.chain.ledger import CLIENT, VERIFIERS, Chain, devnet, key_hash, label
+from p2pai.shell import config, faucet, frames, keystore, rpc, store
+from tests.chain.ledger import CLIENT, VERIFIERS, Chain, devnet, key_hash, keys, label
 from tests.fuzz.harness import Door, Form
 from tests.fuzz.wire import check_refused
 from tests.jaxtrain.kinds import KINDS
@@ -281,6 +281,22 @@ def read_words(data):
     mnemonic.entropy_of(text_of(data))
 
 
+def read_signature(data):
+    signed_message.verify_message(key_hash(3), "hello", text_of(data))
+
+
+def signatures():
+    return (signed_message.sign_message(keys(3).spending, "hello").encode(),)
+
+
+def read_claim(data):
+    """Read what is posted to a faucet, as a form and as JSON."""
+    try:
+        faucet._read(data, is_json=False)
+    except InvalidInput:
+        faucet._read(data, is_json=True)
+
+
 DOORS = (
     Door("batch", read_batch, batches, Form.BYTES),
     Door("weights", read_model, models, Form.BYTES),
@@ -293,6 +309,8 @@ DOORS = (
     Door("config", read_settings, settings, Form.JSON),
     Door("key_store", read_keys, sound_keys, Form.JSON),
     Door("words", read_words, lambda: (mnemonic.words_of(bytes(16)).encode(),), Form.LINES),
+    Door("signature", read_signature, signatures, Form.BYTES),
+    Door("claim", read_claim, lambda: (b'{"address": "dpai1xyz"}', b"address=dpai1xyz"), Form.JSON),
     Door("address", read_address, lambda: (address.encode("dpai", key_hash(3)).encode(),), Form.BYTES),
     Door("coins", read_coins, lambda: (b"12.5", b"0.00000001"), Form.BYTES),
     Door("rpc", read_request, requests, Form.JSON, (InvalidInput, Unavailable, rpc._Refused)),
