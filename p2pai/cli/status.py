@@ -30,7 +30,7 @@ def render(answer: dict[str, Any]) -> RenderableType:
             ("Roles", ", ".join(answer["roles"])),
             ("Height", answer["height"]),
             ("Tip", answer["tip"]),
-            ("Checkpoint", f"{answer['checkpoint']['height']}, block {answer['checkpoint']['block']}"),
+            ("Checkpoint", answer["checkpoint"]),
             ("Remotes", answer["remotes"]),
             ("Mempool", f"{answer['mempool']} transactions"),
             ("Ticket price", screen.coins(answer["ticket_price"])),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from p2pai.chain.snapshot import snapshot_id
 from p2pai.node import committees, history, money, orders, overview, replays, reports, staking, transactions
+from p2pai.node.trust import TrustedCheckpoint
 from p2pai.primitives import address
 from p2pai.primitives.errors import InvalidInput
 
@@ -59,7 +60,7 @@ def status(core: NodeCore, params: Params) -> Params:
         "remotes": len(core.remotes),
         "mempool": len(core.ledger.mempool),
         "ticket_price": core.state.ticket_price,
-        "checkpoint": {"height": checkpoint.height, "block": checkpoint.block.hex()},
+        "checkpoint": str(TrustedCheckpoint(checkpoint.height, checkpoint.block, checkpoint.snapshot)),
     }
 
 

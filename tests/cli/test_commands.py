@@ -60,7 +60,7 @@ def test_reads_as_json(node, p2pai_json, command, method):
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (("status",), ["dpai1me", "devnet", HASH, "2 transactions", "120 coins", "5, block c0c0"]),
+        (("status",), ["dpai1me", "devnet", HASH, "2 transactions", "120 coins", f"5:{HASH}:{HASH}"]),
         (
             ("chain", "status"),
             [HASH, "4096", "height 8", "65537 expected", "120 coins", "56" * 32, "512 bytes", "21"],

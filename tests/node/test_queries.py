@@ -104,7 +104,7 @@ class TestStatus:
             "remotes": 1,
             "mempool": 0,
             "ticket_price": 1_000_000_000,
-            "checkpoint": {"height": 0, "block": chain.state.checkpoint.block.hex()},
+            "checkpoint": f"0:{chain.state.checkpoint.block.hex()}:{bytes(32).hex()}",
         }
 
     def test_what_waits_is_counted(self):
