@@ -108,12 +108,10 @@ def apply_join_task(state: State, data: JoinTask, context: Context) -> State:
     ticket = require_ticket(state, data.ticket, context)
     if ticket.role not in WORKER_ROLES or ticket.task is not None:
         raise InvalidTicket("the ticket is not free for this task")
-    if data.ticket not in state.utxos:  # a fraud proof took it; the ticket may have been live before
-        raise InvalidTicket("the ticket's stake was taken")
+    if data.ticket not in state.utxos:  # it may have been live before it lost it
+        raise InvalidTicket("the ticket has lost its stake")
     if not ticket.is_live(task.since, context.params.ticket_maturity_blocks):
         raise InvalidTicket("the ticket was not live when the task was submitted")
-    if data.ticket not in state.utxos:
-        raise InvalidTicket("the ticket has lost its stake")
     # The block may be on another fork; which one counts, two thirds of the applications decide.
     alpha = selection.alpha(data.definition_block, data.task, ticket.role, data.ticket)
     beta = ecvrf.verify(ticket.vrf_key, alpha, data.proof)

@@ -225,7 +225,7 @@ class TestJoining:
         task_id = chain.submit()
         tx = chain.join(task_id, "miner", MINERS[0])
         chain.pool = replace(chain.pool, utxos=chain.pool.utxos.delete(tx.data.ticket))
-        refuse(chain, tx, "the ticket's stake was taken", InvalidTicket)
+        refuse(chain, tx, "the ticket has lost its stake", InvalidTicket)
 
     @pytest.mark.parametrize(
         ("proof", "reason"),
