@@ -5,8 +5,8 @@ alone; the journal remembers how many there are, with their public keys, so that
 them too.
 
 An output can be one of ours only if a transaction made it, or the genesis state. So what is ours is found by
-a walk through all unspent outputs once, and from then on by looking at each new block; a reorganisation
-starts anew.
+a walk through all unspent outputs once, and from then on by looking at each block that follows; whatever else
+happens to the chain starts anew.
 
 Source: docs/adr/0028-wallet.md.
 """
@@ -20,7 +20,7 @@ from p2pai.chain.state import State
 from p2pai.chain.transaction import Transaction
 from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidInput
-from p2pai.primitives.ids import KeyHash, Outpoint, PublicKey
+from p2pai.primitives.ids import Hash32, KeyHash, Outpoint, PublicKey
 from p2pai.primitives.keys import KeySource
 from p2pai.roles.base import Identity
 
@@ -52,8 +52,10 @@ class Accounts:
         secret = identity.secret.spending if identity.secret else None
         self._source = source
         self._all = [Account(0, identity.public, identity.key_hash, secret)]
-        self._outpoints: dict[KeyHash, dict[Outpoint, None]] | None = None
-        """What may be ours, by owner; None: to be looked for."""
+        self._outpoints: dict[KeyHash, dict[Outpoint, None]] = {}
+        """Unspent outputs of each owner after the block `_tip`."""
+        self._tip: Hash32 | None = None
+        """None: they are to be looked for."""
         self._change: dict[Outpoint, KeyHash] = {}
         """What transactions of our own, which waited when we last looked, give back to us."""
 
@@ -75,10 +77,6 @@ class Accounts:
             )
         return self._all[number]
 
-    def number_of(self, key_hash: KeyHash) -> int | None:
-        """Return whose a key hash is; None: not ours."""
-        return next((a.number for a in self._all if a.key_hash == key_hash), None)
-
     def next_record(self) -> AccountAdded:
         """Return the journal's record of one more account.
 
@@ -98,21 +96,22 @@ class Accounts:
             secret = self._source.account(number).spending
             assert ecdsa.public_key(secret) == record.public, "the journal is of another wallet"
         self._all.append(Account(number, record.public, ecdsa.key_hash(record.public), secret))
-        self._outpoints = None
+        self._tip = None
         return self._all[-1]
 
     def follow(self, switch: Switch) -> None:
         """Look at how the best chain changed."""
-        if switch.left:
-            self._outpoints = None
-        if self._outpoints is not None:
-            for block in switch.joined:
-                for outpoint, key_hash in self.received(block.transactions):
-                    self._outpoints[key_hash][outpoint] = None
-                spent = [outpoint for tx in block.transactions for outpoint in tx.inputs]
-                for owned in self._outpoints.values():
-                    for outpoint in spent:
-                        owned.pop(outpoint, None)
+        for block in switch.joined:
+            if block.header.prev != self._tip:
+                self._tip = None
+                return
+            for outpoint, key_hash in self.received(block.transactions):
+                self._outpoints[key_hash][outpoint] = None
+            spent = [outpoint for tx in block.transactions for outpoint in tx.inputs]
+            for owned in self._outpoints.values():
+                for outpoint in spent:
+                    owned.pop(outpoint, None)
+            self._tip = block.hash
 
     def post(self, tx: Transaction) -> None:
         """Note a transaction of our own that waits."""
@@ -130,8 +129,8 @@ class Accounts:
 
     def confirmed(self, account: Account, tip: State) -> tuple[Outpoint, ...]:
         """Return an account's unspent outputs at the tip; of some the whole value may be slashed."""
-        if self._outpoints is None:
-            self._outpoints = {each.key_hash: {} for each in self._all}
+        if self._tip != tip.tip:
+            self._tip, self._outpoints = tip.tip, {each.key_hash: {} for each in self._all}
             for outpoint, output in tip.utxos.items():
                 if output.key_hash in self._outpoints:
                     self._outpoints[output.key_hash][outpoint] = None

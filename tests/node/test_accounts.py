@@ -2,6 +2,8 @@
 walk through all unspent outputs finds, whatever happened to the chain; no secret is ever shown.
 """
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -119,6 +121,24 @@ class TestWhatIsOurs:
                 ours.follow(Switch((), (block,)))
             if data.draw(st.booleans()):
                 assert listed(ours, chain.state) == walked(chain.state, 7)
+        assert listed(ours, chain.state) == walked(chain.state, 7)
+
+    def test_it_is_walked_through_once_and_then_followed(self):
+        chain, ours = Chain(), accounts(7)
+        listed(ours, chain.state)
+        for n in range(3):
+            chain.post(7, outputs=(Pay(Amount(COIN), key_hash(7 + n)),))
+            ours.follow(Switch((), (chain.mine(),)))
+            # A ledger that can't be walked through.
+            assert listed(ours, replace(chain.state, utxos=None)) == walked(chain.state, 7)
+
+    def test_a_jump_that_nobody_told_of_is_noticed(self):
+        chain, ours = Chain(), accounts(7)
+        listed(ours, chain.state)
+        for _ in range(2):
+            chain.post(7, outputs=(Pay(Amount(COIN), key_hash(9)),))
+            block = chain.mine()
+        ours.follow(Switch((), (block,)))
         assert listed(ours, chain.state) == walked(chain.state, 7)
 
     def test_a_reorganisation_brings_back_what_was_spent(self):
