@@ -71,6 +71,34 @@ class Persist:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreBlock:
+    """Store a block of whatever branch, in place of any of the same hash; answered by Persisted(token)."""
+
+    token: int
+    block_hash: Hash32
+    height: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSnapshot:
+    """Store the state after a block that is final; answered by Persisted(token).
+
+    Blocks of its height and below that are not on its chain are stored no longer.
+    """
+
+    token: int
+    height: int
+    body: bytes
+    chain: tuple[Hash32, ...]
+    """Of the blocks that became final since the last one, oldest first; the last one is at `height`."""
+
+
+Write = Persist | StoreBlock | StoreSnapshot
+"""What reaches the disk in the order asked for: after a crash a prefix of it is there."""
+
+
+@dataclass(frozen=True, slots=True)
 class SetTimer:
     """Fire TimerFired(name) after a delay; setting a name again replaces it."""
 
@@ -143,6 +171,8 @@ Effect = (
     | Ask
     | Answer
     | Persist
+    | StoreBlock
+    | StoreSnapshot
     | SetTimer
     | Train
     | PutBlob

@@ -8,9 +8,14 @@ from p2pai.primitives.ids import BlobId, Hash32, PeerId
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The node came up; `journal` holds every record that survived, oldest first."""
+    """The node came up; everything that survived is handed to it."""
 
     journal: tuple[bytes, ...]
+    """Every record, oldest first."""
+    snapshot: bytes | None = None
+    """Body of the newest sound one."""
+    blocks: tuple[bytes, ...] = ()
+    """Bodies of the blocks above it, of whatever branch, in order of arrival."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class TimerFired:
 
 @dataclass(frozen=True, slots=True)
 class Persisted:
-    """The record of a Persist effect is on disk and will survive a crash."""
+    """What a Persist, StoreBlock or StoreSnapshot wrote is on disk and will survive a crash."""
 
     token: int
 

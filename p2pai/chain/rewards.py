@@ -78,13 +78,13 @@ def _honest(task: Task, shares: dict[Outpoint, int]) -> dict[Outpoint, int]:
 def block_payouts(state: State, verification: Verification, params: Params) -> tuple[Pay, ...]:
     """Return the outputs that pay a block's subsidy.
 
-    It is in proportion to the approvals, and goes to the miner, the approving verifiers and, for a predefined
-    task, the supervisors. Source: PROTOCOL section 9.
+    It goes to the miner, the approving verifiers and, for a predefined task, the supervisors.
+
+    Source: PROTOCOL section 9.
     """
-    scale = len(verification.verifiers)
-    if scale == 0 or verification.approvals == 0:
+    total = earned_subsidy(verification.height, verification.approvals, len(verification.verifiers), params)
+    if total == 0:
         return ()
-    total = subsidy(params, verification.height) * verification.approvals // scale
     approvers = [r.ticket for r in verification.reveals if r.approved]
     verifiers = total * params.verifier_share_percent // 100
     supervisors = total * params.supervisor_share_percent // 100 if verification.supervisors else 0
@@ -94,6 +94,11 @@ def block_payouts(state: State, verification: Verification, params: Params) -> t
         shares = dict.fromkeys(range(len(verification.supervisors)), 1)
         pays += [Pay(v, verification.supervisors[i]) for i, v in split(supervisors, shares).items()]
     return tuple(pay for pay in pays if pay.value)
+
+
+def earned_subsidy(height: int, approvals: int, verifiers: int, params: Params) -> Amount:
+    """Return what of a block's subsidy is paid: in proportion to the approvals."""
+    return Amount(subsidy(params, height) * approvals // verifiers if verifiers else 0)
 
 
 def _pay(state: State, ticket: Outpoint, value: Amount) -> Pay:

@@ -54,6 +54,7 @@ def transcript(core: NodeCore, task_id: TaskId, task: Task) -> Report:
 
     Raises:
       InvalidInput: the transcript does not hold, or there is none.
+      Unavailable: it is of too long ago.
     """
     steps = list(_steps(core, task_id))
     last = _last_state(core, task_id)
@@ -73,14 +74,14 @@ def transcript(core: NodeCore, task_id: TaskId, task: Task) -> Report:
 
 
 def _steps(core: NodeCore, task_id: TaskId) -> Iterator[Report]:
-    for height in range(1, core.state.height + 1):
-        branch = core.ledger.tree.at_height(height)
-        before = core.ledger.tree.at_height(height - 1)
-        assert branch is not None
-        assert before is not None
-        about = [tx for tx in branch.block.transactions if _concerns(tx, task_id)]
-        state = before.state
-        for tx in branch.block.transactions[1:] if about else ():
+    first = core.state.tasks[task_id].history[0][1]
+    for height in range(max(1, first), core.state.height + 1):
+        block = core.ledger.tree.block_at(height)
+        about = [tx for tx in block.transactions if _concerns(tx, task_id)] if block else []
+        if block is None or not about:
+            continue
+        state = core.ledger.keeping.state_after(block.header.prev)
+        for tx in block.transactions[1:]:
             after, _ = transition.apply_transaction(state, tx, core.params, judged=core.judged)
             if tx in about:
                 yield {"height": height, **_step(core, task_id, state, after, tx)}
@@ -128,9 +129,9 @@ def _last_state(core: NodeCore, task_id: TaskId) -> State:
     """Return the newest ledger of the chain in which the task still had its tickets."""
     task = core.state.tasks[task_id]
     height = task.since - 1 if task.stage.is_over else core.state.height
-    branch = core.ledger.tree.at_height(height)
-    assert branch is not None
-    return branch.state
+    block = core.ledger.tree.hash_at(height)
+    assert block is not None
+    return core.ledger.keeping.state_after(block)
 
 
 def _check(made: Committee, state: State) -> None:

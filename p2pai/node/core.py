@@ -25,6 +25,7 @@ from p2pai.gossip.topics import Topic, parse
 from p2pai.node import answers, journal, payments, queries
 from p2pai.node.accounts import AccountAdded, Accounts
 from p2pai.node.accusations import Accusations
+from p2pai.node.archive import Archive
 from p2pai.node.following import TOPIC_NAMES, Following
 from p2pai.node.history import History
 from p2pai.node.judging import Judging
@@ -67,6 +68,7 @@ class NodeCore(Services):
         keys: Keys | PublicKey,
         peer_id: PeerId,
         roles: Sequence[str],
+        archive: Archive,
         source: KeySource | None = None,
     ) -> None:
         """Make a node as it is before its journal.
@@ -76,6 +78,7 @@ class NodeCore(Services):
           keys: the node's own; the public key alone for a core that only answers questions.
           peer_id: its libp2p identity.
           roles: what it does, names of `ROLES`.
+          archive: its disk, for reading blocks that it stored.
           source: the keys of its wallet's further accounts; None where they can't be had.
 
         Raises:
@@ -95,6 +98,7 @@ class NodeCore(Services):
         self.ledger = Ledger(
             spec,
             self,
+            archive,
             self._publish_chain,
             self._chain_changed,
             self.validator.heard,
@@ -121,8 +125,8 @@ class NodeCore(Services):
         """
         self.now_ms = now_ms
         match event:
-            case events.Started(records):
-                self._start(records)
+            case events.Started():
+                self._start(event)
             case events.Received(remote, topic, data):
                 self._receive(remote, topic, data)
             case events.Asked(request, _, body):
@@ -148,18 +152,16 @@ class NodeCore(Services):
 
     # --- life
 
-    def _start(self, records: tuple[bytes, ...]) -> None:
-        for data in records:
+    def _start(self, disk: events.Started) -> None:
+        self.ledger.restore(disk.snapshot, disk.blocks)
+        for data in disk.journal:
             self._restore(journal.read(data))
-        self.ledger.restored()
         for role in self.parts:
             role.restored()
         self.set_timer("begin", Millis(0), self._begin)
 
     def _restore(self, entry: journal.Record) -> None:
-        if isinstance(entry, journal.BlockAccepted):
-            self.ledger.restore(entry.block)
-        elif isinstance(entry, journal.TransactionPosted):
+        if isinstance(entry, journal.TransactionPosted):
             tx = Transaction.decode(entry.transaction)
             self._posted[tx.txid] = tx
         elif isinstance(entry, AccountAdded):
@@ -274,11 +276,10 @@ class NodeCore(Services):
 
     def block(self, block: Hash32) -> Block | None:
         """Return a known block."""
-        branch = self.ledger.tree.get(block)
-        return branch.block if branch else None
+        return self.ledger.tree.block(block)
 
     def state_before(self, block: Block) -> State | None:
-        """Return the ledger that a known block was built on."""
+        """Return the ledger that a known block was built on; None when it is too old."""
         parent = self.ledger.tree.get(block.header.prev)
         return parent.state if parent else None
 

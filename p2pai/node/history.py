@@ -91,14 +91,14 @@ class History:
     def read_on(self, core: NodeCore) -> None:
         """Read the next blocks of the best chain, at most BLOCKS_MAX."""
         for _ in range(min(BLOCKS_MAX, core.state.height - self.height)):
-            branch = core.ledger.tree.at_height(self.height + 1)
-            if branch is None:
+            block = core.ledger.tree.block_at(self.height + 1)
+            if block is None:
                 raise Unavailable(f"block {self.height + 1} is not here yet; the history begins with it")
             if self._last is None:
                 self._begin(core)
             else:
-                self._read(core, branch.block)
-            self.height, self._last = self.height + 1, branch.block.hash
+                self._read(core, block)
+            self.height, self._last = self.height + 1, block.hash
 
     def losses(self, state: State) -> list[Entry]:
         """Return one entry for what was slashed of stakes that are not spent."""

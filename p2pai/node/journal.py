@@ -1,7 +1,7 @@
-"""What must survive a crash: everything that was accepted, and everything that was signed.
+"""What must survive a crash besides the chain: everything that was signed, and what a role can't find again.
 
-Recovery is a fold over these records, oldest first: blocks go back into the tree, the rest to the roles that
-wrote it. What promises something leaves the node only after its record is durable.
+Recovery is a fold over these records, oldest first: each goes back to the role that wrote it. What promises
+something leaves the node only after its record is durable.
 
 Source: RELIABILITY (1) and (4), I12 and I13.
 """
@@ -24,13 +24,6 @@ RECORD_SIZE_MAX: Final = 20 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class BlockAccepted:
-    """A valid block, of whatever branch."""
-
-    block: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class TransactionPosted:
     """A transaction of our own, to announce again after a restart."""
 
@@ -38,8 +31,7 @@ class TransactionPosted:
 
 
 Record = (
-    BlockAccepted
-    | TransactionPosted
+    TransactionPosted
     | AccountAdded
     | TaskPosted
     | ModelDelivered

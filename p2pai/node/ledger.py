@@ -11,7 +11,7 @@ from typing import Any, Final
 from p2pai.chain import headers, transition, work
 from p2pai.chain.block import HEADER_SIZE, Block, Header, read_front
 from p2pai.chain.committee import Certified
-from p2pai.chain.fork_choice import BlockTree, Switch
+from p2pai.chain.fork_choice import Switch
 from p2pai.chain.fraud import Unjudged
 from p2pai.chain.mempool import Mempool
 from p2pai.chain.orphans import Orphans
@@ -23,7 +23,8 @@ from p2pai.chain.votes import CheckpointVote
 from p2pai.effects import Verdict
 from p2pai.gossip import sync
 from p2pai.gossip.limits import BODY_SIZE_MAX
-from p2pai.node.journal import BlockAccepted
+from p2pai.node.archive import Archive
+from p2pai.node.keeping import Keeping
 from p2pai.node.services import Services
 from p2pai.node.syncing import Syncing
 from p2pai.primitives.errors import InvalidBlock, InvalidInput, InvalidProof, Unavailable
@@ -66,6 +67,7 @@ class Ledger:
         self,
         spec: ChainSpec,
         services: Services,
+        archive: Archive,
         publish: Callable[[str, bytes], None],
         changed: Callable[[Switch], None],
         voted: Callable[[CheckpointVote], None],
@@ -76,7 +78,8 @@ class Ledger:
         """Is told each vote on a checkpoint that comes along, valid or not."""
         self._unjudged = unjudged
         """Is told of a block that has to be replayed, for this transaction's sake or (None) for a block's."""
-        self.tree = BlockTree(spec)
+        self.keeping = Keeping(spec, services, archive)
+        self.tree = self.keeping.tree
         self.mempool = Mempool(self.tree.state, spec.params, self.tree.judged)
         self.pool_version = 0
         self._orphans = Orphans()
@@ -99,16 +102,11 @@ class Ledger:
 
     # --- blocks
 
-    def restore(self, data: bytes) -> None:
-        """Take back a block of the journal."""
-        block = Block.decode(data)
-        if self.tree.is_condemned(block.header):
-            return
-        self.tree.add(block, trusted=True)
-        self._note_transactions(block)
-
-    def restored(self) -> None:
-        """All blocks of the journal are back."""
+    def restore(self, snapshot: bytes | None, blocks: tuple[bytes, ...]) -> None:
+        """Go on from what the disk has."""
+        for block in self.keeping.restore(snapshot, blocks):
+            self._note_transactions(block)
+        self._forget_tasks()
         self.mempool = Mempool(self.tree.state, self.spec.params, self.tree.judged)
 
     def hear_block(self, remote: PeerId, data: bytes) -> Verdict:
@@ -197,10 +195,12 @@ class Ledger:
             self._unjudged(error.block, None)
             raise
         self._note_transactions(block)
-        self._services.persist(BlockAccepted(block.encoded), then)
+        self.keeping.keep(block.hash, then)
         self._follow(switch)
 
     def _follow(self, switch: Switch) -> None:
+        if self.keeping.settle():
+            self._forget_tasks()
         if switch.left or switch.joined:
             self.mempool.rebase(self.tree.state, switch.left)
             self._tell(switch)
@@ -219,11 +219,23 @@ class Ledger:
             elif isinstance(tx.data, CheckpointVote):
                 self._voted(tx.data)
 
+    def _forget_tasks(self) -> None:
+        """Keep headers only of blocks that may still be in another place on another fork."""
+        final = self.tree.root.state.tasks
+        for task, found in list(self._definitions.items()):
+            known = [header for header in found if header.hash in self.tree]
+            if known and task not in final:
+                self._definitions[task] = known
+            else:
+                del self._definitions[task]
+
     def definition_block(self, task: TaskId) -> Hash32:
         """Return the oldest block of all forks with a task's submission; of equals the lowest hash.
 
         Source: PoUW Appendix B.
         """
+        if task not in self._definitions:
+            return self.tree.root.state.tasks[task].definition_block  # there is no other fork any more
         return min(self._definitions[task], key=lambda header: (header.time, header.hash)).hash
 
     # --- keeping up
@@ -238,13 +250,13 @@ class Ledger:
 
     def answer_headers(self, question: sync.AskHeaders) -> sync.Headers:
         """Answer a remote that keeps up with us."""
-        blocks = self.tree.after(question.locator[: sync.LOCATOR_MAX], sync.HEADERS_MAX)
-        return sync.Headers(b"".join(block.header.encode() for block in blocks))
+        found = self.keeping.headers_after(question.locator[: sync.LOCATOR_MAX], sync.HEADERS_MAX)
+        return sync.Headers(b"".join(header.encode() for header in found))
 
     def answer_bodies(self, question: sync.AskBodies) -> sync.Blocks:
         """Give a remote the blocks that it asks for."""
-        known = map(self.tree.block, question.blocks[: sync.BODIES_MAX])
-        return sync.Blocks(sync.fitting(block.encoded for block in known if block))
+        known = map(self.keeping.encoded, question.blocks[: sync.BODIES_MAX])
+        return sync.Blocks(sync.fitting(data for data in known if data is not None))
 
     # --- transactions
 
@@ -278,7 +290,7 @@ class Ledger:
           InvalidInput: the tip does not allow it.
           Unjudged: it accuses a block that has to be replayed first.
         """
-        if isinstance(tx.data, FraudProof) and tx.data.block in self.tree:
+        if isinstance(tx.data, FraudProof) and self.tree.may_leave(tx.data.block):
             best = self.tree.without(tx.data.block).state
             transition.apply_transaction(best, tx, self.spec.params, judged=self.tree.judged)
             switch = self.tree.convict(tx.data.block)

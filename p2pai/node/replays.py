@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from p2pai import jobs
-from p2pai.chain.fork_choice import Branch
+from p2pai.node.keeping import Mined
 from p2pai.node.reports import Report, find_block
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidInput
@@ -27,14 +27,12 @@ def replay_job(core: NodeCore, params: Report) -> Report:
     With `applied` (hex of the capsule's list of peers' messages) the answer holds the trainer's job; without,
     it says which blobs the capsule is made of.
     """
-    branch = _mined_block(core, params)
-    lucky = replaying.lucky_iteration(branch.block)
-    parent = core.ledger.tree.get(branch.block.header.prev)
-    assert parent is not None
+    mined = _mined_block(core, params)
+    lucky = replaying.lucky_iteration(mined.block)
     names = ("weights", "residual", "optimiser", "batch", "applied")
     report: Report = {
-        "block": branch.state.tip.hex(),
-        "height": branch.state.height,
+        "block": mined.block.hash.hex(),
+        "height": mined.height,
         "task": lucky.task.hex(),
         "iteration": lucky.message.iteration,
         "parts": {name: part.hex() for name, part in zip(names, lucky.parts(), strict=True)},
@@ -45,7 +43,8 @@ def replay_job(core: NodeCore, params: Report) -> Report:
             applied = bytes.fromhex(str(params["applied"]))
         except ValueError as error:
             raise InvalidInput("`applied` is not hexadecimal") from error
-        job = replaying.replay_job(lucky, applied, parent.state)
+        before = core.ledger.keeping.state_after(mined.block.header.prev)
+        job = replaying.replay_job(lucky, applied, before)
         report["job"] = record.encode_tagged(job).hex()
     return report
 
@@ -61,8 +60,8 @@ def replay_verdict(core: NodeCore, params: Report) -> Report:
     return {"identical": not finding.reason, "reason": finding.reason}
 
 
-def _mined_block(core: NodeCore, params: Report) -> Branch:
-    branch = find_block(core, params)
-    if branch.state.height == 0:
+def _mined_block(core: NodeCore, params: Report) -> Mined:
+    mined = core.ledger.keeping.mined(find_block(core, params))
+    if mined is None:
         raise InvalidInput("the genesis block was not mined, there is nothing to replay")
-    return branch
+    return mined

@@ -1,7 +1,7 @@
 """Reports on blocks, tasks and tickets for people and tools.
 
-Approvals of a block are read from the verdicts revealed in the blocks after it, so they are known as long as
-the chain is.
+Everything is read from the ledger at the tip and from the chain itself, since the ledger after an old block
+is kept no longer: a block's approvals from the verdicts revealed after it, a worker from its JOIN_TASK.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 from p2pai.chain import it_res, schedule
 from p2pai.chain.block import Block
-from p2pai.chain.fork_choice import Branch
 from p2pai.chain.it_res import IterationResult
-from p2pai.chain.rewards import task_shares
-from p2pai.chain.state import Stage, State, Task
-from p2pai.chain.transaction import Coinbase, VerifyReveal
+from p2pai.chain.rewards import earned_subsidy, task_shares
+from p2pai.chain.state import Stage, Task
+from p2pai.chain.transaction import Coinbase, JoinTask, Transaction, VerifyReveal
 from p2pai.node import committees, definitions
-from p2pai.primitives import address
+from p2pai.node.keeping import Mined
+from p2pai.primitives import address, ecdsa
 from p2pai.primitives.errors import InvalidInput, Unavailable
-from p2pai.primitives.ids import KeyHash, Outpoint, TaskId
+from p2pai.primitives.ids import Hash32, KeyHash, Outpoint, TaskId
 from p2pai.roles.client import Client
 
 if TYPE_CHECKING:
     from p2pai.node.core import NodeCore
 
 Report = dict[str, Any]
+Owners = dict[Outpoint, KeyHash]
 
 DIGITS_SHOWN_MAX = 64
 """Of an id or a hash, that a refusal quotes."""
@@ -42,15 +43,19 @@ def block_list(core: NodeCore, params: Report) -> list[Report]:
     if type(count) is not int or not 1 <= count <= COUNT_MAX:
         raise InvalidInput(f"count is 1 to {COUNT_MAX}")
     top = core.state.height
-    return [_block(core, _at(core, h)) for h in range(top, max(0, top - count), -1)]
+    hashes = (core.ledger.tree.hash_at(h) for h in range(top, max(0, top - count), -1))
+    found = (core.ledger.keeping.mined(name) for name in hashes if name is not None)
+    return [_block(core, mined) for mined in found if mined is not None]
 
 
 def block_show(core: NodeCore, params: Report) -> Report:
     """Return one block in full."""
-    branch = find_block(core, params)
-    block = branch.block
+    name = find_block(core, params)
+    block, mined = core.ledger.tree.block(name), core.ledger.keeping.mined(name)
+    if block is None:
+        raise Unavailable("the block is damaged on this disk; it is fetched again from other nodes")
     header = block.header
-    report = _block(core, branch) if branch.state.height else {"height": 0, "hash": block.hash.hex()}
+    report = _block(core, mined) if mined else {"height": 0, "hash": block.hash.hex()}
     report["header"] = {
         "version": header.version,
         "prev": header.prev.hex(),
@@ -64,12 +69,12 @@ def block_show(core: NodeCore, params: Report) -> Report:
     }
     report["work_proof"] = _work_proof(block)
     report["transactions"] = [_transaction(core, tx) for tx in block.transactions]
-    report["approvals_by"] = [_owner(core, branch.state, t) for t in _approvers(core, branch)]
+    report["approvals_by"] = _approvers(core, mined) if mined else []
     return report
 
 
-def find_block(core: NodeCore, params: Report) -> Branch:
-    """Return the block that the user means: a height, or the first digits of a hash.
+def find_block(core: NodeCore, params: Report) -> Hash32:
+    """Return the hash of the block that the user means: a height, or the first digits of a hash.
 
     Raises:
       InvalidInput: neither, or more than one block.
@@ -77,15 +82,14 @@ def find_block(core: NodeCore, params: Report) -> Branch:
     """
     wanted = str(params.get("block", ""))
     if wanted.isdecimal() and len(wanted) < 16:
-        branch = core.ledger.tree.at_height(int(wanted))
-        if branch is None:
+        name = core.ledger.tree.hash_at(int(wanted))
+        if name is None:
             raise Unavailable(f"there is no block {wanted}; the tip is at height {core.state.height}")
-        return branch
+        return name
     digits = wanted.lower()
     if len(digits) < 4 or any(c not in "0123456789abcdef" for c in digits):
         raise InvalidInput("name a block by its height or at least 4 hexadecimal digits of its hash")
-    chain = (core.ledger.tree.at_height(h) for h in range(core.state.height + 1))
-    found = [b for b in chain if b is not None and b.state.tip.hex().startswith(digits)]
+    found = core.ledger.keeping.beginning(digits[:64])
     if len(found) > 1:
         raise InvalidInput(f"more than one block begins with {digits[:DIGITS_SHOWN_MAX]}")
     if not found:
@@ -105,9 +109,9 @@ def task_show(core: NodeCore, params: Report) -> Report:
     task_id, task = find_task(core, params)
     report = _task(core, task_id, task)
     report["definition"] = definitions.report(task.definition)
-    working = _state_before_release(core, task_id, task)
+    owners = _owners(core, task_id, task)
     report["workers"] = [
-        {"role": role, "ticket": str(ticket), "address": _owner(core, working, ticket)}
+        {"role": role, "ticket": str(ticket), "address": _owner(core, owners, ticket)}
         for role, tickets in (*task.workers(), ("expelled", task.expelled))
         for ticket in tickets
     ]
@@ -123,13 +127,13 @@ def task_progress(core: NodeCore, params: Report) -> Report:
     followed = core.following.get(task_id)
     client = core.roles.get(Client.name)
     delivered = client.delivered.get(task_id) if isinstance(client, Client) else None
-    result = _result(core, task_id, task)
+    result, owners = _result(core, task_id, task), _owners(core, task_id, task)
     return {
         "state": task.stage.value,
         "height": core.state.height,
-        "miners": [_miner(core, task_id, task, ticket) for ticket in task.miners],
+        "miners": [_miner(core, task_id, task, ticket, owners) for ticket in task.miners],
         "slots": followed.history.next_slot if followed else task.slots,
-        "blocks": [b for b in block_list(core, {"count": COUNT_MAX}) if b["task"] == task_id.hex()],
+        "blocks": [b for b in _blocks_since(core, task) if b["task"] == task_id.hex()],
         "payouts": result["payouts"] if result and task.stage.is_over else [],
         "model_path": f"models/{delivered}" if delivered else None,
     }
@@ -151,53 +155,46 @@ def find_task(core: NodeCore, params: Report) -> tuple[TaskId, Task]:
     return found[0]
 
 
-def _at(core: NodeCore, height: int) -> Branch:
-    branch = core.ledger.tree.at_height(height)
-    assert branch is not None
-    return branch
+def _blocks_since(core: NodeCore, task: Task) -> list[Report]:
+    """Return the blocks that can be of a task, newest first."""
+    blocks = core.state.height - task.history[0][1]
+    return block_list(core, {"count": min(blocks, COUNT_MAX)}) if blocks else []
 
 
-def _block(core: NodeCore, branch: Branch) -> Report:
-    block, height = branch.block, branch.state.height
+def _block(core: NodeCore, mined: Mined) -> Report:
+    block, height = mined.block, mined.height
     coinbase, proof = block.transactions[0].data, block.work_proof
     assert isinstance(coinbase, Coinbase)
     assert proof is not None
-    verification = branch.state.verifications[block.hash]
-    settled_at = height + core.params.verification_window_blocks
+    approvals = len(_approvers(core, mined))
+    settled = core.state.height >= height + core.params.verification_window_blocks
+    paid = earned_subsidy(height, approvals, mined.verifiers, core.params) if settled else 0
     return {
         "height": height,
         "hash": block.hash.hex(),
         "time": block.header.time,
         "task": coinbase.task.hex(),
-        "task_name": branch.state.tasks[coinbase.task].definition.name,
-        "miner": _address(core, verification.miner),
+        "task_name": core.state.tasks[coinbase.task].definition.name,
+        "miner": _address(core, mined.miner),
         "iteration": it_res.decode(proof.lucky.message).iteration,
         "transactions": len(block.transactions),
-        "approvals": len(_approvers(core, branch)),
-        "verifiers": len(verification.verifiers),
-        "settled": core.state.height >= settled_at,
-        "subsidy_paid": _subsidy_paid(core, branch),
+        "approvals": approvals,
+        "verifiers": mined.verifiers,
+        "settled": settled,
+        "subsidy_paid": paid,
     }
 
 
-def _approvers(core: NodeCore, branch: Branch) -> list[Outpoint]:
-    height = branch.state.height
-    found = []
-    for above in range(height + 1, height + core.params.verification_window_blocks + 1):
-        later = core.ledger.tree.at_height(above)
-        for tx in later.block.transactions if later else ():
-            if isinstance(tx.data, VerifyReveal) and tx.data.block == branch.state.tip and tx.data.approved:
-                found.append(tx.data.ticket)  # noqa: PERF401
-    return found
-
-
-def _subsidy_paid(core: NodeCore, branch: Branch) -> int:
-    settling = core.ledger.tree.at_height(branch.state.height + core.params.verification_window_blocks)
-    if settling is None or not core.is_best(branch.state.tip):
-        return 0
-    before = core.ledger.tree.get(settling.block.header.prev)
-    assert before is not None
-    return settling.state.issued - before.state.issued
+def _approvers(core: NodeCore, mined: Mined) -> list[str]:
+    """Return the addresses of those who revealed an approval in the blocks that follow."""
+    window = range(mined.height + 1, mined.height + core.params.verification_window_blocks + 1)
+    later = (block for block in map(core.ledger.tree.block_at, window) if block is not None)
+    return [
+        _address(core, _author(tx))
+        for block in later
+        for tx in block.transactions
+        if isinstance(tx.data, VerifyReveal) and tx.data.block == mined.block.hash and tx.data.approved
+    ]
 
 
 def _work_proof(block: Block) -> Report | None:
@@ -264,8 +261,8 @@ def _result(core: NodeCore, task_id: TaskId, task: Task) -> Report | None:
     conclusion = task.conclusion
     if conclusion is None:
         return None
-    working = _state_before_release(core, task_id, task)
-    owners = [_owner(core, working, ticket) for ticket in task.miners]
+    owners = _owners(core, task_id, task)
+    miners = [_owner(core, owners, ticket) for ticket in task.miners]
     metric = task.definition.metrics[0]
     values = [definitions.value_of(metric, score) for score in conclusion.scores]
     return {
@@ -273,31 +270,34 @@ def _result(core: NodeCore, task_id: TaskId, task: Task) -> Report | None:
         "samples": conclusion.samples,
         "metric": metric,
         "score": definitions.value_of(metric, max(conclusion.scores)) if conclusion.scores else None,
-        "scores": [{"address": o, "score": v} for o, v in zip(owners, values, strict=bool(values))],
+        "scores": [{"address": o, "score": v} for o, v in zip(miners, values, strict=bool(values))],
         "payouts": [
-            {"address": _owner(core, working, ticket), "role": role, "atoms": value}
+            {"address": _owner(core, owners, ticket), "role": role, "atoms": value}
             for role, ticket, value in task_shares(task, conclusion)
         ],
     }
 
 
-def _state_before_release(core: NodeCore, task_id: TaskId, task: Task) -> State:
-    """Return the ledger just before the task's tickets were released, which still knows their owners."""
+def _owners(core: NodeCore, task_id: TaskId, task: Task) -> Owners:
+    """Return who the task's tickets belong to; of one that is over they are known by how they joined."""
     if not task.stage.is_over:
-        return core.state
-    before = core.ledger.tree.get(_at(core, task.since).block.header.prev)
-    assert before is not None
-    assert task_id in before.state.tasks
-    return before.state
+        return {ticket: known.key_hash for ticket, known in core.state.tickets.items()}
+    owners = {ticket: known.key_hash for ticket, known in core.ledger.keeping.genesis.tickets.items()}
+    heights = [height for _, height in task.history]
+    for height in range(heights[0], heights[1] + 1):
+        block = core.ledger.tree.block_at(height)
+        for tx in block.transactions if block else ():
+            if isinstance(tx.data, JoinTask) and tx.data.task == task_id:
+                owners[tx.data.ticket] = _author(tx)
+    return owners
 
 
-def _miner(core: NodeCore, task_id: TaskId, task: Task, ticket: Outpoint) -> Report:
+def _miner(core: NodeCore, task_id: TaskId, task: Task, ticket: Outpoint, owners: Owners) -> Report:
     followed = core.following.get(task_id)
     latest = followed.history.latest.get(ticket) if followed else None
     plan = schedule.make_schedule(task.definition, task.definition_block)
-    state = _state_before_release(core, task_id, task)
     return {
-        "address": _owner(core, state, ticket),
+        "address": _owner(core, owners, ticket),
         "iteration": latest.iteration + 1 if latest else 0,
         "iterations": task.roster.iterations(plan, ticket),
         "epoch": latest.epoch if latest else 0,
@@ -317,9 +317,12 @@ def _float(bits: int) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _owner(core: NodeCore, state: State, ticket: Outpoint) -> str:
-    known = state.tickets.get(ticket)
-    return _address(core, known.key_hash) if known else str(ticket)
+def _owner(core: NodeCore, owners: Owners, ticket: Outpoint) -> str:
+    return _address(core, owners[ticket]) if ticket in owners else str(ticket)
+
+
+def _author(tx: Transaction) -> KeyHash:
+    return ecdsa.key_hash(tx.witnesses[0].key)
 
 
 def _address(core: NodeCore, key_hash: KeyHash) -> str:

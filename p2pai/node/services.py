@@ -41,9 +41,20 @@ class Services:
 
     def persist(self, record: object, then: Then) -> None:
         """Write a journal record; `then` runs when it is durable."""
+        self.emit(effects.Persist(self._awaited(then), journal.write(record)))
+
+    def store_block(self, block: Hash32, height: int, body: bytes, then: Then) -> None:
+        """Store a block; `then` runs when it is durable."""
+        self.emit(effects.StoreBlock(self._awaited(then), block, height, body))
+
+    def store_snapshot(self, height: int, body: bytes, chain: tuple[Hash32, ...], then: Then) -> None:
+        """Store the state after a final block; `then` runs when it is durable."""
+        self.emit(effects.StoreSnapshot(self._awaited(then), height, body, chain))
+
+    def _awaited(self, then: Then) -> int:
         token = self._next()
         self._persisted[token] = then
-        self.emit(effects.Persist(token, journal.write(record)))
+        return token
 
     def set_timer(self, name: str, delay_ms: Millis, then: Then) -> None:
         """Run `then` after a delay; setting a name again replaces it."""

@@ -56,9 +56,9 @@ def show(core: NodeCore, params: Report) -> Report:
 def _blocks(core: NodeCore, top: int) -> Iterator[tuple[int, Block]]:
     """Go down the best chain from a height, BLOCKS_MAX at most."""
     for height in range(top, max(-1, top - BLOCKS_MAX), -1):
-        branch = core.ledger.tree.at_height(height)
-        if branch is not None:
-            yield height, branch.block
+        block = core.ledger.tree.block_at(height)
+        if block is not None:
+            yield height, block
 
 
 def _waiting(core: NodeCore, tx: Transaction) -> Report:

@@ -77,7 +77,7 @@ class Node(Protocol):
         """Return a known block."""
 
     def state_before(self, block: Block) -> State | None:
-        """Return the ledger that a known block was built on."""
+        """Return the ledger that a known block was built on; None when it is too old."""
 
     def state_after(self, block: Hash32) -> State | None:
         """Return the ledger after a known block, unless that is too long ago."""

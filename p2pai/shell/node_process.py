@@ -1,6 +1,6 @@
 """One node as a process: every part made, joined and run until a signal.
 
-The order matters: the journal first, because its lock keeps a second node off the data directory; the
+The order matters: the store first, because its lock keeps a second node off the data directory; the
 network's identity before the core, which must know its own peer id; the RPC last, so that who finds it finds
 a node that serves.
 
@@ -20,6 +20,7 @@ import structlog
 import trio
 
 from p2pai.gossip.libp2p.network import Network
+from p2pai.node.archive import Archive
 from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidInput, P2paiError, Unavailable
 from p2pai.primitives.ids import PeerId, PublicKey
@@ -34,7 +35,7 @@ from p2pai.shell.files import make_directory
 from p2pai.shell.rpc import run_server
 from p2pai.shell.runtime import Runtime
 from p2pai.shell.specs import load_spec
-from p2pai.shell.store import Journal
+from p2pai.shell.store import Store
 from p2pai.shell.trainer import Trainer
 from p2pai.shell.wire import Core
 
@@ -75,9 +76,9 @@ async def run_node(
         raise InvalidInput(f"{config.data_dir} can't be a data directory: {error.strerror}") from error
     os.umask(0o077)
     telemetry.configure(config.data_dir)
-    with closing(Journal.open(config.data_dir)) as journal, _stopped_by_signals() as scope:
+    with closing(Store.open(config.data_dir)) as store, _stopped_by_signals() as scope:
         try:
-            await _run_parts(config, source, journal, ready)
+            await _run_parts(config, source, store, ready)
         except Exception as error:
             raise _explain(error) from error
     if scope.cancelled_caught:
@@ -87,28 +88,30 @@ async def run_node(
 
 
 def make_core(
-    config: Config, keys: Keys | PublicKey, peer_id: PeerId, source: KeySource | None = None
+    config: Config,
+    keys: Keys | PublicKey,
+    peer_id: PeerId,
+    archive: Archive,
+    source: KeySource | None = None,
 ) -> Core:
     """Build the core of a node, as it is before its journal; with a public key it only answers questions."""
     from p2pai.node.core import NodeCore  # noqa: PLC0415
 
-    return NodeCore(load_spec(config.chain), keys, peer_id, config.roles, source)
+    return NodeCore(load_spec(config.chain), keys, peer_id, config.roles, archive, source)
 
 
-async def _run_parts(
-    config: Config, source: KeySource, journal: Journal, ready: Callable[[Ready], None]
-) -> None:
-    if journal.dropped:
-        _log.warning("the journal's end was damaged and is cut off", records=journal.dropped)
+async def _run_parts(config: Config, source: KeySource, store: Store, ready: Callable[[Ready], None]) -> None:
+    if store.dropped:
+        _log.warning("the journal's end was damaged and is cut off", records=store.dropped)
     keys = source.account(0)
     public = _check_owner(config, keys)
     blobs = BlobStore(config.blobs_dir)
     blobs.sweep()
     async with Trainer(config.data_dir, config.blobs_dir) as trainer, trio.open_nursery() as nursery:
-        runtime = Runtime(journal, blobs, trainer, Clock(), config.data_dir / MODELS_NAME)
+        runtime = Runtime(store, blobs, trainer, Clock(), config.data_dir / MODELS_NAME)
         network = _make_network(config, runtime)
         node_config.save(node_config.NodeRecord(config, network.peer_id, public))
-        core = make_core(config, keys, network.peer_id, source)
+        core = make_core(config, keys, network.peer_id, store.archive, source)
         await nursery.start(runtime.run, core, network)
         url = await nursery.start(run_server, runtime, config.data_dir, config.rpc_port, network.addresses)
         _log.info("node serves", peer_id=network.peer_id, addresses=network.addresses)

@@ -4,7 +4,8 @@ Everything runs in one trio thread. `feed` hands an event to the core and carrie
 suspends, so events are strictly sequential, an effect never feeds an event from inside, and the gossip
 validator gets its verdict at once. What takes time is put in a queue or a task, whose end is the next event:
 
-* Persist: a queue; all that wait go to disk in one transaction, then `Persisted` in the same order.
+* Persist, StoreBlock, StoreSnapshot: a queue; all that wait go to disk at once, then `Persisted` for each in
+  the same order.
 * Train: a queue, one job at a time. Fetch, Ask: a task each. SetTimer: `Timers`.
 * Publish, Join, Leave, Hangup: a queue, in order, once the network is up.
 
@@ -32,7 +33,7 @@ from p2pai.shell.blobs import BlobStore
 from p2pai.shell.clock import Clock
 from p2pai.shell.delivery import deliver
 from p2pai.shell.fetches import Fetches
-from p2pai.shell.store import Journal
+from p2pai.shell.store import Store
 from p2pai.shell.timers import Timers
 from p2pai.shell.trainer import Trainer
 from p2pai.shell.wire import Core, Wire
@@ -70,9 +71,9 @@ class Runtime:
     """Runs one core; it is also what the network calls (`Handlers`)."""
 
     def __init__(
-        self, journal: Journal, blobs: BlobStore, trainer: Trainer, clock: Clock, models_dir: Path
+        self, store: Store, blobs: BlobStore, trainer: Trainer, clock: Clock, models_dir: Path
     ) -> None:
-        self._journal, self._blobs, self._trainer, self._clock = journal, blobs, trainer, clock
+        self._store, self._blobs, self._trainer, self._clock = store, blobs, trainer, clock
         self._models_dir = models_dir
         self._core: Core | None = None
         self._network: Wire | None = None
@@ -81,7 +82,7 @@ class Runtime:
         self._online = trio.Event()
         self._timers = Timers(lambda name: self.feed(events.TimerFired(name)))
         self._fetches = Fetches(blobs)
-        self._records = Backlog[effects.Persist]()
+        self._writes = Backlog[effects.Write]()
         self._announcements = Backlog[_Announcement]()
         self._trainings = Backlog[effects.Train]()
         self._requests = count(1)
@@ -94,16 +95,18 @@ class Runtime:
         network: Wire,
         task_status: Any = trio.TASK_STATUS_IGNORED,  # noqa: ANN401
     ) -> None:
-        """Start the core from the journal, then feed it until cancelled.
+        """Start the core from what the store has, then feed it until cancelled.
 
         Raises:
           Exception: what stopped the node: an `AssertionError` of the core, an error of the disk.
         """
         self._core, self._network = core, network
-        records = await trio.to_thread.run_sync(lambda: tuple(self._journal.records()))
+        started = await trio.to_thread.run_sync(self._store.started)
+        if self._store.damaged:
+            _log.warning("damaged blocks or snapshots are left out", rows=self._store.damaged)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self.feed(events.Started(records))
+            self.feed(started)
             for loop in (self._timers.run, self._persist, self._announce, self._train):
                 nursery.start_soon(loop)
             await nursery.start(network.run)
@@ -204,7 +207,9 @@ class Runtime:
             effects.Halt: lambda e: self._stop(InvalidInput(e.reason)),
             effects.Ask: lambda e: self._spawn(self._ask, e),
             effects.Answer: self._answer,
-            effects.Persist: self._records.put,
+            effects.Persist: self._writes.put,
+            effects.StoreBlock: self._writes.put,
+            effects.StoreSnapshot: self._writes.put,
             effects.SetTimer: lambda e: self._timers.set(e.name, e.delay),
             effects.Train: self._trainings.put,
             effects.PutBlob: lambda e: self._blobs.put(e.chunks, shared=e.shared),
@@ -240,9 +245,9 @@ class Runtime:
 
     async def _persist(self) -> None:
         while True:
-            batch = await self._records.take_all()
+            batch = await self._writes.take_all()
             try:
-                await trio.to_thread.run_sync(self._journal.append_all, [effect.record for effect in batch])
+                await trio.to_thread.run_sync(self._store.write_all, batch)
             except Exception as error:  # noqa: BLE001  # a disk that fails stops the node
                 self._stop(error)
                 return

@@ -100,12 +100,11 @@ class Network:
         self,
         account: int,
         worker: Callable[[Blobs], Any] | None = None,
-        journal: Sequence[bytes] = (),
     ) -> NodeCore:
         """Add an account's node; `worker` makes a trainer other than the honest one."""
         name = name_of(account)
         self.cores[name] = self._core(account)
-        host = self.world.add(name, self.cores[name], journal)
+        host = self.world.add(name, self.cores[name])
         if worker is not None:
             host.worker = worker(host.blobs)
         return self.cores[name]
@@ -118,8 +117,8 @@ class Network:
         return self.cores[name]
 
     def _core(self, account: int) -> NodeCore:
-        keys = derive_keys(dev_account_seed(self.spec.name, account))
-        return NodeCore(self.spec, keys, name_of(account), self.roles[account])
+        keys, name = derive_keys(dev_account_seed(self.spec.name, account)), name_of(account)
+        return NodeCore(self.spec, keys, name, self.roles[account], self.world.disk(name))
 
     def core(self, account: int) -> NodeCore:
         """Return an account's node as it is now."""

@@ -6,7 +6,7 @@ earliest event, hands it to its node and carries out the effects that the node r
 Faults are the caller's: gossip is lost at a given rate, nodes are cut off (`isolate`) or killed (`restart`).
 A node that hangs up on another hears nothing of it until its time is over.
 A killed node loses its memory, its timers, its trainer, whatever was on its way to it, and any number of the
-journal records whose `Persisted` it has not seen.
+writes whose `Persisted` it has not seen.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from p2pai.events import Event
 from p2pai.primitives import blob, merkle
 from p2pai.primitives.errors import Unavailable
 from p2pai.primitives.ids import BlobId, Hash32, PeerId
+from testnet.simulator.disk import Disk
 
 DELAY_MS: Final = (5, 40)
 """Least and most time that a message takes."""
@@ -92,12 +93,10 @@ class Host:
     core: Core
     blobs: Blobs
     worker: Worker
+    disk: Disk
     life: int = 0
     up_ms: int = 0
     """Nothing reaches the node before."""
-    journal: list[bytes] = field(default_factory=list)
-    durable: int = 0
-    """Records at the front of the journal that survive a kill for certain."""
     disk_free_ms: int = 0
     topics: dict[str, None] = field(default_factory=dict)
     timers: dict[str, int] = field(default_factory=dict)
@@ -114,6 +113,7 @@ class World:
         assert 0 <= gossip_loss_percent < 100
         self.now_ms = START_MS
         self.hosts: dict[PeerId, Host] = {}
+        self._disks: dict[PeerId, Disk] = {}
         self.watchers: list[Watcher] = []
         self.rejected: list[tuple[PeerId, str]] = []
         """Who refused a message, and why."""
@@ -132,33 +132,40 @@ class World:
         self._hung_up: dict[tuple[PeerId, PeerId], int] = {}
         """Until when two nodes don't speak."""
 
-    def add(self, name: PeerId, core: Core, journal: Sequence[bytes] = ()) -> Host:
-        """Start a node, connected with all others; with the journal of an earlier life if it had one."""
+    def disk(self, name: PeerId) -> Disk:
+        """Return the disk of a node, there before the node and after it."""
+        return self._disks.setdefault(name, Disk())
+
+    def give_disk(self, name: PeerId, disk: Disk) -> None:
+        """Let a node that is yet to start go on from a disk of another history."""
+        assert name not in self.hosts
+        self._disks[name] = disk
+
+    def add(self, name: PeerId, core: Core) -> Host:
+        """Start a node, connected with all others; it goes on from what is on its disk."""
         blobs = Blobs()
-        host = Host(core, blobs, self._make_worker(blobs), journal=list(journal), durable=len(journal))
+        host = Host(core, blobs, self._make_worker(blobs), self.disk(name))
         others = list(self.hosts)
         self.hosts[name] = host
-        self._post(name, 0, events.Started(tuple(journal)))
+        self._post(name, 0, host.disk.started())
         for other in others:
             self._post(name, 1, events.Connected(other))
             self._post(other, 1, events.Connected(name))
         return host
 
     def restart(self, name: PeerId, core: Core, down_ms: int = 1_000) -> None:
-        """Kill a node and start it again from its journal and blobs."""
+        """Kill a node and start it again from its disk and blobs."""
         host = self.hosts[name]
-        kept = self._rng.randint(host.durable, len(host.journal))
         self.fired["kill"] += 1
-        self.fired["lost record"] += len(host.journal) - kept
-        del host.journal[kept:]
+        self.fired["lost record"] += host.disk.crash(self._rng)
         host.life += 1
         host.up_ms = self.now_ms + down_ms
-        host.durable, host.disk_free_ms, host.trainer_free_ms = kept, 0, 0
+        host.disk_free_ms, host.trainer_free_ms = 0, 0
         host.core = core
         host.worker = self._make_worker(host.blobs)
         host.topics.clear()
         host.timers.clear()
-        self._post(name, down_ms, events.Started(tuple(host.journal)))
+        self._post(name, down_ms, host.disk.started())
         for other in self.hosts:
             if other != name:
                 self._post(other, 1, events.Disconnected(name))
@@ -211,7 +218,7 @@ class World:
             self.fired["unanswered"] += 1
             event = events.Answered(request, event.remote, None)
         if isinstance(event, events.Persisted):
-            host.durable += 1
+            host.disk.sync()
         self._trace.update(f"{at} {name} {type(event).__name__}\n".encode())
         self._give(name, host, event)
 
@@ -238,8 +245,8 @@ class World:
                 host.topics[topic] = None
             case effects.Leave(topic):
                 host.topics.pop(topic, None)
-            case effects.Persist(token, record):
-                self._persist(name, host, token, record)
+            case effects.Persist() | effects.StoreBlock() | effects.StoreSnapshot():
+                self._write(name, host, effect)
             case effects.SetTimer(timer, delay):
                 self._post(name, delay, events.TimerFired(timer))
                 host.timers[timer] = self._sequence
@@ -263,11 +270,10 @@ class World:
                 self._post(one, 1, events.Disconnected(other))
                 self._post(one, duration, events.Connected(other))
 
-    def _persist(self, name: PeerId, host: Host, token: int, record: bytes) -> None:
-        # One record after the other reaches the disk, as in the real journal.
-        host.journal.append(record)
+    def _write(self, name: PeerId, host: Host, effect: effects.Write) -> None:
+        host.disk.write(effect)
         host.disk_free_ms = max(host.disk_free_ms, self.now_ms) + self._draw(PERSIST_MS)
-        self._post(name, host.disk_free_ms - self.now_ms, events.Persisted(token))
+        self._post(name, host.disk_free_ms - self.now_ms, events.Persisted(effect.token))
 
     def _publish(self, source: PeerId, topic: str, data: bytes) -> None:
         for name, host in self.hosts.items():

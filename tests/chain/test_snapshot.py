@@ -13,7 +13,7 @@ from p2pai.chain import snapshot
 from p2pai.chain.committee import Committee, Dealt
 from p2pai.chain.roster import Shift
 from p2pai.chain.snapshot import snapshot_id
-from p2pai.chain.state import Finding, Join, Keying, Sealed, Stage, State, Task, Ticket
+from p2pai.chain.state import Considered, Finding, Join, Keying, Sealed, Stage, State, Task, Ticket
 from p2pai.chain.transaction import Conclusion, Pay
 from p2pai.primitives import record
 from p2pai.primitives.blob import blob_id_of
@@ -116,6 +116,9 @@ CHANGES = {
         "commits": (Sealed(TICKET, label("sealed")),),
         "findings": (Finding(TICKET, Conclusion((1,), 1, label("model"))),),
         "conclusion": Conclusion((), 0, label("model")),
+        "considering": (Considered(TICKET, 77),),
+        "pauses": 77,
+        "trained_blocks": 77,
     },
     Keying: {
         "attempt": 77,

@@ -7,9 +7,9 @@ started again; a node that never saw the chain joins last. All must end on one c
 
 import pytest
 
-from p2pai.shell.store import read_journal
 from testnet.devnet.launch import Devnet, Plan, wait_for
 from tests.functional.network import GROW_S, height, kill_9, start, wait_height
+from tests.shell.parts import journal_of
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def agree(nodes):
 def restart(devnet, node):
     """Kill a node, check that its journal opens, and start it again; return the new one."""
     kill_9(node)
-    records = len(read_journal(node.directory))
+    records = len(journal_of(node.directory))
     assert records > 0
     again = devnet.restart(node)
     devnet.wait_ready(again)
@@ -54,7 +54,7 @@ def test_killed_nodes_go_on_and_a_late_one_catches_up(devnet):
     assert wait_for(lambda: iterations(watcher, address) > before_iteration + 3, GROW_S), (
         "the miner does not train on"
     )
-    assert len(read_journal(miner.directory)) > records
+    assert len(journal_of(miner.directory)) > records
 
     leader = nodes["committee-1"]
     leader, _ = restart(devnet, leader)

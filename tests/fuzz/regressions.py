@@ -4,6 +4,7 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
+from p2pai import effects
 from p2pai.shell import store
 
 NOT_UTF8 = object()
@@ -14,9 +15,9 @@ def _journal_with(*rows: tuple[object, object]) -> bytes:
     """Return a journal's file with one sound record and rows that its schema does not allow."""
     with tempfile.TemporaryDirectory() as made:
         path = Path(made) / store.FILE_NAME
-        journal = store.Journal.open(Path(made))
-        journal.append_all([b"sound"])
-        journal.close()
+        opened = store.Store.open(Path(made))
+        opened.write_all([effects.Persist(0, b"sound")])
+        opened.close()
         database = sqlite3.connect(path)
         (schema,) = database.execute("SELECT sql FROM sqlite_schema WHERE name = 'record'").fetchone()
         loose = schema.replace("NOT NULL", "").replace("STRICT", "")

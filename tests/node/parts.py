@@ -17,11 +17,13 @@ from p2pai.effects import Verdict
 from p2pai.gossip import sync
 from p2pai.gossip.envelope import open_envelope, seal
 from p2pai.gossip.topics import Topic
+from p2pai.node.archive import Kept
 from p2pai.node.core import NodeCore
 from p2pai.node.orders import submission_id
 from p2pai.primitives import blob, cbor, ecdsa, merkle, record
 from p2pai.primitives.ids import ZERO_HASH, Amount, BlobId, PeerId
 from p2pai.roles.history import ModelAnnouncement
+from testnet.simulator.disk import Disk
 from testnet.simulator.invariants import Agreement
 from tests.chain.ledger import (
     CLIENT,
@@ -50,20 +52,23 @@ EMPTY_MAP = b"\0\0"
 class Driven:
     """A node core and what it waits for."""
 
-    def __init__(self, account=7, roles=("peer",), journal=(), now_ms=START_MS, *, begin=True, source=None):
+    def __init__(self, account=7, roles=("peer",), writes=(), now_ms=START_MS, *, begin=True, source=None):
         known = keys(account) if source is None else source.account(0)
-        self.core = NodeCore(devnet(), known, PeerId(f"peer{account}"), roles, source)
+        self.disk = Disk()
+        self.core = NodeCore(devnet(), known, PeerId(f"peer{account}"), roles, self.disk, source)
         self.now_ms = now_ms
-        self.journal = list(journal)
-        """What is durable."""
+        self.writes = []
+        """What is durable, in order."""
         self.effects = []
         """All so far."""
         self.pending = {}
-        """Records asked for, by token."""
+        """Writes asked for, by token."""
         self.timers = {}
         self._requests = 0
         self._agreement = Agreement()
-        self.give(events.Started(tuple(journal)))
+        for effect in writes:
+            self._write(effect)
+        self.give(self.disk.started())
         if begin:
             self.fire("begin")
 
@@ -74,8 +79,8 @@ class Driven:
         reaction = self.core.handle(event, self.now_ms)
         self._agreement(self.core.identity.peer, event, reaction)
         for effect in reaction:
-            if isinstance(effect, effects.Persist):
-                self.pending[effect.token] = effect.record
+            if isinstance(effect, effects.Write):
+                self.pending[effect.token] = effect
             elif isinstance(effect, effects.SetTimer):
                 self.timers[effect.name] = effect.delay
         self.effects += reaction
@@ -90,11 +95,15 @@ class Driven:
         """Let the disk write all that it was asked to, and what follows from that."""
         reaction = []
         while self.pending:
-            token, data = next(iter(self.pending.items()))
-            del self.pending[token]
-            self.journal.append(data)
+            token = next(iter(self.pending))
+            self._write(self.pending.pop(token))
             reaction += self.give(events.Persisted(token))
         return reaction
+
+    def _write(self, effect):
+        self.writes.append(effect)
+        self.disk.write(effect)
+        self.disk.sync()
 
     def connect(self, *remotes):
         return [effect for remote in remotes or (REMOTE,) for effect in self.give(events.Connected(remote))]
@@ -140,10 +149,10 @@ class Driven:
         return str(Topic(devnet().short_id, task, name))
 
     def restarted(self, count=None, roles=("peer",), **changes):
-        """Return a node that lives on from the first `count` durable records."""
-        journal = self.journal if count is None else self.journal[:count]
+        """Return a node that lives on from the first `count` durable writes."""
+        writes = self.writes if count is None else self.writes[:count]
         account = int(self.core.identity.peer.removeprefix("peer"))
-        return Driven(account, roles, journal, now_ms=self.now_ms + 1_000, **changes)
+        return Driven(account, roles, writes, now_ms=self.now_ms + 1_000, **changes)
 
     @property
     def tip(self):
@@ -155,6 +164,15 @@ class Driven:
             if block.hash not in self.core.ledger.tree:
                 assert self.hear("block", block.encoded) == effects.Judge(Verdict.ACCEPT)
         self.persist()
+
+
+def stored(blocks):
+    """Return the writes of a chain of blocks; what else is kept of each is read only below the root."""
+    kept = [Kept(block.encoded, key_hash(0), 0) for block in blocks]
+    return [
+        effects.StoreBlock(0, block.hash, height, record.encode(body))
+        for height, (block, body) in enumerate(zip(blocks, kept, strict=True), start=1)
+    ]
 
 
 def of(reaction, kind):

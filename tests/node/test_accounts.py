@@ -53,10 +53,10 @@ class TestAdding:
         assert [row["account"] for row in rows] == [0, 1, 2]
         assert node.restarted(source=WALLET).core.query("wallet.accounts", {}) == rows
         # A core that only answers questions has the public key of account 0, and the journal.
-        locked = NodeCore(devnet(), ecdsa.public_key(WALLET.account(0).spending), PeerId("peer7"), ())
-        from p2pai import events
-
-        locked.handle(events.Started(tuple(node.journal)), node.now_ms)
+        locked = NodeCore(
+            devnet(), ecdsa.public_key(WALLET.account(0).spending), PeerId("peer7"), (), node.disk
+        )
+        locked.handle(node.disk.started(), node.now_ms)
         assert locked.query("wallet.accounts", {}) == rows
         assert rows[1]["address"] == address.encode(
             "dpai", ecdsa.key_hash(ecdsa.public_key(WALLET.account(1).spending))

@@ -22,10 +22,11 @@ from p2pai.gossip.envelope import Envelope, open_envelope, seal
 from p2pai.gossip.limits import GOSSIP_SIZE_MAX
 from p2pai.gossip.topics import NAMES, Topic
 from p2pai.node.core import ANNOUNCE_MS, ATTEND_MS, ROLES, NodeCore
-from p2pai.node.journal import BlockAccepted, TransactionPosted, read, write
+from p2pai.node.journal import TransactionPosted, read, write
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import PeerId
+from testnet.simulator.disk import Disk
 from tests.chain.ledger import CLIENT, MINERS, Chain, devnet, flip, key_hash, keys, label, public
 from tests.node.parts import (
     REMOTE,
@@ -39,6 +40,7 @@ from tests.node.parts import (
     payment,
     said,
     slot,
+    stored,
 )
 
 IGNORE = Judge(Verdict.IGNORE)
@@ -52,7 +54,7 @@ def node():
 
 class TestRoles:
     def test_every_role_has_a_name(self):
-        core = NodeCore(devnet(), keys(7), PeerId("p"), list(ROLES))
+        core = NodeCore(devnet(), keys(7), PeerId("p"), list(ROLES), Disk())
         assert list(core.roles) == [
             "peer",
             "client",
@@ -64,12 +66,12 @@ class TestRoles:
         ]
 
     def test_a_role_twice_is_one(self):
-        assert list(NodeCore(devnet(), keys(7), PeerId("p"), ["peer", "peer"]).roles) == ["peer"]
+        assert list(NodeCore(devnet(), keys(7), PeerId("p"), ["peer", "peer"], Disk()).roles) == ["peer"]
 
     def test_an_unknown_role_is_refused_with_a_sentence(self):
         roles = f"there is no role 'king'; the roles are {', '.join(ROLES)}"
         with pytest.raises(InvalidInput, match=f"^{roles}$"):
-            NodeCore(devnet(), keys(7), PeerId("p"), ["peer", "king"])
+            NodeCore(devnet(), keys(7), PeerId("p"), ["peer", "king"], Disk())
 
 
 class TestBeginning:
@@ -399,7 +401,7 @@ class TestRestart:
     def test_every_journal_that_a_crash_can_leave_is_a_life_to_go_on_from(self, lived):
         node, _ = lived
         heights = []
-        for count in range(len(node.journal) + 1):
+        for count in range(len(node.writes) + 1):
             again = node.restarted(count, roles=("client",))
             heights.append(again.core.state.height)
             again.hear_chain(self.chain_of(node))
@@ -419,7 +421,7 @@ class TestRestart:
         node, _ = lived
         twice = node.restarted(roles=("client",)).restarted(roles=("client",))
         assert snapshot_id(twice.core.state) == snapshot_id(node.core.state)
-        assert twice.journal == node.journal
+        assert twice.writes == node.writes
 
     def test_what_was_not_durable_was_never_said(self, node):
         """So that losing it breaks no promise."""
@@ -429,18 +431,18 @@ class TestRestart:
         assert said(node.effects, "tx") == []
         assert tx.txid not in again.core.ledger.mempool
 
-    def test_the_journal_holds_the_blocks_and_the_payments(self, lived):
+    def test_the_disk_holds_the_blocks_and_the_payments(self, lived):
         node, _ = lived
-        kinds = [type(read(data)) for data in node.journal]
-        assert kinds == [TransactionPosted] * 2 + [BlockAccepted] * 3
+        assert [type(effect) for effect in node.writes] == [effects.Persist] * 2 + [effects.StoreBlock] * 3
+        assert [type(read(data)) for data in node.disk.journal] == [TransactionPosted] * 2
 
     def test_a_transaction_that_makes_no_sense_any_more_is_dropped(self):
         chain = Chain()
         spent = payment(chain, payer=7, value=1)
         chain.add(payment(chain, payer=7, value=2))
         chain.mine()
-        journal = [write(BlockAccepted(chain.blocks[0].encoded)), write(TransactionPosted(spent.encoded))]
-        again = Driven(7, journal=journal)
+        writes = [*stored(chain.blocks), effects.Persist(0, write(TransactionPosted(spent.encoded)))]
+        again = Driven(7, writes=writes)
         assert len(again.core.ledger.mempool) == 0
         assert said(again.effects, "tx") == []
         assert said(again.fire("announce"), "tx") == []

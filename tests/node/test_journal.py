@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from p2pai import events, jobs
 from p2pai.chain.fraud import Judgement
-from p2pai.chain.params import BLOCK_SIZE_MAX, IT_RES_SIZE_MAX, SLOT_MESSAGES_MAX
+from p2pai.chain.params import IT_RES_SIZE_MAX, SLOT_MESSAGES_MAX
 from p2pai.chain.transaction import Conclusion
 from p2pai.chain.votes import cast
 from p2pai.gossip import sync
 from p2pai.node import journal
 from p2pai.node.accounts import AccountAdded
 from p2pai.node.core import NodeCore
-from p2pai.node.journal import BlockAccepted, TransactionPosted
+from p2pai.node.journal import TransactionPosted
 from p2pai.primitives import cbor, record
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import BlobId, Outpoint, PeerId, TaskId
@@ -27,6 +27,7 @@ from p2pai.roles.memory import IterationSent, StateKept
 from p2pai.roles.replaying import VerdictReached
 from p2pai.roles.slots import LockedSlot, Ranking, RecordBegun, SlotProposal, SlotRecorded, SlotSigned
 from p2pai.roles.validator import CheckpointVoted
+from testnet.simulator.disk import Disk
 from tests.chain.ledger import Chain, devnet, flip, keys, label, public
 from tests.node.parts import grown, iteration, payment, slot
 
@@ -41,7 +42,6 @@ def samples():
     model = BlobId(label("model"))
     state = jobs.ModelState(BlobId(label("w")), BlobId(label("r")), BlobId(label("o")))
     return (
-        BlockAccepted(chain.blocks[0].encoded),
         TransactionPosted(payment(chain).encoded),
         AccountAdded(public(3)),
         CheckpointVoted(cast(bytes([1] * 32), chain.spec.id, TICKET, 16, label("block"), label("snapshot"))),
@@ -92,9 +92,9 @@ FOREIGN = {
     "nothing": b"",
     "text": b"not a record",
     "number": cbor.encode(7),
-    "unnamed fields": cbor.encode([b"block"]),
-    "unknown name": cbor.encode(["BlockRefused", b"block"]),
-    "a field too many": cbor.encode(["BlockAccepted", b"block", 1]),
+    "unnamed fields": cbor.encode([b"transaction"]),
+    "unknown name": cbor.encode(["TransactionRefused", b"transaction"]),
+    "a field too many": cbor.encode(["TransactionPosted", b"transaction", 1]),
     "a field too few": cbor.encode(["TaskPosted", bytes(32)]),
     "a hash too short": cbor.encode(["TaskPosted", bytes(31), bytes(32)]),
     "a message of the network": record.encode_tagged(sync.AskSlots(TASK, 0)),
@@ -131,10 +131,6 @@ def check_canonical(data):
 
 
 class TestSizes:
-    def test_the_largest_block_fits(self):
-        largest = BlockAccepted(bytes(BLOCK_SIZE_MAX))
-        assert journal.read(journal.write(largest)) == largest
-
     def test_the_largest_signed_slot_fits(self):
         slot, ids = SAMPLES[-3].slot, tuple(label(i) for i in range(SLOT_MESSAGES_MAX))
         ballots = tuple(Ranking(i, bytes(SLOT_MESSAGES_MAX), bytes(71)) for i in range(64))
@@ -149,7 +145,7 @@ class TestSizes:
 
     def test_more_than_the_limit_is_not_read(self):
         with pytest.raises(InvalidInput, match=UNREADABLE):
-            journal.read(journal.write(BlockAccepted(bytes(journal.RECORD_SIZE_MAX))))
+            journal.read(journal.write(TransactionPosted(bytes(journal.RECORD_SIZE_MAX))))
 
     def test_a_slot_that_ends_the_training_of_many_fits(self):
         """A group may have 256 miners, and all end their last epoch at about the same time."""
@@ -160,7 +156,7 @@ class TestSizes:
 
 def test_a_node_with_a_damaged_journal_does_not_start():
     """Rather than go on as if it had promised nothing."""
-    core = NodeCore(devnet(), keys(7), PeerId("peer7"), ("peer",))
+    core = NodeCore(devnet(), keys(7), PeerId("peer7"), ("peer",), Disk())
     good = journal.write(SAMPLES[0])
     with pytest.raises(InvalidInput, match=UNREADABLE):
         core.handle(events.Started((good, b"damaged")), 1_780_000_000_000)

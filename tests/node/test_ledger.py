@@ -19,7 +19,7 @@ from p2pai.chain.transaction import CollectVerifications, Pay, Stake, signing_di
 from p2pai.effects import Judge, Verdict
 from p2pai.gossip import sync
 from p2pai.gossip.limits import BODY_SIZE_MAX
-from p2pai.node.journal import BlockAccepted, write
+from p2pai.node.archive import read_kept
 from p2pai.node.ledger import SYNC_MS
 from p2pai.primitives import ecdsa, record
 from p2pai.primitives.ids import Millis, Outpoint, PeerId
@@ -59,7 +59,9 @@ class TestHearingBlocks:
         block = three.blocks[0]
         assert node.hear("block", block.encoded) == ACCEPT
         assert node.tip == block.hash
-        assert list(node.pending.values()) == [write(BlockAccepted(block.encoded))]
+        (effect,) = node.pending.values()
+        assert (effect.block_hash, effect.height) == (block.hash, 1)
+        assert read_kept(effect.body).block == block.encoded
 
     def test_a_known_block_is_ignored(self, node, three):
         data = three.blocks[0].encoded

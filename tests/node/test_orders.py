@@ -191,14 +191,14 @@ class TestSubmittingTasks:
         client.order("task.submit", **task_order())
         prepare(client)
         client.persist()
-        assert {type(read(data)) for data in client.journal} == {TransactionPosted, TaskPosted}
+        assert {type(read(data)) for data in client.disk.journal} == {TransactionPosted, TaskPosted}
 
     def test_a_crash_between_the_two_notes_does_not_pay_twice(self, client):
         """Whatever part of the journal is left: either the order is known or its transaction is gone."""
         client.order("task.submit", **task_order())
         prepare(client)
         client.persist()
-        for count in range(len(client.journal) + 1):
+        for count in range(len(client.writes) + 1):
             again = client.restarted(count, roles=("client",))
             again.order("task.submit", **task_order())
             prepare(again)

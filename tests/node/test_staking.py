@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from p2pai.chain.mempool import Mempool
 from p2pai.chain.state import Stage
 from p2pai.chain.transaction import BuyTickets, Transaction, Transfer
 from p2pai.primitives.errors import InvalidInput
@@ -161,7 +162,7 @@ class TestRefunding:
         node.core.ledger.tree._branches[chain.state.tip] = replace(
             node.core.ledger.tree.get(chain.state.tip), state=aged.state
         )
-        node.core.ledger.restored()
+        node.core.ledger.mempool = Mempool(node.core.state, node.core.params)
         assert all(row["free"] for row in node.core.query("ticket.refundable", {}))
         tx = posted(node, "ticket.refund", order="later")
         assert len(tx.inputs) == 3

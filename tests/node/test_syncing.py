@@ -106,7 +106,7 @@ class TestHeadersFirst:
         assert read(asked).blocks == hashes(three)
         reaction = net.give_bodies(asked, three)
         assert net.tip == three[2].hash
-        assert len(of(reaction, effects.Persist)) == 3
+        assert len(of(reaction, effects.StoreBlock)) == 3
         assert net.open == []
 
     def test_known_headers_are_no_news(self, three):

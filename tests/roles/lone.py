@@ -19,8 +19,10 @@ from p2pai.primitives import blob, merkle, record
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, PeerId
 from p2pai.roles.slots import SAID_SIZE_MAX, Said
+from testnet.simulator.disk import Disk
 from testnet.simulator.world import FETCHED_BYTES_MAX, START_MS, Blobs
 from tests.chain.ledger import SUPERVISORS, Chain, keys, label, public, sign_message
+from tests.node.parts import stored
 
 EMPTY_MAP = b"\x00\x00"
 """A message map that moves no weight."""
@@ -34,7 +36,9 @@ class Lone:
     account: int
     roles: tuple[str, ...]
     worker: object = None
-    journal: list[bytes] = field(default_factory=list)
+    writes: list[effects.Write] = field(default_factory=list)
+    """What is durable, in order."""
+    disk: Disk = field(default_factory=Disk)
     blobs: Blobs = field(default_factory=Blobs)
     now_ms: int = START_MS
     hold_disk: bool = False
@@ -44,21 +48,32 @@ class Lone:
     """When each is due."""
     jobs: list[effects.Train] = field(default_factory=list)
     fetches: dict[BlobId, tuple[PeerId, ...]] = field(default_factory=dict)
-    writing: list[effects.Persist] = field(default_factory=list)
+    writing: list[effects.Write] = field(default_factory=list)
     delivered: dict[str, BlobId] = field(default_factory=dict)
     topics: list[str] = field(default_factory=list)
 
     def __post_init__(self):
-        self.core = NodeCore(self.chain.spec, keys(self.account), PeerId(f"peer{self.account}"), self.roles)
-        if not self.journal:
-            self.journal = [journal.write(journal.BlockAccepted(b.encoded)) for b in self.chain.blocks]
-        self.give(events.Started(tuple(self.journal)))
+        self.core = NodeCore(
+            self.chain.spec, keys(self.account), PeerId(f"peer{self.account}"), self.roles, self.disk
+        )
+        before, self.writes = self.writes or stored(self.chain.blocks), []
+        for effect in before:
+            self._keep(effect)
+        self.give(self.disk.started())
         self.fire("begin")
 
     def again(self, **changes) -> "Lone":
         """Return the node that starts from what this one left on its disk."""
-        kept = {"journal": list(self.journal), "blobs": self.blobs, "now_ms": self.now_ms + 1_000}
+        kept = {"writes": list(self.writes), "blobs": self.blobs, "now_ms": self.now_ms + 1_000}
         return Lone(self.chain, self.account, self.roles, **{"worker": self.worker, **kept, **changes})
+
+    def writes_without(self, kind):
+        """Return what is durable, but for the journal's records of a kind."""
+        return [
+            effect
+            for effect in self.writes
+            if not (isinstance(effect, effects.Persist) and isinstance(journal.read(effect.record), kind))
+        ]
 
     def role(self, name=None):
         return self.core.roles[name or self.roles[0]]
@@ -77,7 +92,7 @@ class Lone:
             case effects.Publish(topic, data):
                 parsed = parse(topic)
                 self.said.append((parsed.name, parsed.scope, open_envelope(data, topic).body))
-            case effects.Persist():
+            case effects.Persist() | effects.StoreBlock() | effects.StoreSnapshot():
                 self.writing.append(effect)
                 if not self.hold_disk:
                     self.write()
@@ -115,11 +130,16 @@ class Lone:
         else:
             self.fetches[wanted] = providers
 
+    def _keep(self, effect):
+        self.writes.append(effect)
+        self.disk.write(effect)
+        self.disk.sync()
+
     def write(self):
         """Make what is being written durable."""
         while self.writing:
             effect = self.writing.pop(0)
-            self.journal.append(effect.record)
+            self._keep(effect)
             self.give(events.Persisted(effect.token))
 
     def fire(self, name):
@@ -209,7 +229,7 @@ class Lone:
 
     def records(self, kind):
         """Return what the journal holds of a kind."""
-        entries = (journal.read(data) for data in self.journal)
+        entries = (journal.read(data) for data in self.disk.journal)
         return [entry for entry in entries if isinstance(entry, kind)]
 
 

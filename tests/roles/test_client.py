@@ -111,8 +111,7 @@ class TestSubmitting:
     def test_an_order_whose_transaction_a_crash_lost_failed_and_may_be_given_again(self, chain):
         lone = trained_client(chain)
         submit(lone)
-        kept = [d for d in lone.journal if not isinstance(journal.read(d), journal.TransactionPosted)]
-        again = lone.again(journal=kept)
+        again = lone.again(writes=lone.writes_without(journal.TransactionPosted))
         entry = again.role().submissions[ORDER]
         assert (entry.state, entry.error != "") == ("failed", True)
         assert submit(again).state == "posted"

@@ -38,7 +38,7 @@ def votes_of(lone):
 
 
 def noted(lone):
-    entries = [journal.read(data) for data in lone.journal]
+    entries = [journal.read(data) for data in lone.disk.journal]
     return [entry.vote for entry in entries if isinstance(entry, CheckpointVoted)]
 
 

@@ -9,6 +9,7 @@ from p2pai import jobs
 from p2pai.chain import it_res, verification
 from p2pai.chain.fraud import Judgement
 from p2pai.chain.transaction import CollectVerifications, VerifyCommit, VerifyReveal
+from p2pai.effects import Persist
 from p2pai.jaxtrain.worker import Worker
 from p2pai.node import journal
 from p2pai.node.judging import RETRY_MS, TRIES_MAX
@@ -18,6 +19,7 @@ from p2pai.roles.proving import commits_closed
 from p2pai.roles.replaying import Finding, VerdictReached
 from testnet.simulator.world import Blobs
 from tests.chain.ledger import MINERS, VERIFIERS, Chain, devnet
+from tests.node.parts import stored
 from tests.roles.capsules import NO_PEERS, capsule, give_parts, made_up
 from tests.roles.lone import EMPTY_MAP, Lone
 from tests.roles.trained import Group
@@ -71,9 +73,8 @@ def verdict(chain, block, reason=""):
 def with_verdict(chain, reason=""):
     """A verifier that had just come to its verdict on the last block when it was killed."""
     block = chain.blocks[-1]
-    accepted = [journal.write(journal.BlockAccepted(b.encoded)) for b in chain.blocks]
     reached = verdict(chain, block, reason)
-    return verifier(chain, journal=[*accepted, journal.write(reached)])
+    return verifier(chain, writes=[*stored(chain.blocks), Persist(0, journal.write(reached))])
 
 
 def opening(node, block, finding):
@@ -240,9 +241,9 @@ class TestCommitting:
 
     def test_each_verifier_commits_to_something_else(self):
         chain = made_up()
-        accepted = [journal.write(journal.BlockAccepted(b.encoded)) for b in chain.blocks]
         reached = journal.write(verdict(chain, chain.blocks[-1]))
-        nodes = [verifier(chain, account, journal=[*accepted, reached]) for account in VERIFIERS]
+        writes = [*stored(chain.blocks), Persist(0, reached)]
+        nodes = [verifier(chain, account, writes=writes) for account in VERIFIERS]
         commitments = [node.posted(VerifyCommit)[0].data.commitment for node in nodes]
         assert len(dict.fromkeys(commitments)) == len(VERIFIERS)
 
@@ -312,8 +313,7 @@ class TestRevealing:
 
     def test_who_committed_elsewhere_and_forgot_reveals_nothing(self):
         node, block = self.committed()
-        kept = [data for data in node.journal if not isinstance(journal.read(data), VerdictReached)]
-        again = node.again(journal=kept)
+        again = node.again(writes=node.writes_without(VerdictReached))
         again.chain.post(MINERS[0], CollectVerifications(block))
         again.mine()
         assert again.posted(VerifyReveal) == []

@@ -62,7 +62,7 @@ class Core(ScriptedCore):
 
 
 def main(script, spec, data_dir, bootstrap=()):
-    node_process.make_core = lambda config, keys, peer_id, source: Core(**SCRIPTS[script])
+    node_process.make_core = lambda config, keys, peer_id, archive, source: Core(**SCRIPTS[script])
     config = Config(Path(data_dir), spec, bootstrap=bootstrap)
     try:
         trio.run(node_process.run_node, config, KEYS, lambda ready: print(ready.addresses[0], flush=True))

@@ -6,6 +6,15 @@ from p2pai import events
 from p2pai.primitives import merkle
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.ids import PeerId
+from p2pai.shell.store import read_store
+
+
+def journal_of(directory):
+    """Return the journal of a data directory; a node may be running on it."""
+    started, archive = read_store(directory)
+    archive.close()
+    return started.journal
+
 
 REMOTE = PeerId("12D3KooWRemote")
 OTHER = PeerId("12D3KooWother")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from parts import journal_of
 
 from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import P2paiError, Unavailable
@@ -17,7 +18,6 @@ from p2pai.primitives.ids import PeerId, PublicKey
 from p2pai.primitives.keys import derive_keys
 from p2pai.shell import config
 from p2pai.shell.client import RpcClient
-from p2pai.shell.store import read_journal
 
 CHILD = Path(__file__).with_name("node_child.py")
 ROOT = Path(__file__).parents[2]
@@ -193,7 +193,7 @@ def test_what_was_persisted_survives_kill_9(tmp_path, spec):
             RpcClient(directory).call("task.submit", {"life": life})
             _until(lambda: _seen(directory, "Persisted"))
             _stop(node, signal.SIGKILL)
-    assert len(read_journal(directory)) == 2
+    assert len(journal_of(directory)) == 2
 
 
 def test_two_nodes_find_ask_and_answer_each_other(tmp_path, spec):

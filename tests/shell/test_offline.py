@@ -5,20 +5,30 @@ from contextlib import closing
 import pytest
 from parts import ScriptedCore
 
-from p2pai.effects import Persist
+from p2pai.effects import Persist, StoreBlock
 from p2pai.events import Started
 from p2pai.primitives.errors import Unavailable
+from p2pai.primitives.ids import Hash32
 from p2pai.shell.offline import open_core, open_offline
-from p2pai.shell.store import Journal, read_journal
+from p2pai.shell.store import Store, read_store
+
+NAME = Hash32(b"h" * 32)
 
 
 def test_the_core_takes_in_the_journal_and_its_effects_go_nowhere(tmp_path):
-    with closing(Journal.open(tmp_path)) as journal:
-        journal.append_all([b"one", b"two"])
-        core = open_core(tmp_path, lambda: ScriptedCore(Started=[Persist(1, b"three")]))
-    assert core.seen == [Started((b"one", b"two"))]
+    archives = []
+    with closing(Store.open(tmp_path)) as store:
+        store.write_all([Persist(0, b"one"), Persist(0, b"two"), StoreBlock(0, NAME, 1, b"block")])
+        core = open_core(
+            tmp_path, lambda archive: archives.append(archive) or ScriptedCore(Started=[Persist(1, b"three")])
+        )
+    assert core.seen == [Started((b"one", b"two"), None, (b"block",))]
     assert core.query("echo", {"a": 1}) == {"a": 1}
-    assert read_journal(tmp_path) == (b"one", b"two")
+    started, archive = read_store(tmp_path)
+    assert started.journal == (b"one", b"two")
+    for opened in (*archives, archive):
+        assert opened.body(NAME) == b"block"
+        opened.close()
 
 
 def test_there_must_have_been_a_node(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from parts import OTHER, REMOTE, LoneNetwork, ScriptedCore
+from parts import OTHER, REMOTE, LoneNetwork, ScriptedCore, journal_of
 
 from p2pai import jobs
 from p2pai.effects import (
@@ -48,7 +48,7 @@ from p2pai.shell import runtime as runtime_module
 from p2pai.shell.blobs import BlobStore
 from p2pai.shell.clock import Clock
 from p2pai.shell.runtime import Runtime
-from p2pai.shell.store import Journal, read_journal
+from p2pai.shell.store import Store
 from p2pai.shell.trainer import Trainer
 
 CHILD = (sys.executable, "-P", str(Path(__file__).with_name("trainer_child.py")))
@@ -58,21 +58,21 @@ BUSY_S = 20
 @asynccontextmanager
 async def running(directory, core, network=None, records=()):
     """Run a node's runtime; yields it."""
-    journal = Journal.open(directory)
+    store = Store.open(directory)
     try:
         if records:
-            journal.append_all(records)
+            store.write_all([Persist(0, record) for record in records])
         with trio.fail_after(BUSY_S):
             async with Trainer(directory, directory / "blobs", command=CHILD) as trainer:
                 runtime = Runtime(
-                    journal, BlobStore(directory / "blobs"), trainer, Clock(), directory / "models"
+                    store, BlobStore(directory / "blobs"), trainer, Clock(), directory / "models"
                 )
                 async with trio.open_nursery() as nursery:
                     await nursery.start(runtime.run, core, network or LoneNetwork())
                     yield runtime
                     nursery.cancel_scope.cancel()
     finally:
-        journal.close()
+        store.close()
 
 
 async def until(condition):
@@ -97,29 +97,29 @@ async def test_records_are_on_disk_before_they_are_persisted_and_in_order(tmp_pa
     on_disk = []
     core = ScriptedCore(
         Submitted=[Persist(i, b"record %d" % i) for i in range(50)],
-        Persisted=lambda event: on_disk.append(read_journal(tmp_path)) or [],
+        Persisted=lambda event: on_disk.append(journal_of(tmp_path)) or [],
     )
     async with running(tmp_path, core) as runtime:
         _submit(runtime)
         await until(lambda: len(core.of(Persisted)) == 50)
     assert core.of(Persisted) == [Persisted(i) for i in range(50)]
     assert all(b"record %d" % i in records for i, records in enumerate(on_disk))
-    assert read_journal(tmp_path) == tuple(b"record %d" % i for i in range(50))
+    assert journal_of(tmp_path) == tuple(b"record %d" % i for i in range(50))
 
 
 async def test_records_that_wait_share_one_transaction(tmp_path, monkeypatch):
     batches = []
     release = threading.Event()
-    append_all = Journal.append_all
+    write_all = Store.write_all
 
-    def append_slowly(self, records):
-        batches.append(len(records))
+    def write_slowly(self, writes):
+        batches.append(len(writes))
         assert release.wait(BUSY_S)
-        append_all(self, records)
+        write_all(self, writes)
 
     core = ScriptedCore(Submitted=lambda event: [Persist(int(event.params), event.params)])
     async with running(tmp_path, core) as runtime:
-        monkeypatch.setattr(Journal, "append_all", append_slowly)
+        monkeypatch.setattr(Store, "write_all", write_slowly)
         _submit(runtime, b"0")
         await until(lambda: batches)
         for i in range(1, 20):
@@ -425,13 +425,13 @@ async def test_a_bug_of_the_core_stops_the_node_wherever_it_shows(tmp_path, kind
 
 
 async def test_a_failing_disk_stops_the_node(tmp_path, monkeypatch):
-    def fail(self, records):
+    def fail(self, writes):
         raise OSError(28, "No space left on device")
 
     core = ScriptedCore(Submitted=[Persist(1, b"record")])
     with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012
         async with running(tmp_path, core) as runtime:
-            monkeypatch.setattr(Journal, "append_all", fail)
+            monkeypatch.setattr(Store, "write_all", fail)
             _submit(runtime)
             await trio.sleep_forever()
     assert caught.group_contains(OSError, match="No space left")

@@ -6,6 +6,7 @@ from functools import lru_cache
 from p2pai import events
 from p2pai.chain.state import Stage
 from p2pai.primitives.ids import PeerId, TaskId
+from testnet.simulator.disk import Disk
 from testnet.simulator.scenario import Network, name_of, network, order
 
 SEED = 1
@@ -18,7 +19,7 @@ class Snapshot:
     """A moment of the history: what each node had written, what it had heard."""
 
     now_ms: int
-    journals: dict[PeerId, tuple[bytes, ...]]
+    disks: dict[PeerId, Disk]
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Life:
 
     def snapshot(self):
         world = self.network.world
-        return Snapshot(world.now_ms, {name: tuple(host.journal) for name, host in world.hosts.items()})
+        return Snapshot(world.now_ms, {name: host.disk.copy() for name, host in world.hosts.items()})
 
 
 def iterations(net, task, account=7):

@@ -54,7 +54,7 @@ def check_slashing(net, liar):
     cores = net.cores.values()
     assert net.world.run(lambda: all(ticket not in core.state.utxos for core in cores), 120)
     best = net.core(7).ledger.tree
-    blocks = [best.at_height(h).block for h in range(EVERY, net.core(7).state.height + 1)]
+    blocks = [best.block_at(h) for h in range(EVERY, net.core(7).state.height + 1)]
     posted = [tx for b in blocks for tx in b.transactions if isinstance(tx.data, VoteEquivocation)]
     assert len(posted) == 1, "once is enough"
 

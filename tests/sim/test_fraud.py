@@ -75,7 +75,7 @@ class History:
     def proofs(self):
         """What stands in the best chain of a node without a role."""
         core = self.net.core(WITNESS)
-        blocks = (core.ledger.tree.at_height(h).block for h in range(1, core.state.height + 1))
+        blocks = (core.ledger.tree.block_at(h) for h in range(1, core.state.height + 1))
         return [(b, tx) for b in blocks for tx in b.transactions if isinstance(tx.data, FraudProof)]
 
 
@@ -116,7 +116,7 @@ def test_one_honest_node_undoes_what_all_verifiers_approved():
 
 
 def chain_of(core):
-    return [core.ledger.tree.at_height(h).block for h in range(1, core.state.height + 1)]
+    return [core.ledger.tree.block_at(h) for h in range(1, core.state.height + 1)]
 
 
 def proof_height(history):

@@ -36,9 +36,10 @@ def restored(account):
     """A node as it was in the middle of the training, without what only its memory held."""
     spec = life().network.spec
     keys = derive_keys(dev_account_seed(spec.name, account))
-    core = NodeCore(spec, keys, name_of(account), ROLES[account])
     moment = life().training
-    core.handle(events.Started(moment.journals[name_of(account)]), moment.now_ms)
+    disk = moment.disks[name_of(account)].copy()
+    core = NodeCore(spec, keys, name_of(account), ROLES[account], disk)
+    core.handle(disk.started(), moment.now_ms)
     core.handle(events.TimerFired("begin"), moment.now_ms)
     for asked in core.handle(events.Connected(REMOTE), moment.now_ms):
         core.handle(events.Answered(asked.request, REMOTE, None), moment.now_ms)
@@ -207,7 +208,7 @@ def test_the_real_messages_themselves_are_understood():
     assert all(accepted.values()), accepted
 
 
-def test_equal_journals_give_equal_states():
+def test_equal_disks_give_equal_states():
     first, second = restored(4), restored(4)
     assert first.state.height > 0
     assert snapshot_id(first.state) == snapshot_id(second.state)

@@ -20,7 +20,7 @@ def first(name):
 
 
 def sent_record(kind):
-    for data in life().training.journals[name_of(4)]:
+    for data in life().training.disks[name_of(4)].journal:
         entry = journal.read(data)
         if type(entry).__name__ == kind:
             return data, entry
@@ -64,7 +64,6 @@ def test_only_the_honest_are_held_to_the_rules():
 def test_every_kind_of_record_makes_a_place_durable():
     places = {type(journal.read(d)).__name__: places_of(journal.read(d)) for d in all_records()}
     assert {name: places[0][0] for name, places in places.items()} == {
-        "BlockAccepted": "block",
         "TransactionPosted": "transaction",
         "IterationSent": "iteration",
         "StateKept": "StateKept",
@@ -79,7 +78,7 @@ def test_every_kind_of_record_makes_a_place_durable():
 
 
 def all_records():
-    return [data for host in life().network.world.hosts.values() for data in host.journal]
+    return [data for host in life().network.world.hosts.values() for data in host.disk.journal]
 
 
 def test_published_envelopes_of_a_real_history_are_all_signed():

@@ -16,6 +16,7 @@ from p2pai.gossip.limits import BODY_SIZE_MAX, GOSSIP_SIZE_MAX
 from p2pai.node.core import NodeCore
 from p2pai.node.ledger import SYNC_MS
 from p2pai.primitives.ids import Millis, PeerId
+from testnet.simulator.disk import Disk
 from testnet.simulator.world import World
 from tests.chain.ledger import CLIENT, Chain, devnet, key_hash, keys
 
@@ -34,7 +35,7 @@ def chain():
 
 
 def node(name, account):
-    return NodeCore(devnet(), keys(account), name, ("peer",))
+    return NodeCore(devnet(), keys(account), name, ("peer",), Disk())
 
 
 def test_a_large_block_reaches_who_never_speaks_with_its_finder(chain):
@@ -76,7 +77,7 @@ def test_a_block_that_gossip_can_carry_travels_whole(chain):
     core.handle(events.Started(()), 1_790_000_000_000)
     core.ledger.submit(block)
     reaction = core.take_effects()
-    (token,) = [effect.token for effect in reaction if isinstance(effect, effects.Persist)]
+    (token,) = [effect.token for effect in reaction if isinstance(effect, effects.StoreBlock)]
     (said,) = [
         effect
         for effect in core.handle(events.Persisted(token), 1_790_000_000_000)

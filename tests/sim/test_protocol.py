@@ -16,7 +16,7 @@ from safetensors.numpy import load
 
 from p2pai import effects, jobs
 from p2pai.chain import committee, it_res, schedule
-from p2pai.chain.genesis import predefined_task_id
+from p2pai.chain.genesis import genesis_state, predefined_task_id
 from p2pai.chain.params import SLOTS_PER_TERM
 from p2pai.chain.state import Stage
 from p2pai.chain.training import SCORE_MAX
@@ -63,7 +63,7 @@ class TestMainLife:
     def test_the_fee_is_paid_out_to_the_atom(self):
         it = life()
         core = it.network.core(7)
-        paid = core.ledger.tree.at_height(core.state.tasks[it.task].since).block
+        paid = core.ledger.tree.block_at(core.state.tasks[it.task].since)
         (charge,) = [tx for tx in paid.transactions if isinstance(tx.data, ChargeForTask)]
         assert sum(output.value for output in charge.outputs) == FEE_ATOMS
         payouts = it.network.core(0).query("task.show", {"task": it.task.hex()})["result"]["payouts"]
@@ -286,8 +286,8 @@ class TestCuts:
         assert net.settle(limit_s=20)
 
         def mined():
-            blocks = (net.core(7).ledger.tree.at_height(h) for h in range(1, net.core(7).state.height + 1))
-            return any(b.block.transactions[0].data.ticket in tickets for b in blocks)
+            blocks = (net.core(7).ledger.tree.block_at(h) for h in range(1, net.core(7).state.height + 1))
+            return any(b.transactions[0].data.ticket in tickets for b in blocks)
 
         assert net.world.run(mined, 120), "the newcomer mined nothing"
         assert predefined in net.core(6).following
@@ -335,8 +335,8 @@ class TestCuts:
         assert net.world.run(lambda: net.world.now_ms > other.world.now_ms, 120)
         net.world.isolate()
         assert net.core(7).state.weight < other.core(7).state.weight
-        kept = other.world.hosts[name_of(7)].journal
-        net.start(8, journal=kept)
+        net.world.give_disk(name_of(8), other.world.disk(name_of(7)).copy())
+        net.start(8)
         heavier = other.core(7).state.tip
         assert net.world.run(lambda: net.core(0).is_best(heavier), 20), "no reorganisation"
         assert net.world.run(lambda: net.core(7).state.height >= other.core(7).state.height + 2, 120)
@@ -443,7 +443,7 @@ class TestDishonestMiners:
         net, _ = found
         state = net.core(7).state
         assert state.weight == 0
-        assert state.issued == net.core(7).ledger.tree.at_height(0).state.issued
+        assert state.issued == genesis_state(net.spec).issued
 
 
 def test_one_dishonest_miner_earns_nothing_while_the_honest_do():

@@ -17,6 +17,7 @@ from p2pai.node.core import NodeCore
 from p2pai.node.syncing import Syncing
 from p2pai.primitives import record
 from p2pai.primitives.ids import Millis, PeerId
+from testnet.simulator.disk import Disk
 from testnet.simulator.world import World
 from tests.chain.ledger import MINERS, Chain, devnet, keys, label, with_proof
 from tests.node.parts import grown
@@ -181,7 +182,7 @@ VICES = (Silent, Bodiless, Substituting, Spoiling, Garbling, Floating, Slow, End
 
 
 def honest(chain):
-    core = NodeCore(devnet(), keys(8), HONEST, ("peer",))
+    core = NodeCore(devnet(), keys(8), HONEST, ("peer",), Disk())
     for block in chain.blocks:
         core.ledger.tree.add(block, trusted=True)
     return core
@@ -192,7 +193,7 @@ class Network:
 
     def __init__(self, seed, remotes):
         self.world = World(seed, lambda blobs: None)
-        self.newcomer = NodeCore(devnet(), keys(7), NEWCOMER, ("peer",))
+        self.newcomer = NodeCore(devnet(), keys(7), NEWCOMER, ("peer",), self.world.disk(NEWCOMER))
         self.remotes = remotes
         self.held_max = 0
         self.world.watchers.append(self.watch)

@@ -147,8 +147,8 @@ def test_records_reach_the_disk_in_order():
     w.submit(A, "go", b"")
     run_out(w)
     assert [e.token for e in core.events(events.Persisted)] == list(range(50))
-    assert host.journal == [bytes([i]) for i in range(50)]
-    assert host.durable == 50
+    assert host.disk.journal == [bytes([i]) for i in range(50)]
+    assert host.disk.waiting == []
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -164,7 +164,7 @@ def test_a_kill_keeps_what_was_promised_and_any_part_of_the_rest(seed):
     run_out(w)
     (started,) = again.events(events.Started)
     assert 8 <= len(started.journal) <= 20
-    assert list(started.journal) == host.journal == [bytes([i]) for i in range(len(started.journal))]
+    assert list(started.journal) == host.disk.journal == [bytes([i]) for i in range(len(started.journal))]
     assert w.fired["lost record"] == 20 - len(started.journal)
     assert again.seen[0][0] == killed_ms + 500
     assert again.events(events.Persisted) == []

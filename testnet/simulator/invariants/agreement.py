@@ -16,6 +16,7 @@ from p2pai.chain.votes import CheckpointVote
 from p2pai.gossip.envelope import Envelope, open_envelope
 from p2pai.gossip.topics import parse
 from p2pai.node import journal
+from p2pai.node.archive import read_kept
 from p2pai.primitives import record
 from p2pai.primitives.ids import Hash32, PeerId
 from p2pai.roles.evaluator import ConclusionReached
@@ -53,6 +54,10 @@ class Agreement:
         for effect in reaction:
             if isinstance(effect, effects.Persist):
                 self._writing[name, effect.token] = places_of(journal.read(effect.record))
+            elif isinstance(effect, effects.StoreBlock):
+                self._writing[name, effect.token] = (("block", effect.block_hash),)
+            elif isinstance(effect, effects.StoreSnapshot):
+                self._writing[name, effect.token] = (("snapshot", effect.height),)
             elif isinstance(effect, effects.Publish):
                 self._publish(name, open_envelope(effect.data, effect.topic))
 
@@ -60,6 +65,8 @@ class Agreement:
         self._writing = {key: place for key, place in self._writing.items() if key[0] != name}
         entries = (journal.read(data) for data in event.journal)
         self._durable[name] = {place: None for entry in entries for place in places_of(entry)}
+        blocks = (read_header(read_kept(body).block) for body in event.blocks)
+        self._durable[name].update({("block", block.hash): None for block in blocks})
 
     def _publish(self, name: PeerId, envelope: Envelope) -> None:
         topic = parse(envelope.topic)
@@ -135,8 +142,6 @@ def places_of(entry: journal.Record) -> tuple[Place, ...]:
             return (("conclusion", task),)
         case CheckpointVoted(vote):
             return (("checkpoint", *vote.place),)
-        case journal.BlockAccepted(data):
-            return (("block", read_header(data).hash),)
         case journal.TransactionPosted(data):
             return (("transaction", Transaction.decode(data).txid),)
     return ((type(entry).__name__,),)

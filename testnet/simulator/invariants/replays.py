@@ -72,6 +72,6 @@ def check_ledgers(spec: ChainSpec, cores: Mapping[PeerId, NodeCore]) -> None:
 def chain_of(core: NodeCore) -> Iterable[Block]:
     """Yield the blocks of a node's best chain above genesis."""
     for height in range(1, core.state.height + 1):
-        branch = core.ledger.tree.at_height(height)
-        assert branch is not None
-        yield branch.block
+        block = core.ledger.tree.block_at(height)
+        assert block is not None
+        yield block

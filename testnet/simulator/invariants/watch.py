@@ -70,7 +70,7 @@ class Watch:
         self._sizes[name], self._tips[name] = len(branches), core.state.tip
         self._check_new(branches)
         check_tip(core.state.tip, (branch.state for branch in branches))
-        self.checkpoints.see(name, core.state, lambda height: _hash_at(core, height))
+        self.checkpoints.see(name, core.state, core.ledger.tree.hash_at)
         if core.state.height % AUDIT_BLOCKS == 0:
             audit(core.state)
             check_equal((core.state, self.states[core.state.tip]))
@@ -88,8 +88,3 @@ class Watch:
             self.earnings.see(step)
             self.checked += 1
         self.states[branch.state.tip] = branch.state
-
-
-def _hash_at(core: NodeCore, height: int) -> Hash32 | None:
-    branch = core.ledger.tree.at_height(height)
-    return branch.state.tip if branch else None
