@@ -52,10 +52,12 @@ EMPTY_MAP = b"\0\0"
 class Driven:
     """A node core and what it waits for."""
 
-    def __init__(self, account=7, roles=("peer",), writes=(), now_ms=START_MS, *, begin=True, source=None):
+    def __init__(
+        self, account=7, roles=("peer",), writes=(), now_ms=START_MS, *, begin=True, source=None, spec=None
+    ):
         known = keys(account) if source is None else source.account(0)
         self.disk = Disk()
-        self.core = NodeCore(devnet(), known, PeerId(f"peer{account}"), roles, self.disk, source)
+        self.core = NodeCore(spec or devnet(), known, PeerId(f"peer{account}"), roles, self.disk, source)
         self.now_ms = now_ms
         self.writes = []
         """What is durable, in order."""
@@ -146,7 +148,7 @@ class Driven:
     # --- what it is like
 
     def topic(self, name, task=None):
-        return str(Topic(devnet().short_id, task, name))
+        return str(Topic(self.core.spec.short_id, task, name))
 
     def restarted(self, count=None, roles=("peer",), **changes):
         """Return a node that lives on from the first `count` durable writes."""
