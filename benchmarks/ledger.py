@@ -42,6 +42,7 @@ from p2pai.gossip.topics import Topic
 from p2pai.node.core import NodeCore
 from p2pai.primitives import bls, dkg
 from p2pai.primitives.ids import Amount, BlsSignature, Hash32, Outpoint, PeerId
+from testnet.simulator.disk import Disk
 from tests.chain.ledger import CLIENT, FEE, Chain, devnet, key_hash, keys, secret_share
 
 TOGETHER = 64
@@ -183,10 +184,10 @@ def seal_all(bodies: Sequence[bytes]) -> list[events.Received]:
 
 def hear(chain: Chain, messages: Sequence[events.Received]) -> None:
     """Give a node transactions by gossip, until all wait in its mempool."""
-    node = NodeCore(devnet(), keys(CLIENT), PeerId("node"), ("peer",))
+    node = NodeCore(devnet(), keys(CLIENT), PeerId("node"), ("peer",), Disk())
     for block in chain.blocks:
         node.ledger.tree.add(block, trusted=True)
-    node.ledger.restored()
+    node.ledger.restore(None, ())
     for message in messages:
         node.handle(message, NOW_MS)
     assert len(node.ledger.mempool) == len(messages)

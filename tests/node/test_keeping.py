@@ -167,7 +167,7 @@ class TestBranches:
 class TestRestart:
     def test_every_disk_that_a_crash_can_leave_is_a_life_to_go_on_from(self, heard):
         begun = []
-        for count in range(0, len(heard.writes) + 1):
+        for count in range(len(heard.writes) + 1):
             again = node(writes=heard.writes[:count])
             begun.append(again.core.ledger.tree.root.state.height)
             again.hear_chain(voted())
