@@ -330,12 +330,15 @@ class TestMalformedData:
         assert self.shares(task.follower) == [task.vote(task.accounts[1], statement)]
 
     def test_the_leader_reports_what_a_quorum_found(self, task):
-        self.find(task.leader, task)
+        known = task.chain.task(task.id)
+        first = schedule.make_schedule(known.definition, known.definition_block).training[0]
+        revealed = known.definition.dataset.fragments.index(first)
+        self.find(task.leader, task, revealed)
         assert task.leader.posted(ReportMalformed) == []
-        statement = MalformedStatement(task.id, 3)
+        statement = MalformedStatement(task.id, revealed)
         task.leader.hear_said(task.vote(task.accounts[2], statement), task.accounts[2], task.id)
         (tx,) = task.leader.posted(ReportMalformed)
-        assert tx.data == ReportMalformed(task.id, 3, task.who.certify(statement))
+        assert tx.data == ReportMalformed(task.id, revealed, task.who.certify(statement))
         task.leader.hand_over()
         task.mine()
         assert task.chain.task(task.id).conclusion.is_malformed
