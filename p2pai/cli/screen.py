@@ -38,6 +38,11 @@ def show_line(line: str) -> None:
     print(clean(line).plain, flush=True)  # noqa: T201
 
 
+def remark(line: str) -> None:
+    """Print what goes on on standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(clean(line))
+
+
 def complain(sentence: str) -> None:
     """Print an error on standard error."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(clean(f"p2pai: {sentence}"))

@@ -6,8 +6,10 @@ is then renamed. Whoever reads at the same time, or after a crash, sees the old 
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from p2pai.primitives.errors import InvalidInput, Unavailable
 
@@ -32,10 +34,17 @@ def write_atomically(path: Path, data: bytes, *, scratch: Path | None = None, du
       scratch: directory of the temporary file, on the same file system; the file's own by default.
       durable: return only when the file and its name survive a loss of power.
     """
+    with replacing(path, scratch=scratch, durable=durable) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path, *, scratch: Path | None = None, durable: bool = True) -> Iterator[BinaryIO]:
+    """Give a file to write to, which stands at `path` when all went well; see `write_atomically`."""
     descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=scratch or path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             if durable:
                 file.flush()
                 os.fsync(file.fileno())

@@ -24,7 +24,8 @@ COMMANDS = [
     )),
     ("ticket",), ("ticket", "buy"), ("ticket", "list"), ("ticket", "refund"),
     ("faucet",), ("faucet", "claim"),
-    ("chain",), ("chain", "status"), ("supply",), ("tx",), ("tx", "show"),
+    ("chain",), *(("chain", name) for name in ("status", "export", "import", "verify")),
+    ("supply",), ("tx",), ("tx", "show"),
 ]  # fmt: skip
 
 READS = [
