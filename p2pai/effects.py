@@ -130,6 +130,14 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Discard:
+    """Remove a stored blob; chunks that one of `but_for` has too stay."""
+
+    blob: BlobId
+    but_for: tuple[BlobId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Fetch:
     """Get a blob from any of `providers`, and share it; answered by Fetched(blob)."""
 
@@ -177,6 +185,7 @@ Effect = (
     | Train
     | PutBlob
     | Share
+    | Discard
     | Fetch
     | Deliver
     | Hangup

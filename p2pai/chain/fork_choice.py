@@ -245,15 +245,14 @@ class BlockTree:
         return tuple(final)
 
     def locator(self) -> tuple[Hash32, ...]:
-        """Return hashes of the best chain, newest first, ever sparser, down to genesis."""
-        heights, step, height = [], 1, self.state.height
-        while height > 0:
+        """Return hashes of the best chain, newest first, ever sparser, down to the root."""
+        heights, step, height, root = [], 1, self.state.height, self.root.state.height
+        while height > root:
             heights.append(height)
             if len(heights) >= 8:
                 step *= 2
             height -= step
-        hashes = (self.hash_at(h) for h in (*heights, 0))
-        return tuple(name for name in hashes if name is not None)
+        return tuple(self._at(h).state.tip for h in (*heights, root))
 
     def after(self, locator: tuple[Hash32, ...], count: int) -> tuple[Hash32, ...]:
         """Return up to `count` hashes after the first one of a locator that is on the best chain."""

@@ -13,6 +13,7 @@ import trio
 import typer
 
 from p2pai.cli import keys, options, passwords, screen, unlocking
+from p2pai.node import trust
 from p2pai.primitives import address, ecdsa
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.keys import KeySource
@@ -53,6 +54,14 @@ Listen = Annotated[
     str,
     typer.Option(metavar="MULTIADDR", help="Where to listen for other nodes; port 0 is any free one."),
 ]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HEIGHT:BLOCK:SNAPSHOT",
+        help="Begin at this checkpoint, as `p2pai status` of a node that you trust shows it; "
+        "for an empty data directory.",
+    ),
+]
 RpcPort = Annotated[
     int, typer.Option(min=0, max=65_535, help="Loopback port for the commands; 0 is any free one.")
 ]
@@ -68,6 +77,7 @@ def start(
     bootstrap: Bootstrap = None,
     chain: Chain = "devnet",
     listen: Listen = "/ip4/127.0.0.1/tcp/0",
+    checkpoint: Checkpoint = None,
     rpc_port: RpcPort = 0,
     dev_account: DevAccount = None,
     password_file: passwords.PasswordFile = None,
@@ -84,6 +94,7 @@ def start(
         roles=tuple(dict.fromkeys(r.value for r in role or [Role.PEER])),
         listen=listen,
         bootstrap=tuple(bootstrap or ()),
+        checkpoint=None if checkpoint is None else str(trust.parse(checkpoint)),
         rpc_port=rpc_port,
         dev_account=_dev_account(directory, dev_account),
     )

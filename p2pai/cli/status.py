@@ -31,6 +31,7 @@ def render(answer: dict[str, Any]) -> RenderableType:
             ("Height", answer["height"]),
             ("Tip", answer["tip"]),
             ("Checkpoint", answer["checkpoint"]),
+            ("Began at", answer["origin"] or "genesis"),
             ("Remotes", answer["remotes"]),
             ("Mempool", f"{answer['mempool']} transactions"),
             ("Ticket price", screen.coins(answer["ticket_price"])),

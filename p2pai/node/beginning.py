@@ -36,7 +36,7 @@ class Beginning:
         services: Services,
         done: Callable[[Block, State], None],
     ) -> None:
-        self._trusted, self._chain, self._services, self._done = trusted, chain, services, done
+        self.trusted, self._chain, self._services, self._done = trusted, chain, services, done
         self._block: Block | None = None
         self._state: State | None = None
         self._is_fetching = False
@@ -48,7 +48,7 @@ class Beginning:
     def said(self) -> str:
         """What the user is told of it."""
         what = "the snapshot" if self._state is None else "the checkpoint's block"
-        height = self._trusted.height
+        height = self.trusted.height
         if self.refusals:
             return f"no remote offers {what} at height {height} yet; all are asked again and again"
         return f"{what} at height {height} is being fetched"
@@ -58,12 +58,12 @@ class Beginning:
         if self._state is None and not self._is_fetching:
             self._is_fetching = True
             self._services.fetch(
-                self._trusted.snapshot, tuple(sorted(self._services.remotes)), self._take_snapshot, whole=True
+                self.trusted.snapshot, tuple(sorted(self._services.remotes)), self._take_snapshot, whole=True
             )
         remote = self._services.next_remote(self._turn)
         self._turn += 1
         if self._block is None and remote is not None:
-            question = record.encode_tagged(sync.AskBodies((self._trusted.block,)))
+            question = record.encode_tagged(sync.AskBodies((self.trusted.block,)))
             self._services.ask(remote, question, lambda body: self._take_block(remote, body))
         if self._block is None or self._state is None:
             self._services.set_timer("begin at snapshot", RETRY_MS, self.go_on)
@@ -80,7 +80,7 @@ class Beginning:
             return
         if state.chain != self._chain:
             self._halt("the snapshot is of another chain")
-        elif (state.height, state.tip) != (self._trusted.height, self._trusted.block):
+        elif (state.height, state.tip) != (self.trusted.height, self.trusted.block):
             self._halt(f"the snapshot is of block {state.tip.hex()} at height {state.height}")
         else:
             self._state, self.refusals = state, 0
@@ -94,7 +94,7 @@ class Beginning:
             if not found:
                 self.refusals += self._state is not None
                 return
-            if len(found) > 1 or read_header(found[0]).hash != self._trusted.block:
+            if len(found) > 1 or read_header(found[0]).hash != self.trusted.block:
                 raise InvalidMessage("a block that was not asked for")
             block = Block.decode(found[0])
             if not has_its_transactions(block):
@@ -111,5 +111,5 @@ class Beginning:
 
     def _halt(self, why: str) -> None:
         self._services.emit(
-            effects.Halt(f"the checkpoint {self._trusted} can't be right: {why}; see --checkpoint")
+            effects.Halt(f"the checkpoint {self.trusted} can't be right: {why}; see --checkpoint")
         )

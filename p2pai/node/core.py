@@ -22,7 +22,7 @@ from p2pai.chain.transaction import Data, Output, Transaction
 from p2pai.effects import Effect, Verdict
 from p2pai.gossip.envelope import open_envelope, seal
 from p2pai.gossip.topics import Topic, parse
-from p2pai.node import answers, journal, payments, queries
+from p2pai.node import answers, journal, payments, queries, trust
 from p2pai.node.accounts import AccountAdded, Accounts
 from p2pai.node.accusations import Accusations
 from p2pai.node.archive import Archive
@@ -30,6 +30,7 @@ from p2pai.node.following import TOPIC_NAMES, Following
 from p2pai.node.history import History
 from p2pai.node.judging import Judging
 from p2pai.node.ledger import Ledger
+from p2pai.node.origin import Origin
 from p2pai.node.services import Services
 from p2pai.primitives.errors import InvalidInput, InvalidMessage, InvalidProof, Unavailable
 from p2pai.primitives.ids import Hash32, Millis, Outpoint, PeerId, PublicKey, TaskId
@@ -70,6 +71,7 @@ class NodeCore(Services):
         roles: Sequence[str],
         archive: Archive,
         source: KeySource | None = None,
+        checkpoint: trust.TrustedCheckpoint | None = None,
     ) -> None:
         """Make a node as it is before its journal.
 
@@ -80,6 +82,7 @@ class NodeCore(Services):
           roles: what it does, names of `ROLES`.
           archive: its disk, for reading blocks that it stored.
           source: the keys of its wallet's further accounts; None where they can't be had.
+          checkpoint: where its chain begins, if its disk has none; None for genesis.
 
         Raises:
           InvalidInput: there is no such role.
@@ -105,6 +108,7 @@ class NodeCore(Services):
             self.accusations.hold,
         )
         self.judging = Judging(self, self.ledger, self.accusations.judged)
+        self.origin = Origin(checkpoint, spec, self, self.ledger, self.attend)
         self.following: dict[TaskId, Following] = {}
         self.roles: dict[str, Role] = {name: ROLES[name](self) for name in dict.fromkeys(roles)}
         self.pausing = Pausing(self)
@@ -135,10 +139,7 @@ class NodeCore(Services):
                 queries.submit(self, method, params)
             case _:
                 self.answer(event)
-        if isinstance(event, events.Connected):
-            self.ledger.syncing.ask(event.remote)
-        elif isinstance(event, events.Disconnected):
-            self.ledger.syncing.disconnected(event.remote)
+        self.origin.meet(event)
         return self.take_effects()
 
     def query(self, method: str, params: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -156,6 +157,7 @@ class NodeCore(Services):
         self.ledger.restore(disk.snapshot, disk.blocks)
         for data in disk.journal:
             self._restore(journal.read(data))
+        self.origin.restored()
         for role in self.parts:
             role.restored()
         self.set_timer("begin", Millis(0), self._begin)
@@ -164,6 +166,8 @@ class NodeCore(Services):
         if isinstance(entry, journal.TransactionPosted):
             tx = Transaction.decode(entry.transaction)
             self._posted[tx.txid] = tx
+        elif isinstance(entry, trust.Record):
+            self.origin.restore(entry)
         elif isinstance(entry, AccountAdded):
             self.accounts.add(entry)
         elif isinstance(entry, VerdictReached):
@@ -177,6 +181,7 @@ class NodeCore(Services):
             self.emit(effects.Join(str(Topic(self._chain, None, name))))
         self._announce()
         self.ledger.keep_up()
+        self.origin.go_on()
         self.attend()
 
     def _announce(self) -> None:
@@ -210,7 +215,7 @@ class NodeCore(Services):
     def attend(self) -> None:
         """Let the roles look at the ledger."""
         self._attending = False
-        for role in self.parts:
+        for role in () if self.origin.is_waiting else self.parts:
             role.tip_changed()
 
     # --- hearing

@@ -9,6 +9,7 @@ Source: RELIABILITY (1) and (4), I12 and I13.
 from dataclasses import dataclass
 from typing import Final
 
+from p2pai.node import trust
 from p2pai.node.accounts import AccountAdded
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidInput
@@ -32,6 +33,7 @@ class TransactionPosted:
 
 Record = (
     TransactionPosted
+    | trust.Record
     | AccountAdded
     | TaskPosted
     | ModelDelivered

@@ -20,9 +20,13 @@ from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State
 from p2pai.node.archive import Archive, Kept, Past, read_kept
 from p2pai.node.services import Services, Then
-from p2pai.primitives import record
+from p2pai.node.trust import SnapshotShared
+from p2pai.primitives import blob, record
 from p2pai.primitives.errors import InvalidBlock, InvalidInput, Unavailable
-from p2pai.primitives.ids import Hash32, KeyHash
+from p2pai.primitives.ids import BlobId, Hash32, KeyHash
+
+SNAPSHOTS_SHARED_MAX: Final = 2
+"""Snapshots of the last checkpoints that remotes may fetch: a fetch may take longer than one interval."""
 
 REPLAY_BLOCKS_MAX: Final = 1_024
 """Blocks from genesis that are connected again to answer a question about an old ledger: a second or two."""
@@ -49,6 +53,8 @@ class Keeping:
         self.genesis = genesis_state(spec)
         self._replayed = self.genesis
         """The last old ledger that was computed anew."""
+        self._shared: list[BlobId] = []
+        """Snapshots that remotes may fetch, oldest first."""
 
     # --- life
 
@@ -70,6 +76,17 @@ class Keeping:
             connected.append(block)
         self.settle()
         return connected
+
+    def restore_shared(self, snapshot_id: BlobId) -> None:
+        """Take back that a snapshot is shared."""
+        self._shared = [*(s for s in self._shared if s != snapshot_id), snapshot_id]
+
+    def adopt(self, block: Block, state: State) -> None:
+        """Begin at a final block whose ledger came from others."""
+        self.tree.begin_at(block, state)
+        root = self.tree.root
+        self._services.store_block(block.hash, state.height, record.encode(_kept(root)), lambda: None)
+        self._store_snapshot((root,))
 
     def _begin_at(self, state: State) -> None:
         if state.chain != self._spec.id:
@@ -94,15 +111,23 @@ class Keeping:
         checkpoint = self.tree.state.checkpoint
         if checkpoint.height <= self.tree.root.state.height:
             return False
-        final = self.tree.finalise(checkpoint.block)
+        self._store_snapshot(self.tree.finalise(checkpoint.block))
+        return True
+
+    def _store_snapshot(self, final: tuple[Branch, ...]) -> None:
         for branch in final:
             self.past.leave(branch.state.height, branch.state.tip, _kept(branch))
-        body = snapshot.encode(final[-1].state)
+        height, body = final[-1].state.height, snapshot.encode(final[-1].state)
         hashes = tuple(branch.state.tip for branch in final)
-        self._services.store_snapshot(
-            checkpoint.height, body, hashes, lambda: self.past.arrived(checkpoint.height)
-        )
-        return True
+        self._services.store_snapshot(height, body, hashes, lambda: self.past.arrived(height))
+        self._share(body)
+
+    def _share(self, body: bytes) -> None:
+        """Let remotes fetch a snapshot, and no more than the last ones."""
+        self.restore_shared(self._services.put_blob(blob.cut(body)))
+        self._services.persist(SnapshotShared(self._shared[-1]), lambda: None)
+        while len(self._shared) > SNAPSHOTS_SHARED_MAX:
+            self._services.discard(self._shared.pop(0), tuple(self._shared))
 
     # --- looking back
 

@@ -109,6 +109,13 @@ class Ledger:
         self._forget_tasks()
         self.mempool = Mempool(self.tree.state, self.spec.params, self.tree.judged)
 
+    def begin_at(self, block: Block, state: State) -> None:
+        """Begin anew at a final block whose ledger came from others."""
+        self.keeping.adopt(block, state)
+        self.mempool = Mempool(state, self.spec.params)
+        self.pool_version += 1
+        self.syncing.is_paused = False
+
     def hear_block(self, remote: PeerId, data: bytes) -> Verdict:
         """Take a block from gossip.
 

@@ -57,6 +57,7 @@ def status(core: NodeCore, params: Params) -> Params:
         "height": core.state.height,
         "tip": core.state.tip.hex(),
         "state_digest": snapshot_id(core.state).hex(),
+        "origin": core.origin.said,
         "remotes": len(core.remotes),
         "mempool": len(core.ledger.mempool),
         "ticket_price": core.state.ticket_price,

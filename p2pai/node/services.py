@@ -92,6 +92,10 @@ class Services:
         self.emit(effects.PutBlob(chunks, shared=True))
         return blob.blob_id(chunks)
 
+    def discard(self, blob_: BlobId, but_for: tuple[BlobId, ...]) -> None:
+        """Remove a blob, but for chunks that other blobs have too."""
+        self.emit(effects.Discard(blob_, but_for))
+
     def share(self, wanted: BlobId) -> None:
         """Let remotes fetch a stored blob."""
         self.emit(effects.Share(wanted))

@@ -85,6 +85,8 @@ class Syncing:
         self._body_bytes = BODY_BYTES_GUESS
         """Size of a body, averaged over the last ones: how many of them fit in an answer."""
         self._is_watching = False
+        self.is_paused = False
+        """There is no chain yet to go on from."""
         self.counts: dict[str, int] = {}
         """How often remotes failed, by what they did."""
 
@@ -92,6 +94,8 @@ class Syncing:
 
     def ask(self, remote: PeerId) -> None:
         """Ask a connected remote what it has beyond our blocks."""
+        if self.is_paused:
+            return
         window = self._windows.setdefault(remote, Window())
         if window.is_asked or not window.has_header_room:
             return
@@ -108,7 +112,7 @@ class Syncing:
           InvalidBlock: no block can have this header.
         """
         tree = self._chain.tree
-        if header.hash in tree:
+        if header.hash in tree or self.is_paused:
             return
         window = self._windows.setdefault(remote, Window())
         parent = tree.get(header.prev)

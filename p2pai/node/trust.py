@@ -38,6 +38,16 @@ class SnapshotVerified:
     height: int
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotShared:
+    """Remotes may fetch a snapshot from this node, until two newer ones are there."""
+
+    snapshot: BlobId
+
+
+Record = SnapshotTrusted | SnapshotVerified | SnapshotShared
+
+
 def parse(text: str) -> TrustedCheckpoint:
     """Read what an operator gives.
 

@@ -135,6 +135,17 @@ class BlobStore:
             raise Unavailable(f"blob {blob.hex()} is not stored")
         return tuple(self.chunk(leaf) for leaf in leaves)
 
+    def discard(self, blob: BlobId, but_for: Sequence[BlobId] = ()) -> None:
+        """Remove a blob, shared or not; chunks that one of `but_for` has too stay."""
+        kept = {leaf for other in but_for for leaf in self.manifest(other) or ()}
+        leaves = self.manifest(blob) or ()
+        self._remove("shared", blob)
+        self._remove("manifests", blob)
+        self._verified.pop(blob, None)
+        for leaf in leaves:
+            if leaf not in kept:
+                self._remove("chunks", leaf)
+
     def size_bytes(self, blob: BlobId) -> int | None:
         """Return the size of a blob that is stored whole, else None; contents are not checked."""
         leaves = self.manifest(blob)

@@ -26,6 +26,8 @@ class Config:
     """Multiaddr to listen on; port 0 lets the system choose."""
     bootstrap: tuple[str, ...] = ()
     """Multiaddrs of nodes to join the network by."""
+    checkpoint: str | None = None
+    """HEIGHT:BLOCK:SNAPSHOT to begin the chain at, on an empty data directory; None for genesis."""
     rpc_port: int = 0
     """TCP port of the RPC on loopback; 0 lets the system choose."""
     dev_account: int | None = None

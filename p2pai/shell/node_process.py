@@ -95,9 +95,11 @@ def make_core(
     source: KeySource | None = None,
 ) -> Core:
     """Build the core of a node, as it is before its journal; with a public key it only answers questions."""
+    from p2pai.node import trust  # noqa: PLC0415
     from p2pai.node.core import NodeCore  # noqa: PLC0415
 
-    return NodeCore(load_spec(config.chain), keys, peer_id, config.roles, archive, source)
+    checkpoint = trust.parse(config.checkpoint) if config.checkpoint else None
+    return NodeCore(load_spec(config.chain), keys, peer_id, config.roles, archive, source, checkpoint)
 
 
 async def _run_parts(config: Config, source: KeySource, store: Store, ready: Callable[[Ready], None]) -> None:

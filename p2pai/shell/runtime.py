@@ -214,6 +214,7 @@ class Runtime:
             effects.Train: self._trainings.put,
             effects.PutBlob: lambda e: self._blobs.put(e.chunks, shared=e.shared),
             effects.Share: lambda e: self._blobs.share(e.blob),
+            effects.Discard: lambda e: self._blobs.discard(e.blob, e.but_for),
             effects.Fetch: self._begin_fetch,
             effects.Deliver: lambda e: self._spawn(self._deliver, e),
         }

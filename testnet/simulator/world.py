@@ -82,6 +82,11 @@ class Blobs:
             self.shared[name] = None
         return name
 
+    def discard(self, name: BlobId) -> None:
+        """Remove a blob."""
+        self._blobs.pop(name, None)
+        self.shared.pop(name, None)
+
     def __contains__(self, name: BlobId) -> bool:
         return name in self._blobs
 
@@ -319,6 +324,8 @@ class World:
                 host.blobs.put(chunks, shared=shared)
             case effects.Share(wanted):
                 host.blobs.shared[wanted] = None
+            case effects.Discard(wanted, _):
+                host.blobs.discard(wanted)
             case effects.Deliver(wanted, file):
                 host.delivered[file] = wanted
             case effects.Fetch(wanted, providers, whole):

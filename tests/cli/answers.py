@@ -58,6 +58,7 @@ ANSWERS = {
         "version": "0.1.0", "chain": "devnet", "peer_id": "12D3KooWtest", "address": "dpai1me",
         "roles": ["client"], "height": 9, "tip": HASH, "remotes": 7, "mempool": 2,
         "ticket_price": 12_000_000_000, "checkpoint": f"5:{HASH}:{HASH}",
+        "origin": None,
     },
     "chain.status": {
         "chain": "devnet", "chain_id": HASH, "height": 9, "tip": HASH, "time": 1_700_000_000, "weight": 4096,

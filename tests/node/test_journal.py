@@ -18,6 +18,7 @@ from p2pai.node import journal
 from p2pai.node.accounts import AccountAdded
 from p2pai.node.core import NodeCore
 from p2pai.node.journal import TransactionPosted
+from p2pai.node.trust import SnapshotShared, SnapshotTrusted, SnapshotVerified, TrustedCheckpoint
 from p2pai.primitives import cbor, record
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import BlobId, Outpoint, PeerId, TaskId
@@ -44,6 +45,9 @@ def samples():
     return (
         TransactionPosted(payment(chain).encoded),
         AccountAdded(public(3)),
+        SnapshotTrusted(TrustedCheckpoint(16, label("block"), BlobId(label("snapshot")))),
+        SnapshotVerified(16),
+        SnapshotShared(BlobId(label("snapshot"))),
         CheckpointVoted(cast(bytes([1] * 32), chain.spec.id, TICKET, 16, label("block"), label("snapshot"))),
         TaskPosted(label("order"), TASK),
         ModelDelivered(TASK, "model.safetensors"),

@@ -105,6 +105,7 @@ class TestStatus:
             "mempool": 0,
             "ticket_price": 1_000_000_000,
             "checkpoint": f"0:{chain.state.checkpoint.block.hex()}:{bytes(32).hex()}",
+            "origin": None,
         }
 
     def test_what_waits_is_counted(self):

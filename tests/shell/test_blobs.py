@@ -192,3 +192,16 @@ def test_a_writer_killed_at_any_moment_leaves_no_half_file(tmp_path):
             store.chunk(Hash32(bytes.fromhex(path.name)))
             left_files += 1
     assert left_files > 0
+
+
+def test_what_is_discarded_is_gone_but_for_what_others_have_too(store, tmp_path):
+    old, new = store.put([b"same", b"old"], shared=True), store.put([b"same", b"new"], shared=True)
+    store.discard(old, (new,))
+    assert store.manifest(old) is None
+    assert not store.is_shared(old)
+    assert store.get(new) == (b"same", b"new")
+    with pytest.raises(Unavailable):
+        store.chunk(merkle.leaf_hash(b"old"))
+    store.discard(new)
+    assert _files(tmp_path) == []
+    store.discard(new)
