@@ -178,7 +178,7 @@ class Syncing:
                 continue
             if self._chain.tree.is_condemned(header):
                 break  # the remote has not heard of the proof yet
-            line = headers.extend(window.line, header, self._params)
+            line = self._follow(window.line, header)
             try:
                 self._chain.check_time(header)
             except Unavailable:
@@ -186,6 +186,13 @@ class Syncing:
             window.append(line)
             new += 1
         return new
+
+    def _follow(self, before: headers.Ancestry, header: Header) -> headers.Lineage:
+        """Check a header, unless another remote has it and it was checked there."""
+        is_checked = any(header.hash in window.members for window in self._windows.values())
+        if is_checked and header.prev == before.tip:
+            return headers.follow(before, header, header.hash)
+        return headers.extend(before, header, self._params)
 
     # --- asking for bodies
 
