@@ -112,7 +112,7 @@ class Ledger:
     def begin_at(self, block: Block, state: State) -> None:
         """Begin anew at a final block whose ledger came from others."""
         self.keeping.adopt(block, state)
-        self.mempool = Mempool(state, self.spec.params)
+        self.mempool = Mempool(state, self.spec.params, self.tree.judged)
         self.pool_version += 1
         self.syncing.is_paused = False
 

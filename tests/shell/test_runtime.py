@@ -14,7 +14,9 @@ from p2pai.effects import (
     Answer,
     Ask,
     Deliver,
+    Discard,
     Fetch,
+    Halt,
     Hangup,
     Join,
     Judge,
@@ -303,6 +305,39 @@ async def test_a_fetched_blob_is_stored_shared_and_comes_with_its_bytes(tmp_path
     for event in core.of(Fetched):
         assert event in expected
     assert len(network.fetched) == 2, "a stored blob is not fetched again"
+
+
+@pytest.mark.parametrize("first_whole", [True, False])
+async def test_a_large_blob_comes_with_its_bytes_to_who_wants_it_whole(tmp_path, first_whole):
+    network, large = LoneNetwork(), (b"z" * (1 << 20), b"1")
+    name = blobs_format.blob_id(large)
+    network.blobs[REMOTE] = {name: large}
+    wishes = [Fetch(name, (REMOTE,), whole=whole) for whole in (first_whole, not first_whole)]
+    core = ScriptedCore(Submitted=wishes)
+    async with running(tmp_path, core, network) as runtime:
+        _submit(runtime)
+        await until(lambda: core.of(Fetched))
+        await trio.sleep(0.05)
+    assert core.of(Fetched)[0].data == b"".join(large)
+
+
+OLD = blobs_format.blob_id((b"old",))
+
+
+async def test_a_discarded_blob_is_gone(tmp_path):
+    core = ScriptedCore(Submitted=[PutBlob((b"old",), shared=True), Discard(OLD, ())])
+    async with running(tmp_path, core) as runtime:
+        _submit(runtime)
+        assert runtime.chunk(OLD, 0) is None
+
+
+async def test_a_node_that_halts_says_why(tmp_path):
+    core = ScriptedCore(Submitted=[Halt("the snapshot is false")])
+    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012
+        async with running(tmp_path, core) as runtime:
+            _submit(runtime)
+            await trio.sleep_forever()
+    assert caught.group_contains(InvalidInput, match="^the snapshot is false$")
 
 
 async def test_a_blob_is_fetched_once_at_a_time_and_later_providers_are_tried(tmp_path):
