@@ -69,15 +69,16 @@ class Origin:
     def go_on(self) -> None:
         """Do what is left to do; the node is running."""
         awaited = self._trusted or self._named
-        if awaited is None or self._is_verified:
-            return
-        if self._named not in (None, self._trusted) and (self._trusted or self._ledger.state.height):
+        has_chain = self._trusted is not None or self._ledger.state.height > 0
+        if self._named not in (None, self._trusted) and has_chain:
             self._services.emit(
                 effects.Halt(
                     "--checkpoint is for an empty data directory, and this one has a chain already: leave it "
                     "out, or choose another --data-dir"
                 )
             )
+        elif awaited is None or self._is_verified:
+            return
         elif self.is_waiting:
             self._beginning = Beginning(awaited, self._spec.id, self._services, self._begin)
             self._beginning.go_on()

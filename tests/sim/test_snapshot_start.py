@@ -17,7 +17,7 @@ from p2pai.node.archive import Kept
 from p2pai.node.core import NodeCore
 from p2pai.node.trust import TrustedCheckpoint
 from p2pai.primitives import blob, record
-from p2pai.primitives.ids import Amount, Outpoint, PeerId
+from p2pai.primitives.ids import Amount, BlobId, Outpoint, PeerId
 from testnet.simulator.world import World
 from tests.chain.ledger import MINERS, Chain, key_hash, keys, label
 from tests.chain.voters import EVERY, opened, quick
@@ -111,6 +111,11 @@ def test_a_restart_in_between_begins_the_check_anew(chain):
     net.world.restart(NEWCOMER, NodeCore(quick(), keys(7), NEWCOMER, ("peer",), net.world.disk(NEWCOMER)))
     net.cores[NEWCOMER] = net.world.hosts[NEWCOMER].core
     assert net.run_to_verified(5)
+    other = replace(net.checkpoint(), snapshot=BlobId(label("another")))
+    core = NodeCore(quick(), keys(7), NEWCOMER, ("peer",), net.world.disk(NEWCOMER), checkpoint=other)
+    net.world.restart(NEWCOMER, core)
+    assert net.world.run(lambda: net.world.halted, 5)
+    assert "is for an empty data directory" in net.world.halted[NEWCOMER]
 
 
 def test_a_made_up_snapshot_stops_the_node_with_a_sentence(chain):
