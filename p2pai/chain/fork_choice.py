@@ -165,8 +165,10 @@ class BlockTree:
         branch = Branch(block, state)
         self._branches[block.hash] = branch
         proofs = [tx.data for tx in block.transactions if isinstance(tx.data, FraudProof)]
-        if proofs:
-            return self._leave({proof.block: proof.height for proof in proofs})
+        # The block's branch may not know of the last checkpoint yet: what is final stays.
+        false = {proof.block: proof.height for proof in proofs if proof.height > self.root.state.height}
+        if false:
+            return self._leave(false)
         if branch.rank > self._branches[self._best_chain[-1]].rank:
             return self._switch(branch)
         return Switch((), ())

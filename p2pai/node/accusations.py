@@ -114,7 +114,7 @@ class Accusations:
         """
         core = self._core
         tree = core.ledger.tree
-        state = tree.without(block).state if block in tree else core.pool
+        state = tree.without(block).state if tree.may_leave(block) else core.pool
         core.announce(self._funded(self._proof(block, state), state))
 
     def _proof(self, block: Hash32, state: State) -> FraudProof:

@@ -147,3 +147,18 @@ class TestConviction:
         tree.judged.update(base.judged)
         assert tree.add(block).joined == (block,)
         assert accused.hash not in tree
+
+    def test_a_final_block_stays_whatever_a_branch_proves_that_knows_of_no_checkpoint(self):
+        chain = grown(3)
+        accused = chain.blocks[1]
+        ticket = accused.work_proof.ticket
+        chain.judged[accused.hash] = Judgement(2, ticket, label("found"), "message map")
+        chain.post(7, FraudProof(accused.hash, 2, ticket, label("found"), ()))
+        block = chain.draft(miner=MINERS[1])
+        tree = tree_of(chain)
+        tree.finalise(chain.blocks[2].hash)
+        tree.judged.update(chain.judged)
+        assert tree.add(block).joined == (block,)
+        assert tree.state.tip == block.hash
+        assert accused.hash in tree
+        assert tree.convicted == {}
