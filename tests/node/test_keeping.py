@@ -211,6 +211,19 @@ class TestLookingBack:
             ]
             assert shown[0] == shown[1]
 
+    @pytest.mark.parametrize("account", [1, MINERS[0]])
+    def test_a_wallets_history_is_read_from_disk_too(self, account):
+        """Of somebody who was paid and staked below the checkpoints."""
+        driven = Driven(account, spec=SPEC)
+        driven.hear_chain(voted())
+        assert driven.core.ledger.tree.root.state.height == 2 * EVERY
+        answer = driven.core.query("wallet.history", {"count": 10_000})
+        assert answer["read"] == answer["height"] == voted().height
+        owned = driven.core.query("wallet.balance", {})["total"]
+        assert sum(entry["amount"] for entry in answer["entries"]) == owned
+        assert len(answer["entries"]) > 1
+        assert driven.core.query("wallet.history", {"count": 10_000}) == answer
+
     def test_the_subsidy_is_what_was_issued(self, heard):
         listed = heard.core.query("block.list", {"count": 100})
         issued = voted().state.issued - voted().state_at(0).issued
