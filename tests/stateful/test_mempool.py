@@ -230,5 +230,5 @@ TestMempool.settings = settings(
 
 @pytest.mark.slow
 def test_for_long():
-    long = settings(max_examples=300, stateful_step_count=60, deadline=None, suppress_health_check=SUPPRESSED)
+    long = settings(max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=SUPPRESSED)
     run_state_machine_as_test(MempoolMachine, settings=long)
