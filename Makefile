@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
-.PHONY: help demo test lint types contracts unit slow identity fuzz bench bench-committee bench-ledger learning format wheel clean setup
+.PHONY: help demo test lint types contracts unit slow identity stateful fuzz bench bench-committee bench-ledger learning format wheel clean setup
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -39,6 +39,9 @@ slow: setup ## the tests that take long
 
 identity: setup ## the whole matrix of compilers, instructions and carriers: one digest
 	@$(BIN)/python -m pytest -m slow tests/jaxtrain/test_identity.py
+
+stateful: setup ## models against the real ledger, fork choice and mempool: make stateful EXAMPLES=1000
+	@EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/stateful
 
 fuzz: $(VENV)/.fuzz ## bytes of any kind at every door, 60 s each: make fuzz SECONDS=60 DOOR=block
 	@$(BIN)/python -m tests.fuzz $(DOOR) --seconds $(or $(SECONDS),60)

@@ -15,6 +15,7 @@ Source: RELIABILITY (4).
 """
 
 from testnet.simulator.invariants.agreement import Agreement, places_of
+from testnet.simulator.invariants.earned import Earnings
 from testnet.simulator.invariants.replays import check_ledgers
 from testnet.simulator.invariants.step import Broken, Step
 from testnet.simulator.invariants.watch import STEP_CHECKS, Watch, audit, check_step
@@ -23,6 +24,7 @@ __all__ = [
     "STEP_CHECKS",
     "Agreement",
     "Broken",
+    "Earnings",
     "Step",
     "Watch",
     "audit",
