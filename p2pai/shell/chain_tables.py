@@ -20,7 +20,7 @@ import structlog
 
 from p2pai import effects
 from p2pai.primitives.ids import Hash32
-from p2pai.shell.database import checksum, open_for_reading
+from p2pai.shell.database import DAMAGED, checksum, open_for_reading
 
 BODY_BYTES_MAX: Final = 512 << 20
 """Bytes of a block or a snapshot; SQLite's own limit is 10^9. A state of 5 million outputs has 400 MiB."""
@@ -141,6 +141,6 @@ class StoredBlocks:
     def _rows(self, query: str, *values: object) -> list[Any]:
         try:
             return self._database.execute(query, values).fetchall()
-        except sqlite3.DatabaseError as error:
+        except DAMAGED as error:
             _log.warning("the disk gave no answer", reason=str(error))
             return []

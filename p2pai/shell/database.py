@@ -87,6 +87,10 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return _checked(_connect(path, mode="ro"), path, lambda _: None)
 
 
+DAMAGED: Final = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What reading a damaged file raises; SQLite's own words about it may hold names that are not UTF-8."""
+
+
 def checksum(tag: str, *parts: object) -> bytes:
     """Return the checksum of a row's columns, of whatever type: a damaged file ignores its schema."""
     encoded = (part if isinstance(part, bytes) else repr(part).encode() for part in parts)

@@ -57,7 +57,7 @@ class Store:
                 archive = StoredBlocks(path)
                 undo.callback(archive.close)
                 store = cls(file, archive, lock)
-            except sqlite3.DatabaseError as error:
+            except database.DAMAGED as error:
                 raise database.unreadable(path) from error
             undo.pop_all()
         return store
@@ -112,7 +112,7 @@ def read_store(directory: Path) -> tuple[Started, StoredBlocks]:
             file.execute("BEGIN")
             started, _ = _read(file)
         return started, StoredBlocks(path)
-    except sqlite3.DatabaseError as error:
+    except database.DAMAGED as error:
         raise database.unreadable(path) from error
 
 
