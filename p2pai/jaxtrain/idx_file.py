@@ -90,7 +90,7 @@ def _parse(stream: Stream) -> Array:
         raise InvalidInput(f"its header has {axes} axes, or is cut off")
     shape = tuple(np.frombuffer(lengths, ">u4").tolist())
     size = prod(shape) * dtype.itemsize
-    check_size(size)
+    check_size(prod(n or 1 for n in shape) * dtype.itemsize)  # no values, but axes beyond any array
     data = read_at_most(stream, size + 1)  # one more than declared is enough to know
     if len(data) != size:
         held = f"{len(data):,}" if len(data) < size else "more"

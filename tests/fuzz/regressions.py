@@ -39,6 +39,11 @@ def _journal_with(*rows: tuple[object, object]) -> bytes:
 
 
 FOUND: dict[str, dict[str, bytes]] = {
+    "idx": {
+        "an axis of no values beside others beyond any array": bytes.fromhex(
+            "00000803 00000000 ff6c8a8a ff8a8a8a"
+        ),
+    },
     "rpc": {
         "digits of no task were quoted whole": (
             b'{"jsonrpc": "2.0", "method": "task.show", "params": {"task": "%s"}}' % (b"x" * 10_000)
