@@ -150,8 +150,7 @@ def collect(devnet: Devnet, client: Node) -> criteria.Findings:
         raise NodeFailure(f"the task never reached the chain; see {client.log}")
     task = ours[0]["task"]
     wait_for(lambda: all(_is_judged(b) for b in _blocks(devnet, client, task)), SETTLE_S_MAX, 1.0)
-    wait_for(lambda: len(dict.fromkeys(_tips(devnet).values())) == 1, ONE_TIP_S_MAX)
-    tips = _tips(devnet)
+    tips = _agreed_tips(devnet)
     last = client.call("task.progress", task=task)
     model = client.directory / (last["model_path"] or "absent")
     return criteria.Findings(
@@ -256,6 +255,18 @@ def _blocks(devnet: Devnet, client: Node, task: str) -> list[dict[str, Any]]:
 
 def _is_judged(block: dict[str, Any]) -> bool:
     return bool(block["settled"]) or block["approvals"] == block["verifiers"] > 0
+
+
+def _agreed_tips(devnet: Devnet) -> dict[str, str]:
+    """Ask for the nodes' tips until they are one; the last answers, since the next block comes soon."""
+    answers: list[dict[str, str]] = []
+
+    def agree() -> bool:
+        answers[:] = [_tips(devnet)]
+        return len(dict.fromkeys(answers[0].values())) == 1
+
+    wait_for(agree, ONE_TIP_S_MAX)
+    return answers[0]
 
 
 def _tips(devnet: Devnet) -> dict[str, str]:
