@@ -37,6 +37,9 @@ unit: setup ## pytest alone
 slow: setup ## the tests that take long
 	@$(BIN)/python -m pytest -m slow
 
+crash: setup ## kill -9 at every write point of the store, 20 times, and during recovery (minutes)
+	$(BIN)/python -m pytest -q tests/shell/test_store_crash.py
+
 identity: setup ## the whole matrix of compilers, instructions and carriers: one digest
 	@$(BIN)/python -m pytest -m slow tests/jaxtrain/test_identity.py
 

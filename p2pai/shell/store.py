@@ -32,8 +32,8 @@ class Store:
     damaged: int
     """Damaged blocks and snapshots that `started` left out."""
 
-    def __init__(self, file: sqlite3.Connection, archive: StoredBlocks, lock: int) -> None:
-        self._database, self._lock = file, lock
+    def __init__(self, path: Path, file: sqlite3.Connection, archive: StoredBlocks, lock: int) -> None:
+        self._path, self._database, self._lock = path, file, lock
         self._journal = JournalTable(file)
         self.archive = archive
         self.dropped, self.damaged = self._journal.dropped, 0
@@ -56,7 +56,7 @@ class Store:
                 undo.callback(file.close)
                 archive = StoredBlocks(path)
                 undo.callback(archive.close)
-                store = cls(file, archive, lock)
+                store = cls(path, file, archive, lock)
             except database.DAMAGED as error:
                 raise database.unreadable(path) from error
             undo.pop_all()
@@ -86,8 +86,15 @@ class Store:
                 chain_tables.store_snapshot(self._database, write)
 
     def started(self) -> Started:
-        """Return all that a core needs to go on."""
-        started, self.damaged = _read(self._database)
+        """Return all that a core needs to go on.
+
+        Raises:
+          InvalidInput: the file is damaged so that SQLite can't read it.
+        """
+        try:
+            started, self.damaged = _read(self._database)
+        except database.DAMAGED as error:
+            raise database.unreadable(self._path) from error
         return started
 
     def close(self) -> None:
