@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
-.PHONY: help demo test lint types contracts unit slow identity stateful fuzz bench bench-committee bench-ledger learning format wheel clean setup
+.PHONY: help demo test lint types contracts unit slow crash identity stateful fuzz bench bench-committee bench-ledger bench-restart learning format wheel clean setup
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -38,7 +38,7 @@ slow: setup ## the tests that take long
 	@$(BIN)/python -m pytest -m slow
 
 crash: setup ## kill -9 at every write point of the store, 20 times, and during recovery (minutes)
-	$(BIN)/python -m pytest -q tests/shell/test_store_crash.py
+	@$(BIN)/python -m pytest tests/shell/test_store_crash.py
 
 identity: setup ## the whole matrix of compilers, instructions and carriers: one digest
 	@$(BIN)/python -m pytest -m slow tests/jaxtrain/test_identity.py
@@ -59,6 +59,9 @@ bench-committee: setup ## draws, common keys, threshold signatures, the order of
 
 bench-ledger: setup ## connecting blocks of transfers and empty ones, against what the primitives alone cost
 	@$(BIN)/python -m benchmarks.ledger
+
+bench-restart: setup ## starting a node whose chain has 100,000 blocks
+	@$(BIN)/python -m benchmarks.restart
 
 learning: $(VENV)/.bench ## accuracy on MNIST against training on one machine: make learning DATA=mnist/ (hours)
 	@$(BIN)/python benchmarks/learning.py --data $(DATA)
