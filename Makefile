@@ -37,7 +37,7 @@ unit: setup ## pytest alone
 slow: setup ## the tests that take long
 	@$(BIN)/python -m pytest -m slow
 
-crash: setup ## kill -9 at every write point of the store, 20 times, and during recovery (minutes)
+crash: setup ## kill -9 at every write point of the store, and during the recovery (a minute)
 	@$(BIN)/python -m pytest tests/shell/test_store_crash.py
 
 identity: setup ## the whole matrix of compilers, instructions and carriers: one digest

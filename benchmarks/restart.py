@@ -115,7 +115,7 @@ def main() -> None:
         print(f"start {float(seconds) * 1e3:,.0f} ms (goal 10,000 ms)")
         print(f"floor {read_floor(directory) * 1e3:,.1f} ms: SQLite and SHA-256 over what a start reads")
         print(
-            f"reading all blocks {whole * 1e3:,.0f} ms, {whole_bytes / MIB:,.0f} MiB: what a start leaves undone"
+            f"all blocks read {whole * 1e3:,.0f} ms, {whole_bytes / MIB:,.0f} MiB: what a start leaves undone"
         )
         print(f"memory at most {int(before) / 1024:,.0f} MiB before, {int(after) / 1024:,.0f} MiB after")
 
