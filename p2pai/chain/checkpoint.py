@@ -30,7 +30,7 @@ from p2pai.chain.transaction import Stake
 from p2pai.chain.votes import CheckpointVote, VoteEquivocation
 from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidTransaction
-from p2pai.primitives.ids import Hash32
+from p2pai.primitives.ids import Hash32, TaskId
 
 ROUND_BLOCKS: Final = 4
 """Blocks between two draws: one to see the draw, three to get the votes mined."""
@@ -82,6 +82,9 @@ def apply_vote_equivocation(state: State, data: VoteEquivocation, context: Conte
     stake = state.utxos.get(first.ticket)
     if not isinstance(stake, Stake) or stake.key_hash != ecdsa.key_hash(data.key):
         raise InvalidTransaction("the ticket has no stake, or another owner")
+    if TaskId(first.ticket.txid) in state.tasks:
+        # Its client could destroy the fee that others work for, and their stakes would stay locked.
+        raise InvalidTransaction("the stake is a task's fee, no ticket's")
     votes.verify(first, data.key, state.chain)
     votes.verify(second, data.key, state.chain)
     return confiscate(state, first.ticket, context.height)

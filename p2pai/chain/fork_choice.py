@@ -152,7 +152,7 @@ class BlockTree:
         Raises:
           Unavailable: its parent is not known.
           Unjudged: it proves something about a block that has to be replayed first.
-          InvalidBlock: it breaks a rule, or descends from a block that was proven false.
+          InvalidBlock: it breaks a rule, or descends from a block that was proven false, were it by itself.
         """
         if block.hash in self:
             return Switch((), ())
@@ -162,11 +162,13 @@ class BlockTree:
         state = transition.apply_block(
             parent.state, block, self._params, trusted=trusted, verified=verified, judged=self.judged
         )
-        branch = Branch(block, state)
-        self._branches[block.hash] = branch
         proofs = [tx.data for tx in block.transactions if isinstance(tx.data, FraudProof)]
         # The block's branch may not know of the last checkpoint yet: what is final stays.
         false = {proof.block: proof.height for proof in proofs if proof.height > self.root.state.height}
+        if block.header.prev in self._with_descendants(false):
+            raise InvalidBlock("the block proves false what it builds on")
+        branch = Branch(block, state)
+        self._branches[block.hash] = branch
         if false:
             return self._leave(false)
         if branch.rank > self._branches[self._best_chain[-1]].rank:

@@ -15,7 +15,7 @@ from p2pai.chain.votes import VoteEquivocation
 from p2pai.primitives import ecdsa, record
 from p2pai.primitives.errors import InvalidInput, InvalidProof, InvalidTicket
 from p2pai.primitives.ids import ZERO_HASH, Outpoint
-from tests.chain.ledger import MINERS, Chain, devnet, key_hash, keys, label, public
+from tests.chain.ledger import CLIENT, MINERS, Chain, devnet, key_hash, keys, label, public
 from tests.chain.voters import EVERY, OPENS, SNAPSHOT, WINDOW, Voters, opened, quick
 
 
@@ -314,6 +314,13 @@ class TestEquivocation:
         own = keys(next(a for a in range(10) if key_hash(a) == chain.pool.utxos[coin].key_hash))
         cast = [votes.cast(own.spending, chain.state.chain, coin, 8, label(i), SNAPSHOT) for i in (1, 2)]
         chain.refuse(7, votes.evidence(ecdsa.public_key(own.spending), *cast), "has no stake")
+
+    def test_a_task_s_fee_is_no_ticket_s_stake(self, chain):
+        """Else a client burns what its workers wait for, and their stakes are never released."""
+        task_id = chain.start()
+        stake, client = chain.task(task_id).stake, keys(CLIENT).spending
+        cast = [votes.cast(client, chain.state.chain, stake, EVERY, label(i), SNAPSHOT) for i in (1, 2)]
+        chain.refuse(7, votes.evidence(public(CLIENT), *cast), "a task's fee")
 
     @pytest.mark.parametrize("which", ["first", "second"])
     def test_both_must_be_signed(self, chain, which):

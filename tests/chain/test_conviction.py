@@ -148,6 +148,22 @@ class TestConviction:
         assert tree.add(block).joined == (block,)
         assert accused.hash not in tree
 
+    @pytest.mark.parametrize("depth", [1, 3])
+    def test_a_block_that_proves_false_what_it_builds_on_is_refused(self, depth):
+        """It would leave with what it accuses, and whoever connected it would look for it in vain."""
+        chain = grown(3)
+        accused = chain.blocks[-depth]
+        ticket, height = accused.work_proof.ticket, chain.height + 1 - depth
+        chain.judged[accused.hash] = Judgement(height, ticket, label("found"), "message map")
+        chain.post(7, FraudProof(accused.hash, height, ticket, label("found"), ()))
+        block = chain.draft(miner=MINERS[1])
+        tree = tree_of(chain)
+        tree.judged.update(chain.judged)
+        with pytest.raises(InvalidBlock, match="proves false what it builds on"):
+            tree.add(block)
+        assert (block.hash in tree, accused.hash in tree) == (False, True)
+        assert tree.state.tip == chain.state.tip
+
     def test_a_final_block_stays_whatever_a_branch_proves_that_knows_of_no_checkpoint(self):
         chain = grown(3)
         accused = chain.blocks[1]

@@ -121,6 +121,19 @@ class TestOthers:
         assert scene.left
         assert scene.core.state.tip == block.hash
 
+    def test_a_block_that_proves_false_what_it_builds_on_is_refused_and_nothing_else(self, scene):
+        judge(scene.node, scene.false.hash)
+        scene.replayed()
+        chain = scene.at_false
+        chain.judged.update(scene.core.judged)
+        chain.post(PROVER, scene.proof().data)
+        heard = scene.node.hear("block", chain.mine(miner=MINERS[1]).encoded)
+        assert (heard.verdict, heard.reason) == (
+            Verdict.REJECT,
+            "the block proves false what it builds on",
+        )
+        assert scene.core.state.tip == scene.chain.state.tip
+
     def test_what_builds_on_a_false_block_is_ignored_not_held_against_its_sender(self, scene):
         scene.hear()
         scene.replayed()
