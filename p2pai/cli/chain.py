@@ -133,6 +133,7 @@ def supply(*, data_dir: options.DataDir = options.DATA_DIR_DEFAULT, as_json: opt
 def render_status(answer: dict[str, Any]) -> RenderableType:
     """Show an answer of `chain.status`."""
     checkpoint, pool = answer["checkpoint"], answer["mempool"]
+    rate = pool["fee_rate_min"]
     side = [f"{branch['tip']} at height {branch['height']}" for branch in answer["side_branches"]]
     facts = [
         ("Chain", f"{answer['chain']}, {answer['chain_id']}"),
@@ -146,7 +147,7 @@ def render_status(answer: dict[str, Any]) -> RenderableType:
         ("Ticket price", screen.coins(answer["ticket_price"])),
         ("Side branches", "\n".join(side) or "none"),
         ("Mempool", f"{pool['count']} transactions, {pool['bytes']} bytes"),
-        ("Least fee rate", f"{pool['fee_rate_min']} atoms per byte"),
+        ("Least fee rate", f"{rate} atom{'' if rate == 1 else 's'} per byte"),
     ]
     stages = ("live", "immature", "working", "expired")
     rows = [(row["role"], *(row[stage] for stage in stages)) for row in answer["tickets"]]

@@ -4,7 +4,7 @@ An amount is typed and shown in coins, with at most eight decimal places; inside
 atoms. Nothing here rounds: what can't be said in atoms is refused.
 """
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Final
 
 from p2pai.chain.params import ATOMS_PER_COIN
@@ -13,6 +13,9 @@ from p2pai.primitives.ids import Amount
 
 COINS_MAX: Final = 10**9
 """More than will ever be issued; keeps every amount far inside 64 bits."""
+
+_EXACT: Final = Context(traps=[Inexact])
+"""Arithmetic that refuses to round."""
 
 
 def parse_coins(text: str) -> Amount:
@@ -24,11 +27,17 @@ def parse_coins(text: str) -> Amount:
     try:
         coins = Decimal(text)
     except InvalidOperation:
-        raise InvalidInput(f"{text!r} is not an amount of coins, such as 12.5") from None
+        coins = None
+    # Decimal takes 1_0 for 10, and digits of every script.
+    if coins is None or "_" in text or not text.isascii():
+        raise InvalidInput(f"{text!r} is not an amount of coins, such as 12.5")
     if not coins.is_finite() or not 0 < coins <= COINS_MAX:
         raise InvalidInput(f"an amount is above 0 and at most {COINS_MAX} coins, not {text}")
-    atoms = coins * ATOMS_PER_COIN
-    if atoms != int(atoms):
+    try:
+        atoms = _EXACT.multiply(coins, ATOMS_PER_COIN)
+    except Inexact:
+        atoms = None
+    if atoms is None or atoms != int(atoms):
         raise InvalidInput(f"{text} coins is finer than an atom: use at most 8 decimal places")
     return Amount(int(atoms))
 

@@ -72,9 +72,12 @@ def _need_terminal() -> None:
 
 def _read(path: Path) -> str:
     try:
-        text = read_private(path.expanduser(), FILE_BYTES_MAX).decode()
+        data = read_private(path.expanduser(), FILE_BYTES_MAX + 1)
+        text = data.decode()
     except ValueError:
         raise InvalidInput(f"{path} does not hold text in UTF-8") from None
+    if len(data) > FILE_BYTES_MAX:
+        raise InvalidInput(f"{path} is no password: it is longer than {FILE_BYTES_MAX} bytes")
     lines = text.splitlines()
     if len(lines) != 1 or not lines[0]:
         raise InvalidInput(f"{path} must hold the password in one line, and nothing else")

@@ -136,7 +136,9 @@ class Accounts:
                     self._outpoints[output.key_hash][outpoint] = None
         return tuple(self._outpoints[account.key_hash])
 
-    def waiting(self, account: Account, pool: State) -> tuple[Outpoint, ...]:
-        """Return what waiting transactions of our own give back to an account."""
+    def waiting(self, account: Account, tip: State, pool: State) -> tuple[Outpoint, ...]:
+        """Return what transactions of our own that are not in a block yet give back to an account."""
+        # What a block holds stays noted while it is unspent: should the block be left, it waits again.
         self._change = {o: key_hash for o, key_hash in self._change.items() if o in pool.utxos}
-        return tuple(o for o, key_hash in self._change.items() if key_hash == account.key_hash)
+        ours = (o for o, key_hash in self._change.items() if key_hash == account.key_hash)
+        return tuple(o for o in ours if o not in tip.utxos)

@@ -38,7 +38,8 @@ def prepare(
     Raises:
       InvalidInput: the coins do not suffice.
     """
-    purses = (core.accounts.confirmed(account, core.state), core.accounts.waiting(account, core.pool))
+    ours, tip = core.accounts, core.state
+    purses = (ours.confirmed(account, tip), ours.waiting(account, tip, core.pool))
     state = _purse(core, account, data)
     # What money or the chain's weight waits for gets in at the minimum, however full the pool is.
     least = core.ledger.mempool.fee_rate_min if isinstance(data, ORDINARY) else FEE_RATE_MIN

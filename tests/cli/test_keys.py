@@ -95,6 +95,7 @@ def test_a_store_is_never_replaced(p2pai, directory, password_file):
         ("", 0o600, "must hold the password in one line"),
         ("\n", 0o600, "must hold the password in one line"),
         ("correct\nhorse", 0o600, "must hold the password in one line"),
+        ("x" * 5000, 0o600, "is no password: it is longer than 4096 bytes"),
         ("short", 0o600, "at least 8 characters"),
         ("\x01\x02\x03\x04\x05\x06\x07\x08", 0o600, "at least 8 characters"),
     ],

@@ -15,14 +15,18 @@ def test_what_is_shown_reads_back(atoms):
 
 @pytest.mark.parametrize(
     ("text", "atoms"),
-    [("1", 10**8), ("0.00000001", 1), ("12.5", 1_250_000_000), ("1e2", 10**10), ("100.000000000", 10**10)],
+    [("1", 10**8), ("0.00000001", 1), ("12.5", 1_250_000_000), ("1e2", 10**10), (f"100.{'0' * 40}", 10**10)],
 )
 def test_reads_coins(text, atoms):
     assert parse_coins(text) == atoms
 
 
 @pytest.mark.parametrize(
-    "text", ["0", "-1", "NaN", "Infinity", "1000000001", "ten", "", "1,000", "0.000000001"]
+    "text",
+    [
+        *("0", "-1", "NaN", "Infinity", "1000000001", "ten", "", "1,000", "1_0", "\N{FULLWIDTH DIGIT ONE}"),
+        *("0.000000001", "1e-999999", f"1.{'0' * 34}1"),
+    ],
 )
 def test_refuses_what_is_no_amount(text):
     with pytest.raises(InvalidInput):

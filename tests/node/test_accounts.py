@@ -158,8 +158,12 @@ class TestWhatIsOurs:
         own = chain.post(7, outputs=(Pay(Amount(COIN), key_hash(9)),))
         chain.post(9, outputs=(Pay(Amount(COIN), key_hash(7)),))
         ours.post(own)
-        change = ours.waiting(ours.get(0), chain.pool)
+        change = ours.waiting(ours.get(0), chain.state, chain.pool)
         assert [(o.txid, chain.pool.utxos[o].key_hash) for o in change] == [(own.txid, key_hash(7))]
+        before = chain.state
         chain.mine()
+        assert ours.waiting(ours.get(0), chain.state, chain.pool) == ()
+        # On another branch the block is no more, and what it held waits again.
+        assert ours.waiting(ours.get(0), before, chain.pool) == change
         ours.post(chain.post(7, outputs=(Pay(Amount(990 * COIN), key_hash(9)),)))
-        assert change[0] not in ours.waiting(ours.get(0), chain.pool)
+        assert change[0] not in ours.waiting(ours.get(0), chain.state, chain.pool)

@@ -21,12 +21,18 @@ def owner(number):
 
 
 @pytest.fixture
-def node():
-    """A wallet with 30 coins in account 0 and 5 and 7 in account 1."""
-    chain = Chain()
+def chain():
+    """30 coins for account 0 of the wallet, 5 and 7 for account 1."""
+    made = Chain()
     for number, coins in ((0, 30), (1, 5), (1, 7)):
-        chain.post(7, outputs=(Pay(Amount(coins * COIN), owner(number)),))
-    chain.mine()
+        made.post(7, outputs=(Pay(Amount(coins * COIN), owner(number)),))
+    made.mine()
+    return made
+
+
+@pytest.fixture
+def node(chain):
+    """A node with two accounts, which knows the chain."""
     made = Driven(source=WALLET)
     made.order("wallet.add_account")
     made.persist()
@@ -56,6 +62,16 @@ class TestSending:
         _, first = paid(node, atoms=COIN, order="1")
         _, second = paid(node, atoms=COIN, order="2")
         assert [o.txid for o in second.inputs] == [first.txid]
+
+    def test_change_that_is_in_a_block_counts_once(self, node, chain):
+        answer, tx = paid(node, atoms=COIN)
+        chain.add(tx)
+        chain.mine()
+        node.hear_chain(chain)
+        left = 29 * COIN - answer["fee"]
+        assert node.core.query("wallet.balance", {})["accounts"][0]["spendable"] == left
+        more = node.order("wallet.send", address=RECEIVER, atoms=40 * COIN, order="2")
+        assert more["error"].endswith(f"it can spend {left // COIN} coins and {left % COIN} atoms")
 
     def test_what_others_promise_is_not(self, node):
         chain = Chain()
