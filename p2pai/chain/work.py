@@ -167,8 +167,8 @@ def _check_nonce(
     task: TaskDefinition,
     params: Params,
 ) -> None:
-    if header.hash_msg != it_res.message_id(lucky.encode()):
-        raise InvalidBlock("hash_msg is not the lucky iteration's message")
+    if header.hash_msg != proof.messages_root:
+        raise InvalidBlock("hash_msg is not the root of the proof's messages")
     first = it_res.first_nonce(lucky.nonce, proof.slots[0].root)
     offset = int.from_bytes(header.nonce, "big") - int.from_bytes(first, "big")
     if offset % NONCE_MODULUS >= nonce_count(task, params):
