@@ -18,12 +18,15 @@ from typing import Final
 from p2pai.chain.params import BLOCK_SIZE_MAX
 from p2pai.chain.transaction import Transaction
 from p2pai.chain.work_proof import WorkProof
-from p2pai.primitives import merkle, record
+from p2pai.primitives import cbor, merkle, record
 from p2pai.primitives.errors import InvalidBlock, InvalidMessage
 from p2pai.primitives.ids import ZERO_HASH, Hash32
 
 HEADER_SIZE: Final = 172
 VERSION: Final = 1
+_HEADER_FRONT: Final = 256
+"""More than a header's record takes; a block's record begins with one byte, and its header."""
+
 NONE_KNOWN: Final[Mapping[Hash32, Transaction]] = MappingProxyType({})
 
 
@@ -146,6 +149,12 @@ def read_header(data: bytes) -> Header:
       InvalidInput: malformed or too large.
     """
     return _read(data).header
+
+
+def read_header_alone(data: bytes) -> Header:
+    """Read the header of an encoded block that was checked before, in a time that does not grow with it."""
+    front = cbor.decode_front(data[1 : 1 + _HEADER_FRONT])
+    return record.decode(Header, cbor.encode(front), size_max=_HEADER_FRONT)
 
 
 def read_front(data: bytes) -> Block:

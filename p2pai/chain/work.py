@@ -196,6 +196,14 @@ def _check_turn(
         raise InvalidBlock(f"work proof: {error}") from error
 
 
+def has_its_proof(block: Block) -> bool:
+    """Return whether a block's work proof has the messages and the slots that its header commits to."""
+    proof, header = block.work_proof, block.header
+    if proof is None or not proof.slots or header.hash_msg != proof.messages_root:
+        return False
+    return header.hash_msg_hist == committee.history_root([s.root for s in proof.slots])
+
+
 def nonce_at(first: Hash32, offset: int) -> Hash32:
     """Return the nonce `offset` after the first, modulo 2^256."""
     value = (int.from_bytes(first, "big") + offset) % NONCE_MODULUS

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from p2pai import effects, events
-from p2pai.chain import snapshot
+from p2pai.chain import snapshot, work
 from p2pai.chain.block import Block, has_its_transactions, read_header
 from p2pai.chain.state import State
 from p2pai.gossip import sync
@@ -99,6 +99,8 @@ class Beginning:
             block = Block.decode(found[0])
             if not has_its_transactions(block):
                 raise InvalidMessage("a block with other transactions than its header names")
+            if not work.has_its_proof(block):
+                raise InvalidMessage("a block with another work proof than its header names")
         except InvalidInput as error:
             self._services.emit(effects.Hangup(remote, HANGUP_MS, str(error)))
             return

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2pai.chain import snapshot, transition
-from p2pai.chain.block import Block, Header, read_header
+from p2pai.chain.block import Block, Header, read_header_alone
 from p2pai.chain.fork_choice import BlockTree, Branch
 from p2pai.chain.genesis import genesis_block, genesis_state
 from p2pai.chain.spec import ChainSpec
@@ -143,10 +143,18 @@ class Keeping:
     def headers_after(self, locator: tuple[Hash32, ...], count: int) -> Iterator[Header]:
         """Yield up to `count` headers after the first hash of a locator that is on the best chain."""
         for name in self.tree.after(locator, count):
-            data = self.encoded(name)
-            if data is None:
+            header = self._header(name)
+            if header is None:
                 return
-            yield read_header(data)
+            yield header
+
+    def _header(self, block: Hash32) -> Header | None:
+        """Return the header of a known block, and read nothing else of it."""
+        branch = self.tree.get(block)
+        if branch is not None:
+            return branch.block.header
+        kept = self.past.kept(block)
+        return read_header_alone(kept.block) if kept else None
 
     def beginning(self, digits: str) -> tuple[Hash32, ...]:
         """Return blocks of the best chain whose hashes begin with digits: none, one, or more than one."""

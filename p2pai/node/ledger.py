@@ -5,6 +5,7 @@ Source: PROTOCOL sections 8, 9, 13.
 
 from collections import deque
 from collections.abc import Callable, Container, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -302,10 +303,11 @@ class Ledger:
             transition.apply_transaction(best, tx, self.spec.params, judged=self.tree.judged)
             switch = self.tree.convict(tx.data.block)
             self.mempool.rebase(self.tree.state, switch.left)
-            try:
+            # Where it pays too little to wait here, it has convicted all the same, and must convince others:
+            # else who sends it to some nodes alone parts the network.
+            with suppress(InvalidInput):
                 self.mempool.add(tx)
-            finally:
-                self._tell(switch)
+            self._tell(switch)
         else:
             self.mempool.add(tx)
             self.pool_version += 1

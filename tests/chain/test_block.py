@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pai.chain.block import HEADER_SIZE, Block, Header, double_sha256, transactions_root
+from p2pai.chain.block import (
+    HEADER_SIZE,
+    Block,
+    Header,
+    double_sha256,
+    read_header_alone,
+    transactions_root,
+)
 from p2pai.chain.genesis import genesis_block
 from p2pai.chain.params import BLOCK_SIZE_MAX
 from p2pai.primitives import cbor
@@ -70,6 +77,13 @@ def test_the_zero_nonce_hash_is_of_the_template():
 def test_a_block_survives_the_wire(block):
     assert Block.decode(block.encoded) == block
     assert Block.decode(genesis_block(devnet()).encoded) == genesis_block(devnet())
+
+
+def test_a_header_is_read_alone_from_the_first_bytes(block):
+    for version in (0, 23, 24, 2**32 - 1):
+        header = replace(block.header, version=version, time=version, bits=version)
+        encoded = replace(block, header=header).encoded
+        assert read_header_alone(encoded) == read_header_alone(encoded[:257]) == header
 
 
 def test_transactions_travel_as_their_canonical_bytes(block):

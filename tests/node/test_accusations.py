@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from p2pai import effects, events
+from p2pai.chain import transition
 from p2pai.chain.fraud import Judgement
-from p2pai.chain.transaction import FraudProof, Transaction
+from p2pai.chain.transaction import FraudProof, Pay, Transaction
 from p2pai.effects import Verdict
 from p2pai.gossip import sync
 from p2pai.node.accusations import HELD_MAX
@@ -98,6 +99,18 @@ class TestOthers:
         scene.replayed()
         assert scene.hear(scene.proof(found=label("guess"))).verdict is Verdict.IGNORE
         assert not scene.left
+
+    def test_one_that_pays_too_little_convinces_others_too(self, scene):
+        judge(scene.node, scene.false.hash)
+        scene.replayed()
+        tx, state = scene.proof(), scene.honest.state
+        _, fee = transition.apply_transaction(state, tx, scene.honest.params, judged=scene.core.judged)
+        outputs = (*tx.outputs, Pay(fee, key_hash(PROVER)))
+        free = scene.honest.sign(replace(tx, outputs=outputs, witnesses=()), PROVER)
+        assert scene.hear(free).verdict is Verdict.ACCEPT
+        assert scene.left
+        assert len(scene.core.ledger.mempool) == 0
+        assert scene.hear(free).verdict is Verdict.IGNORE, "once is enough"
 
     def test_a_flood_costs_one_replay_and_little_room(self, scene):
         for i in range(3 * HELD_MAX):

@@ -100,8 +100,10 @@ def test_what_nobody_has_is_asked_for_again_and_the_user_told(chain):
         lambda blocks: sync.Blocks((blocks[0].encoded,)),
         lambda blocks: sync.Blocks((blocks[2].encoded,) * 2),
         lambda blocks: sync.Blocks((replace(blocks[2], transactions=()).encoded,)),
+        lambda blocks: sync.Blocks((replace(blocks[2], work_proof=None).encoded,)),
+        lambda blocks: sync.Blocks((replace(blocks[2], work_proof=blocks[1].work_proof).encoded,)),
     ],
-    ids=["headers", "no block", "another", "two", "without transactions"],
+    ids=["headers", "no block", "another", "two", "without transactions", "no proof", "another proof"],
 )
 def test_a_remote_that_gives_another_block_is_hung_up(chain, spoil):
     start = Start(checkpoint(chain))

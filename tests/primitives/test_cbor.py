@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pai.primitives.cbor import DEPTH_MAX, decode, encode
+from p2pai.primitives.cbor import DEPTH_MAX, decode, decode_front, encode
 from p2pai.primitives.errors import InvalidMessage
 
 PUBLISHED = Path(__file__).parents[3] / "shared/vectors/cbor/rfc8949_appendix_a.json"
@@ -128,6 +128,11 @@ def test_the_limits_themselves_are_allowed():
 @given(values)
 def test_a_round_trip_is_the_identity(value):
     assert decode(encode(value), size_max=1 << 20) == value
+
+
+@given(values, st.binary(max_size=20))
+def test_the_value_in_front_is_read_whatever_follows(value, behind):
+    assert decode_front(encode(value) + behind) == value
 
 
 @given(st.binary(max_size=200))
