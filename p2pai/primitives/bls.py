@@ -22,7 +22,8 @@ Source: draft-irtf-cfrg-bls-signature, sections 2 and 3.3.
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
+from functools import lru_cache
+from typing import Final, TypeVar
 
 from blspy import G1Element, G2Element, PopSchemeMPL, PrivateKey
 
@@ -34,6 +35,9 @@ _SUITE = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_"
 """Separates the hashes of messages to points from those of other schemes."""
 _FACTOR_SIZE = 16
 """Bytes of a factor in a check of many sums."""
+POSSESSIONS_MAX: Final = 4096
+"""Proofs of possession remembered."""
+
 _INFINITY_PUBLIC_KEY = bytes([0xC0]) + bytes(47)
 _INFINITY_SIGNATURE = bytes([0xC0]) + bytes(95)
 
@@ -74,8 +78,12 @@ def prove_possession(secret_key: bytes) -> BlsSignature:
     return BlsSignature(bytes(PopSchemeMPL.pop_prove(_secret(secret_key))))
 
 
+@lru_cache(POSSESSIONS_MAX)
 def verify_possession(key: BlsPublicKey, proof: BlsSignature) -> None:
     """Check a proof of possession; to be done before `key` is put into any aggregate.
+
+    One that held is remembered for a while: what buys tickets is applied again with every block until it is
+    in one, and a pairing takes milliseconds.
 
     Raises:
       InvalidProof: the key or the proof is malformed, or the proof is not of this key.

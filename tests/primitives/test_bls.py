@@ -159,6 +159,19 @@ def test_a_proof_of_possession_holds_for_its_key_alone(secret):
                 bls.verify_possession(key, proof)
 
 
+def test_a_proof_of_possession_that_held_is_not_checked_again_and_a_wrong_one_is():
+    key, proof = KEYS[0], bls.prove_possession(SECRETS[0])
+    wrong = bls.prove_possession(SECRETS[1])
+    bls.verify_possession(key, proof)
+    before = bls.verify_possession.cache_info()
+    bls.verify_possession(key, proof)
+    for _ in range(2):
+        with pytest.raises(InvalidProof):
+            bls.verify_possession(key, wrong)
+    after = bls.verify_possession.cache_info()
+    assert (after.hits - before.hits, after.misses - before.misses) == (1, 2)
+
+
 def test_a_signature_of_ones_own_key_is_no_proof_of_possession():
     with pytest.raises(InvalidProof):
         bls.verify_possession(KEYS[0], bls.sign(SECRETS[0], KEYS[0]))
