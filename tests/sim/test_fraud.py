@@ -102,6 +102,7 @@ def test_one_honest_node_undoes_what_all_verifiers_approved():
     assert proof.data.ticket in history.owned
     assert not any(ticket in state.utxos for ticket in lost)
     assert all(ticket in before.utxos for ticket in lost)
+    assert net.world.run(lambda: net.core(AUDITOR).state.height >= state.height, 60), "it stays behind"
     gained = net.core(AUDITOR).query("wallet.balance", {})["total"] - had
     assert 2 * history.price - 100_000 < gained < 2 * history.price
     height = state.height
