@@ -65,6 +65,18 @@ def is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
+def agrees(question: str) -> bool:
+    """Ask on the terminal; Enter alone is yes.
+
+    Raises:
+      KeyboardInterrupt: Ctrl-C, or the input has ended.
+    """
+    try:
+        return typer.confirm(question, default=True)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+
+
 def _need_terminal() -> None:
     if not sys.stdin.isatty():
         raise InvalidInput("there is no terminal to ask for the password; give --password-file FILE")

@@ -120,7 +120,7 @@ def _keys(config: Config, password_file: Path | None) -> KeySource:
         return unlocking.published(config.chain, config.dev_account)
     if not keystore.exists(directory) and passwords.is_terminal():
         screen.show_line(f"{directory} holds no keys yet.")
-        if typer.confirm("Make a new wallet there?", default=True):
+        if passwords.agrees("Make a new wallet there?"):
             return keys.make(directory, password_file)
     return unlocking.unlock(directory, password_file)
 

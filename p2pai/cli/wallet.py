@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import RenderableType
 
-from p2pai.cli import history, keys, options, screen, signature
+from p2pai.cli import history, keys, options, passwords, screen, signature
 from p2pai.cli.access import Source, reader, running
 from p2pai.cli.money import parse_coins
 from p2pai.primitives.errors import InvalidInput, Unavailable
@@ -97,7 +97,8 @@ def send(
     if not yes and not as_json and sys.stdin.isatty() and sys.stdout.isatty():
         fee = node.call("wallet.quote", params)["fee"]
         question = f"Pay {screen.coins(atoms)} to {to}, and {screen.coins(fee)} as fee?"
-        typer.confirm(question, default=True, abort=True)
+        if not passwords.agrees(question):
+            raise InvalidInput("nothing was sent")
     answer = order(node, "wallet.send", params)
     if as_json:
         screen.show_json(answer)

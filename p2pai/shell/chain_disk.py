@@ -78,7 +78,10 @@ class Disk:
         name = self._core.ledger.tree.hash_at(height)
         data = self._core.ledger.keeping.encoded(name) if name is not None else None
         if data is None:
-            raise Unavailable(f"block {height} is damaged or missing on this disk; a running node fetches it")
+            raise Unavailable(
+                f"block {height} is damaged or missing on this disk: a running node fetches it, unless its "
+                "chain began at a later checkpoint"
+            )
         return data
 
     def blocks(self, first: int, last: int) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from p2pai.chain.task import TaskDefinition
 from p2pai.primitives.errors import InvalidInput
@@ -220,12 +221,26 @@ def test_on_a_terminal_the_fee_is_shown_first(node, p2pai, monkeypatch):
     for stream in (sys.stdin, sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: True)
     asked = []
-    monkeypatch.setattr("typer.confirm", lambda question, **_: asked.append(question))
+    monkeypatch.setattr("typer.confirm", lambda question, **_: asked.append(question) or True)
     assert p2pai("wallet", "send", MINER, "12.5")[0] == 0
     assert asked == [f"Pay 12.5 coins to {MINER}, and 0.00000236 coins as fee?"]
     asked.clear()
     p2pai("wallet", "send", MINER, "12.5", "--yes")
     assert (asked, len(node.submitted)) == ([], 2)
+
+
+def test_who_says_no_or_interrupts_sends_nothing(node, p2pai, monkeypatch):
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr("typer.confirm", lambda question, **_: False)
+    assert p2pai("wallet", "send", MINER, "1") == (1, "", "p2pai: nothing was sent\n")
+
+    def interrupted(question, **_):
+        raise typer.Abort
+
+    monkeypatch.setattr("typer.confirm", interrupted)
+    assert p2pai("wallet", "send", MINER, "1")[0] == 130
+    assert node.submitted == []
 
 
 def test_an_account_that_is_none(node, p2pai):
