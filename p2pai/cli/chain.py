@@ -71,10 +71,12 @@ def import_blocks(
 
     done, progress = Imported(), _Progress()
     try:
-        with nullcontext(sys.stdin.buffer) if file == PIPE else file.open("rb") as stream:
-            take_in(options.expand(data_dir), stream, done, progress)
+        source = nullcontext(sys.stdin.buffer) if file == PIPE else file.open("rb")
     except OSError as error:
         raise InvalidInput(f"{file} can't be read: {error.strerror}") from error
+    try:
+        with source as stream:
+            take_in(options.expand(data_dir), stream, done, progress)
     finally:
         if done.new or done.known:
             screen.show_line(

@@ -55,5 +55,10 @@ def main() -> None:
         # The reader (head, less) has left; Python must not complain about it again on its way out.
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        # A full disk, a directory that is not ours: the rest of the machine refuses, wherever it was asked.
+        what = f"{error.filename} can't be used: {error.strerror}" if error.filename else str(error)
+        screen.complain(what)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -268,3 +268,10 @@ def test_start_asks_for_the_password(terminal, directory):
     command.type("another password")
     command.until("the password is wrong")
     assert command.process.wait(SCRIPT_S_MAX) == 1
+
+
+def test_a_place_that_takes_no_file_is_one_sentence(p2pai, tmp_path, password_file, cheap):
+    (tmp_path / "file").touch()
+    below = tmp_path / "file" / "wallet"
+    status, _, err = p2pai("wallet", "create", "--password-file", password_file, "--data-dir", below)
+    assert (status, err) == (1, f"p2pai: {below} can't be used: Not a directory\n")
