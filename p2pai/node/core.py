@@ -112,13 +112,16 @@ class NodeCore(Services):
         self.following: dict[TaskId, Following] = {}
         self.roles: dict[str, Role] = {name: ROLES[name](self) for name in dict.fromkeys(roles)}
         self.pausing = Pausing(self)
-        self.parts: tuple[Role, ...] = (*self.roles.values(), self.pausing, self.validator)
-        """The roles, and what every node does whatever its role."""
         self.submissions: dict[Hash32, Submission] = {}
         """Orders of the local user that are not tasks, or failed at once."""
         self._posted: dict[Hash32, Transaction] = {}
         self._envelopes = 0
         self._attending = False
+
+    @property
+    def parts(self) -> tuple[Role, ...]:
+        """The roles, and what every node does whatever its role."""
+        return (*self.roles.values(), self.pausing, self.validator)
 
     def handle(self, event: events.Event, now_ms: int) -> list[Effect]:
         """Take one event; return what to do about it.
