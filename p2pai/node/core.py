@@ -98,15 +98,8 @@ class NodeCore(Services):
         self.history: History | None = None
         self.validator = Validator(self)
         self.accusations = Accusations(self)
-        self.ledger = Ledger(
-            spec,
-            self,
-            archive,
-            self._publish_chain,
-            self._chain_changed,
-            self.validator.heard,
-            self.accusations.hold,
-        )
+        listeners = self.validator.heard, self.accusations.hold
+        self.ledger = Ledger(spec, self, archive, self._publish_chain, self._chain_changed, *listeners)
         self.judging = Judging(self, self.ledger, self.accusations.judged)
         self.origin = Origin(checkpoint, spec, self, self.ledger, self.attend)
         self.following: dict[TaskId, Following] = {}
