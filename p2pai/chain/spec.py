@@ -11,6 +11,7 @@ Source: PROTOCOL section 1.
 
 import tomllib
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Final
 
 from p2pai.chain import difficulty, dkg
@@ -57,7 +58,7 @@ class Bootstrap:
     in_task: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for its id
 class ChainSpec:
     """A network, complete."""
 
@@ -79,7 +80,7 @@ class ChainSpec:
     bootstrap: tuple[str, ...]
     """Multiaddrs of public bootstrap peers; they do not change what the chain is."""
 
-    @property
+    @cached_property
     def id(self) -> Hash32:
         """The chain id."""
         return tagged_hash("p2pai/spec", record.encode(replace(self, bootstrap=())))

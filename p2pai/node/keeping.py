@@ -15,7 +15,7 @@ from typing import Final
 from p2pai.chain import snapshot, transition
 from p2pai.chain.block import Block, Header, read_header_alone
 from p2pai.chain.fork_choice import BlockTree, Branch
-from p2pai.chain.genesis import genesis_block, genesis_state
+from p2pai.chain.genesis import genesis_block
 from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State
 from p2pai.node.archive import Archive, Kept, Past, read_kept
@@ -50,7 +50,7 @@ class Keeping:
         self._spec, self._services = spec, services
         self.past = Past(archive, genesis_block(spec))
         self.tree = BlockTree(spec, self.past)
-        self.genesis = genesis_state(spec)
+        self.genesis = self.tree.state
         self._replayed = self.genesis
         """The last old ledger that was computed anew."""
         self._shared: list[BlobId] = []
