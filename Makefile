@@ -37,13 +37,13 @@ unit: setup ## pytest alone
 slow: setup ## the tests that take long
 	@$(BIN)/python -m pytest -m slow
 
-crash: setup ## kill -9 at every write point of the store, and during the recovery (a minute)
-	@$(BIN)/python -m pytest tests/shell/test_store_crash.py
+crash: setup ## kill -9 at every write point of the store and of a node on it, recoveries too (1 to 4 minutes)
+	@$(BIN)/python -m pytest tests/shell/test_store_crash.py tests/shell/test_node_crash.py
 
 identity: setup ## the whole matrix of compilers, instructions and carriers: one digest
 	@$(BIN)/python -m pytest -m slow tests/jaxtrain/test_identity.py
 
-stateful: setup ## models against the real ledger, fork choice and mempool: make stateful EXAMPLES=1000
+stateful: setup ## models against the real ledger, fork choice, mempool and store: make stateful EXAMPLES=1000
 	@EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/stateful
 
 fuzz: $(VENV)/.fuzz ## bytes of any kind at every door, 60 s each: make fuzz SECONDS=60 DOOR=block

@@ -7,6 +7,7 @@ commit leaves is made by cutting the write-ahead log (see test_store_crash.py).
 import os
 import signal
 import sqlite3
+import traceback
 from functools import partial
 
 NEVER = 1 << 62
@@ -48,6 +49,8 @@ def run(life, dies_at=NEVER):
             life()
             os.write(writing, b"%d" % Mortal.statements)
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     os.close(writing)
@@ -55,6 +58,13 @@ def run(life, dies_at=NEVER):
         count = int(pipe.read() or b"0")
     _, status = os.waitpid(child, 0)
     return status, count
+
+
+def points_of(life):
+    """Return every point at which a life can be ended: before and after each statement."""
+    status, count = run(life)
+    assert (status, count > 0) == (0, True)
+    return range(2, 2 * count + 2)
 
 
 def was_killed(status):

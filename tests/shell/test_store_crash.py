@@ -1,6 +1,7 @@
 """The store under kill -9 at every write point, cut and damaged files; afterwards a prefix of what was asked.
 
-What it should hold is told by the simulator's disk, which is a plain model of the same rules.
+What it should hold is told by the simulator's disk, which is a plain model of the same rules. A real node on
+it: test_node_crash.py.
 """
 
 import os
@@ -10,19 +11,13 @@ import signal
 from contextlib import closing
 
 import pytest
-from crashes import run, was_killed
+from crashes import points_of, run, was_killed
 
-from p2pai import effects, events
-from p2pai.chain.snapshot import snapshot_id
+from p2pai import effects
 from p2pai.effects import Persist
-from p2pai.node.core import NodeCore
-from p2pai.primitives.errors import InvalidBlock, InvalidInput, Unavailable
-from p2pai.primitives.ids import PeerId
+from p2pai.primitives.errors import InvalidInput
 from p2pai.shell.store import Store
 from testnet.simulator.disk import Disk
-from tests.chain.ledger import keys
-from tests.node.parts import START_MS
-from tests.node.test_keeping import SPEC, side, voted
 from tests.shell.test_store import block, snapshot
 
 BATCHES = (
@@ -73,13 +68,6 @@ def whole(tmp_path_factory):
     directory = tmp_path_factory.mktemp("whole")
     live(directory)
     return contents(directory)
-
-
-def points_of(life):
-    """Return every point at which a life can be ended: before and after each statement."""
-    status, count = run(life)
-    assert (status, count > 0) == (0, True)
-    return range(2, 2 * count + 2)
 
 
 @pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
@@ -215,39 +203,3 @@ def less(started, sound):
         or started.snapshot != sound.snapshot
         or ({*started.blocks} < {*sound.blocks})
     )
-
-
-# --- a real node
-
-
-def node_life(directory):
-    """Let a node hear the chain's blocks that it lacks, with a group commit every few blocks."""
-    with closing(Store.open(directory)) as store:
-        core = NodeCore(SPEC, keys(7), PeerId("peer7"), ("peer",), store.archive)
-        refused = 0
-        writes = [e for e in core.handle(store.started(), START_MS) if isinstance(e, effects.Write)]
-        blocks = [*voted().blocks[:8], *side().blocks[7:], *voted().blocks[8:]]
-        for i, heard in enumerate(blocks):
-            if heard.hash not in core.ledger.tree:
-                try:
-                    core.ledger.connect(heard.encoded)
-                except (InvalidBlock, Unavailable):
-                    refused += 1  # the side branch, once the checkpoint is made
-            writes += [e for e in core.take_effects() if isinstance(e, effects.Write)]
-            if i % 3 == 2 or i == len(blocks) - 1:
-                store.write_all(writes)
-                for write in writes:
-                    core.handle(events.Persisted(write.token), START_MS)
-                writes = []
-        assert refused in (0, 3)
-        return snapshot_id(core.state), [core.ledger.tree.block_at(h) for h in range(len(voted().blocks) + 1)]
-
-
-@pytest.fixture(scope="module")
-def never_killed(tmp_path_factory):
-    return node_life(tmp_path_factory.mktemp("node") / "never")
-
-
-def test_a_node_on_the_real_store_ends_where_the_chain_does(never_killed):
-    assert never_killed[0] == snapshot_id(voted().state)
-    assert never_killed[1][1:] == list(voted().blocks)
