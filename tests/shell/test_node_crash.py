@@ -212,7 +212,7 @@ def test_killed_from_outside_at_random_instants(tmp_path, heard, never_killed, n
     """Between two statements or inside one: ten lives of each node, ended within the time of a whole one."""
     dice, kills = random.Random(13), 0
     began = time.monotonic()
-    live(heard, tmp_path / "timed")
+    assert run(lambda: live(heard, tmp_path / "timed"))[0] == 0
     whole_s = time.monotonic() - began
     for number in range(nodes):
         directory = tmp_path / str(number)
