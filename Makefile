@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+FORKING := tests/shell/test_store_crash.py tests/shell/test_node_crash.py
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
 .PHONY: help demo test lint types contracts unit slow crash identity stateful fuzz bench bench-committee bench-ledger bench-restart learning format wheel clean setup
@@ -31,14 +32,16 @@ types: setup ## mypy --strict
 contracts: setup ## who may import whom
 	@$(BIN)/lint-imports
 
+# Tests that fork have a process of their own: collecting the others loads JAX, which starts threads.
 unit: setup ## pytest alone
-	@$(BIN)/python -m pytest -m "not slow and not gpu"
+	@$(BIN)/python -m pytest -m "not slow" $(FORKING)
+	@$(BIN)/python -m pytest -m "not slow and not gpu and not forks"
 
 slow: setup ## the tests that take long
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m "slow and not forks"
 
 crash: setup ## kill -9 at every write point of the store and of a node on it, recoveries too (1 to 4 minutes)
-	@$(BIN)/python -m pytest tests/shell/test_store_crash.py tests/shell/test_node_crash.py
+	@$(BIN)/python -m pytest $(FORKING)
 
 identity: setup ## the whole matrix of compilers, instructions and carriers: one digest
 	@$(BIN)/python -m pytest -m slow tests/jaxtrain/test_identity.py

@@ -1,6 +1,16 @@
-"""For all tests: how long an example takes decides nothing."""
+"""For all tests: how long an example takes decides nothing, and who forks does it without JAX."""
 
+import sys
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("p2pai", deadline=None)
 settings.load_profile("p2pai")
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("forks") and "jax" in sys.modules:
+        pytest.skip(
+            "JAX is loaded, whose threads a fork would lose; make unit runs this test in a process of its own"
+        )

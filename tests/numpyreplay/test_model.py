@@ -42,9 +42,9 @@ def test_initial_weights_of_a_normal_distribution(fan, doubled):
 
 def test_models_and_residuals_are_read_as_they_were_written():
     first = model.initial(TASK, SEED)
-    again = model.decode(first.encoded, TASK)
-    assert again.encode() == first.encoded
-    assert len(first.encoded) == 4 * COUNT + 8 * 4
+    again = model.decode(first.encode(), TASK)
+    assert again.encode() == first.encode()
+    assert len(first.encode()) == 4 * COUNT + 8 * 4
     residual = np.array([-(2**31) + 1] * COUNT, "<i4").tobytes()
     assert model.decode_residual(residual, TASK).tolist() == [-(2**31) + 1] * COUNT
 

@@ -29,6 +29,8 @@ from tests.chain.ledger import MINERS, devnet, keys
 from tests.chain.voters import Voters
 from tests.node.parts import REMOTE, START_MS, STRANGER
 
+pytestmark = pytest.mark.forks
+
 EVERY, WINDOW = 3, 2
 """Blocks between checkpoints, and until one is voted on: as few as the rules allow."""
 

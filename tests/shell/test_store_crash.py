@@ -20,6 +20,8 @@ from p2pai.shell.store import Store
 from testnet.simulator.disk import Disk
 from tests.shell.test_store import block, snapshot
 
+pytestmark = pytest.mark.forks
+
 BATCHES = (
     [Persist(0, b"one"), block(1), block(2)],
     [block(3), block(3, 1), block(4, 1), Persist(0, b"two")],
