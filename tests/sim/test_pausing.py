@@ -24,7 +24,7 @@ def say(net, account, method, task_id):
 
 @pytest.mark.slow
 def test_a_paused_task_goes_on_and_is_paid():
-    net = network(23)
+    net = network(24)
     said = []
     heartbeats = []
 
