@@ -265,6 +265,9 @@ class Checkpoint:
     snapshot: BlobId
     """Of the state after it, as its validators say; of genesis: zero."""
 
+    def __str__(self) -> str:
+        return f"{self.height}:{self.block.hex()}:{self.snapshot.hex()}"
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

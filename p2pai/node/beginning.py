@@ -13,11 +13,10 @@ from typing import Final
 from p2pai import effects, events
 from p2pai.chain import snapshot, work
 from p2pai.chain.block import Block, has_its_transactions, read_header
-from p2pai.chain.state import State
+from p2pai.chain.state import Checkpoint, State
 from p2pai.gossip import sync
 from p2pai.node.services import Services
 from p2pai.node.syncing import HANGUP_MS
-from p2pai.node.trust import TrustedCheckpoint
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidInput, InvalidMessage
 from p2pai.primitives.ids import Hash32, Millis, PeerId
@@ -31,7 +30,7 @@ class Beginning:
 
     def __init__(
         self,
-        trusted: TrustedCheckpoint,
+        trusted: Checkpoint,
         chain: Hash32,
         services: Services,
         done: Callable[[Block, State], None],

@@ -17,7 +17,7 @@ from p2pai.chain.committee import CertifiedSlot
 from p2pai.chain.fork_choice import Switch
 from p2pai.chain.fraud import Judgements
 from p2pai.chain.spec import ChainSpec
-from p2pai.chain.state import State
+from p2pai.chain.state import Checkpoint, State
 from p2pai.chain.transaction import Data, Output, Transaction
 from p2pai.effects import Effect, Verdict
 from p2pai.gossip.envelope import open_envelope, seal
@@ -71,7 +71,7 @@ class NodeCore(Services):
         roles: Sequence[str],
         archive: Archive,
         source: KeySource | None = None,
-        checkpoint: trust.TrustedCheckpoint | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         """Make a node as it is before its journal.
 

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from p2pai import effects, events
 from p2pai.chain.block import Block
 from p2pai.chain.spec import ChainSpec
-from p2pai.chain.state import State
+from p2pai.chain.state import Checkpoint, State
 from p2pai.node import trust
 from p2pai.node.beginning import Beginning
 from p2pai.node.ledger import Ledger
 from p2pai.node.retracing import Retracing
 from p2pai.node.services import Services
-from p2pai.node.trust import SnapshotShared, SnapshotTrusted, SnapshotVerified, TrustedCheckpoint
+from p2pai.node.trust import SnapshotShared, SnapshotTrusted, SnapshotVerified
 
 
 class Origin:
@@ -25,7 +25,7 @@ class Origin:
 
     def __init__(
         self,
-        named: TrustedCheckpoint | None,
+        named: Checkpoint | None,
         spec: ChainSpec,
         services: Services,
         ledger: Ledger,
@@ -33,7 +33,7 @@ class Origin:
     ) -> None:
         self._named, self._spec, self._services, self._ledger = named, spec, services, ledger
         self._begun = begun
-        self._trusted: TrustedCheckpoint | None = None
+        self._trusted: Checkpoint | None = None
         self._is_verified = False
         self._beginning: Beginning | None = None
         self._retracing: Retracing | None = None
@@ -107,7 +107,7 @@ class Origin:
         self._retrace(trusted)
         self._begun()
 
-    def _retrace(self, trusted: TrustedCheckpoint) -> None:
+    def _retrace(self, trusted: Checkpoint) -> None:
         self._retracing = Retracing(trusted, self._spec, self._services, self._verified)
         self._retracing.go_on()
 

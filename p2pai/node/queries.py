@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from p2pai.chain.snapshot import snapshot_id
 from p2pai.node import committees, history, money, orders, overview, replays, reports, staking, transactions
-from p2pai.node.trust import TrustedCheckpoint
 from p2pai.primitives import address
 from p2pai.primitives.errors import InvalidInput
 
@@ -61,7 +60,7 @@ def status(core: NodeCore, params: Params) -> Params:
         "remotes": len(core.remotes),
         "mempool": len(core.ledger.mempool),
         "ticket_price": core.state.ticket_price,
-        "checkpoint": str(TrustedCheckpoint(checkpoint.height, checkpoint.block, checkpoint.snapshot)),
+        "checkpoint": str(checkpoint),
     }
 
 

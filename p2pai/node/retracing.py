@@ -25,11 +25,11 @@ from p2pai.chain.fraud import Judgement
 from p2pai.chain.genesis import genesis_state
 from p2pai.chain.headers import Lineage
 from p2pai.chain.spec import ChainSpec
+from p2pai.chain.state import Checkpoint
 from p2pai.chain.transaction import Coinbase, FraudProof
 from p2pai.gossip import sync
 from p2pai.node.services import Services
 from p2pai.node.syncing import HANGUP_MS
-from p2pai.node.trust import TrustedCheckpoint
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidBlock, InvalidInput, Unavailable
 from p2pai.primitives.ids import Hash32, Millis, PeerId
@@ -48,7 +48,7 @@ class Retracing:
     """The way from genesis to a checkpoint."""
 
     def __init__(
-        self, trusted: TrustedCheckpoint, spec: ChainSpec, services: Services, verified: Callable[[], None]
+        self, trusted: Checkpoint, spec: ChainSpec, services: Services, verified: Callable[[], None]
     ) -> None:
         self._trusted, self._params, self._services = trusted, spec.params, services
         self._verified = verified

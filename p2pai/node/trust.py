@@ -6,6 +6,7 @@ Source: PROTOCOL section 9; docs/adr/0030-sync.md.
 from dataclasses import dataclass
 from typing import Final
 
+from p2pai.chain.state import Checkpoint
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import HASH_SIZE, BlobId, Hash32
 
@@ -13,22 +14,10 @@ HEIGHT_MAX: Final = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
-class TrustedCheckpoint:
-    """A final block, and the snapshot of the ledger after it."""
-
-    height: int
-    block: Hash32
-    snapshot: BlobId
-
-    def __str__(self) -> str:
-        return f"{self.height}:{self.block.hex()}:{self.snapshot.hex()}"
-
-
-@dataclass(frozen=True, slots=True)
 class SnapshotTrusted:
     """The chain on this disk begins at a snapshot that came from others."""
 
-    checkpoint: TrustedCheckpoint
+    checkpoint: Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +37,7 @@ class SnapshotShared:
 Record = SnapshotTrusted | SnapshotVerified | SnapshotShared
 
 
-def parse(text: str) -> TrustedCheckpoint:
+def parse(text: str) -> Checkpoint:
     """Read what an operator gives.
 
     Raises:
@@ -63,4 +52,4 @@ def parse(text: str) -> TrustedCheckpoint:
         raise InvalidInput(
             "a checkpoint is HEIGHT:BLOCK:SNAPSHOT, as `p2pai status` of a node that you trust prints it"
         ) from error
-    return TrustedCheckpoint(height, Hash32(block), BlobId(Hash32(snapshot)))
+    return Checkpoint(height, Hash32(block), BlobId(Hash32(snapshot)))

@@ -10,11 +10,11 @@ import pytest
 
 from p2pai import effects, events
 from p2pai.chain import snapshot
+from p2pai.chain.state import Checkpoint
 from p2pai.gossip import sync
 from p2pai.node import trust
 from p2pai.node.beginning import Beginning
 from p2pai.node.services import Services
-from p2pai.node.trust import TrustedCheckpoint
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import BlobId, PeerId
@@ -30,7 +30,7 @@ def chain():
 
 
 def checkpoint(chain):
-    return TrustedCheckpoint(3, chain.state.tip, snapshot.snapshot_id(chain.state))
+    return Checkpoint(3, chain.state.tip, snapshot.snapshot_id(chain.state))
 
 
 class Start:

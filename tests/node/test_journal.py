@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from p2pai import events, jobs
 from p2pai.chain.fraud import Judgement
 from p2pai.chain.params import IT_RES_SIZE_MAX, SLOT_MESSAGES_MAX
+from p2pai.chain.state import Checkpoint
 from p2pai.chain.transaction import Conclusion
 from p2pai.chain.votes import cast
 from p2pai.gossip import sync
@@ -18,7 +19,7 @@ from p2pai.node import journal
 from p2pai.node.accounts import AccountAdded
 from p2pai.node.core import NodeCore
 from p2pai.node.journal import TransactionPosted
-from p2pai.node.trust import SnapshotShared, SnapshotTrusted, SnapshotVerified, TrustedCheckpoint
+from p2pai.node.trust import SnapshotShared, SnapshotTrusted, SnapshotVerified
 from p2pai.primitives import cbor, record
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import BlobId, Outpoint, PeerId, TaskId
@@ -45,7 +46,7 @@ def samples():
     return (
         TransactionPosted(payment(chain).encoded),
         AccountAdded(public(3)),
-        SnapshotTrusted(TrustedCheckpoint(16, label("block"), BlobId(label("snapshot")))),
+        SnapshotTrusted(Checkpoint(16, label("block"), BlobId(label("snapshot")))),
         SnapshotVerified(16),
         SnapshotShared(BlobId(label("snapshot"))),
         CheckpointVoted(cast(bytes([1] * 32), chain.spec.id, TICKET, 16, label("block"), label("snapshot"))),

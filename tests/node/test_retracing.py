@@ -10,11 +10,11 @@ import pytest
 
 from p2pai import effects, events
 from p2pai.chain.snapshot import snapshot_id
+from p2pai.chain.state import Checkpoint
 from p2pai.chain.transaction import Pay
 from p2pai.gossip import sync
 from p2pai.node.retracing import BATCH_BLOCKS, Retracing
 from p2pai.node.services import Services
-from p2pai.node.trust import TrustedCheckpoint
 from p2pai.primitives import record
 from p2pai.primitives.ids import Amount, BlobId, PeerId
 from tests.chain.ledger import MINERS, Chain, devnet, key_hash, label, with_proof
@@ -30,7 +30,7 @@ def chain():
 
 
 def checkpoint(chain):
-    return TrustedCheckpoint(chain.height, chain.state.tip, snapshot_id(chain.state))
+    return Checkpoint(chain.height, chain.state.tip, snapshot_id(chain.state))
 
 
 class Way:
@@ -148,7 +148,7 @@ def test_a_chain_that_breaks_a_rule_in_what_its_headers_commit_to_is_false():
     false = grown(2)
     rich = false.draft(coinbase=lambda tx: replace(tx, outputs=(Pay(Amount(1), key_hash(MINERS[0])),)))
     false.blocks.append(rich)
-    way = Way(TrustedCheckpoint(3, rich.hash, BlobId(label("s"))), a=serving(false))
+    way = Way(Checkpoint(3, rich.hash, BlobId(label("s"))), a=serving(false))
     way.run()
     (sentence,) = way.halted
     assert "block 3 breaks a rule: the coinbase does not pay what is due" in sentence

@@ -10,12 +10,12 @@ import pytest
 
 from p2pai import effects, events
 from p2pai.chain.snapshot import encode, snapshot_id
+from p2pai.chain.state import Checkpoint
 from p2pai.chain.transaction import Pay
 from p2pai.gossip import sync
 from p2pai.node import trust
 from p2pai.node.archive import Kept
 from p2pai.node.core import NodeCore
-from p2pai.node.trust import TrustedCheckpoint
 from p2pai.primitives import blob, record
 from p2pai.primitives.ids import Amount, BlobId, Outpoint, PeerId
 from testnet.simulator.world import World
@@ -81,7 +81,7 @@ class Network:
 
 def test_it_follows_the_chain_at_once_and_verifies_it_afterwards(chain):
     net = Network(chain)
-    assert net.checkpoint() == TrustedCheckpoint(
+    assert net.checkpoint() == Checkpoint(
         EVERY, chain.blocks[EVERY - 1].hash, chain.state.checkpoint.snapshot
     )
     net.begin(net.checkpoint())
@@ -125,7 +125,7 @@ def test_a_made_up_snapshot_stops_the_node_with_a_sentence(chain):
     coins = Pay(Amount(10**12), key_hash(9))
     false = replace(state, utxos=state.utxos.set(Outpoint(label("from nothing"), 0), coins))
     net.world.hosts[HONEST].blobs.put(blob.cut(encode(false)), shared=True)
-    net.begin(TrustedCheckpoint(EVERY, false.tip, snapshot_id(false)))
+    net.begin(Checkpoint(EVERY, false.tip, snapshot_id(false)))
     assert net.run_to_tip()
     assert net.world.run(lambda: net.world.halted, 120)
     assert f"is false: its blocks give the ledger {snapshot_id(state).hex()}" in net.world.halted[NEWCOMER]
