@@ -16,6 +16,7 @@ import numpy as np
 
 from p2pai import effects
 from p2pai.chain import genesis, shards, spec
+from p2pai.chain.block import Block
 from p2pai.chain.training import ReedSolomon
 from p2pai.cli import definition, money
 from p2pai.jaxtrain import data_file, dataset, weights
@@ -25,7 +26,7 @@ from p2pai.numpyreplay import model as second_model
 from p2pai.primitives import address, blob, cbor, mnemonic, signed_message
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.mnemonic import KeyTree
-from p2pai.shell import config, faucet, frames, keystore, rpc, store
+from p2pai.shell import chain_file, config, faucet, frames, keystore, rpc, store
 from tests.chain.ledger import CLIENT, VERIFIERS, Chain, devnet, key_hash, keys, label
 from tests.fuzz.harness import Door, Form
 from tests.fuzz.wire import check_refused
@@ -268,6 +269,21 @@ def read_journal_file(data):
         opened.close()
 
 
+@cache
+def exported():
+    """Return a file of two real blocks, as `p2pai chain export` writes it."""
+    chain = Chain()
+    stream = io.BytesIO()
+    chain_file.write(stream, chain.spec.id, [chain.mine().encoded for _ in range(2)])
+    return (stream.getvalue(),)
+
+
+def read_exported(data):
+    """Read all blocks, as far as that needs no ledger."""
+    return [Block.decode(block) for block in chain_file.read(io.BytesIO(data), devnet().id)]
+
+
+@cache
 def sound_keys():
     with tempfile.TemporaryDirectory() as made:
         keystore.create(Path(made), KeyTree(bytes(32)), "password", scrypt_n=2)
@@ -316,6 +332,7 @@ DOORS = (
     Door("address", read_address, lambda: (address.encode("dpai", key_hash(3)).encode(),), Form.BYTES),
     Door("coins", read_coins, lambda: (b"12.5", b"0.00000001"), Form.BYTES),
     Door("rpc", read_request, requests, Form.JSON, (InvalidInput, Unavailable, rpc._Refused)),
+    Door("chain_file", read_exported, exported, Form.BYTES),
     Door("frames", read_frames, lambda: (frames.encode(b"one") + frames.encode(b""),), Form.BYTES),
     Door("journal_file", read_journal_file, sound_journal, Form.BYTES),
 )
