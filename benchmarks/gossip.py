@@ -21,6 +21,9 @@ from typing import Any
 import trio
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from p2pai.effects import Verdict  # noqa: E402
+
 TOPIC = "/p2pai/00000000/chain/tx/1"
 STAMP = struct.Struct("!QI")
 
@@ -31,12 +34,12 @@ class Meter:
 
     latencies_ms: list[float] = field(default_factory=list)
 
-    def received(self, remote: str, topic: str, data: bytes) -> bool:
+    def received(self, remote: str, topic: str, data: bytes) -> Verdict:
         """Note one message."""
         del remote, topic
         sent_ns, _ = STAMP.unpack_from(data)
         self.latencies_ms.append((time.clock_gettime_ns(time.CLOCK_MONOTONIC) - sent_ns) / 1e6)
-        return True
+        return Verdict.ACCEPT
 
     async def asked(self, remote: str, body: bytes) -> bytes:
         """Answer nothing of interest."""
@@ -64,7 +67,6 @@ def cpu_s() -> float:
 
 async def be_node(options: argparse.Namespace) -> None:
     """Run one node: connect, wait for the start, publish or listen, report."""
-    sys.path.insert(0, str(ROOT))
     import logging
 
     import structlog

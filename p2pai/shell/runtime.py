@@ -140,14 +140,15 @@ class Runtime:
             self._stop(error)
             raise Unavailable("the node is stopping") from error
 
-    def received(self, remote: PeerId, topic: str, data: bytes) -> bool:
-        """Judge a gossip message; True to forward it."""
+    def received(self, remote: PeerId, topic: str, data: bytes) -> effects.Verdict:
+        """Judge a gossip message; ACCEPT to forward it."""
         result = self.feed(events.Received(remote, topic, data))
-        verdicts = [effect for effect in result if isinstance(effect, effects.Judge)]
-        for judge in verdicts:
-            if judge.verdict is effects.Verdict.REJECT:
-                _log.info("message rejected", remote=remote, topic=topic, reason=judge.reason)
-        return any(judge.verdict is effects.Verdict.ACCEPT for judge in verdicts)
+        judge = next((effect for effect in result if isinstance(effect, effects.Judge)), None)
+        if judge is None:
+            return effects.Verdict.IGNORE
+        if judge.verdict is effects.Verdict.REJECT:
+            _log.info("message rejected", remote=remote, topic=topic, reason=judge.reason)
+        return judge.verdict
 
     async def asked(self, remote: PeerId, body: bytes) -> bytes:
         """Answer a remote's question.

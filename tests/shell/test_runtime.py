@@ -225,19 +225,19 @@ async def test_a_question_is_answered_or_failed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("effects", "forwarded"),
+    ("effects", "verdict"),
     [
-        ([Judge(Verdict.ACCEPT)], True),
-        ([Judge(Verdict.IGNORE)], False),
-        ([Judge(Verdict.REJECT, "bad\nnews")], False),
-        ([], False),
-        ([Publish("t", b"x"), Judge(Verdict.ACCEPT), Share(BlobId(Hash32(bytes(32))))], True),
+        ([Judge(Verdict.ACCEPT)], Verdict.ACCEPT),
+        ([Judge(Verdict.IGNORE)], Verdict.IGNORE),
+        ([Judge(Verdict.REJECT, "bad\nnews")], Verdict.REJECT),
+        ([], Verdict.IGNORE),
+        ([Publish("t", b"x"), Judge(Verdict.ACCEPT), Share(BlobId(Hash32(bytes(32))))], Verdict.ACCEPT),
     ],
 )
-async def test_a_message_gets_its_verdict_at_once(tmp_path, effects, forwarded):
+async def test_a_message_gets_its_verdict_at_once(tmp_path, effects, verdict):
     core = ScriptedCore(Received=effects)
     async with running(tmp_path, core) as runtime:
-        assert runtime.received(REMOTE, "t", b"data") is forwarded
+        assert runtime.received(REMOTE, "t", b"data") is verdict
         assert core.of(Received) == [Received(REMOTE, "t", b"data")]
 
 
@@ -450,7 +450,7 @@ async def test_a_bug_of_the_core_stops_the_node_wherever_it_shows(tmp_path, kind
     with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012
         async with running(tmp_path, core) as runtime:
             runtime.connected(REMOTE)
-            assert runtime.received(REMOTE, "t", b"") is False
+            assert runtime.received(REMOTE, "t", b"") is Verdict.IGNORE
             _submit(runtime)
             with pytest.raises((Unavailable, trio.Cancelled)):
                 await runtime.asked(REMOTE, b"")

@@ -17,6 +17,7 @@ from libp2p.peer.id import ID
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
+from p2pai.effects import Verdict
 from p2pai.gossip.libp2p.answering import Answerer, Sources
 from p2pai.gossip.libp2p.discovery import Discovery, parse_address
 from p2pai.gossip.libp2p.frames import FrameStream, remote_of
@@ -33,6 +34,7 @@ from p2pai.gossip.libp2p.pubsub import HardenedPubsub
 from p2pai.gossip.libp2p.router import MeshRouter
 from p2pai.gossip.libp2p.transfer import Sink, Transfer
 from p2pai.gossip.limits import ANSWER_SIZE_MAX, GOSSIP_SIZE_MAX
+from p2pai.gossip.sightings import Observer
 from p2pai.primitives.errors import InvalidMessage, P2paiError, Unavailable
 from p2pai.primitives.ids import BlobId, Hash32, PeerId
 
@@ -52,8 +54,8 @@ _log = structlog.get_logger(__name__)
 class Handlers(Protocol):
     """What the node does when the network has something for it."""
 
-    def received(self, remote: PeerId, topic: str, data: bytes) -> bool:
-        """Judge a message, each once and never our own; True lets it travel on."""
+    def received(self, remote: PeerId, topic: str, data: bytes) -> Verdict:
+        """Judge a message, each once and never our own; ACCEPT lets it travel on."""
 
     async def asked(self, remote: PeerId, body: bytes) -> bytes:
         """Answer a question or raise Unavailable; cancelled when the asker no longer waits."""
@@ -106,6 +108,8 @@ class Network:
         self._failure: Exception | None = None
         self._id = ID.from_pubkey(self._key_pair.public_key)
         self.peer_id = PeerId(str(self._id))
+        self.observers: list[Observer] = []
+        """Who sees all gossip; may be added and removed at any time."""
         self.addresses: tuple[str, ...] = ()
         """Full multiaddrs under which others reach this node, once it runs."""
 
@@ -123,7 +127,7 @@ class Network:
         self._host.set_stream_handler(self._protocol, self._serve)
         self._links = Links(self._host, self._protocol, self._came, self._went)
         router = MeshRouter()
-        self._pubsub = HardenedPubsub(self._host, router, self._judge, self._links.is_welcome)
+        self._pubsub = HardenedPubsub(self._host, router, self._judge, self._links.is_welcome, self.observers)
         dht = KadDHT(self._host, DHTMode.SERVER)
         self._discovery = Discovery(self._host, dht, self._chain_id, self._bootstrap, self._links.is_welcome)
         async with (
@@ -256,8 +260,8 @@ class Network:
             lambda blob, index: self._call(None, self._handlers.chunk, blob, index),
         )
 
-    def _judge(self, remote: ID, topic: str, data: bytes) -> bool:
-        return self._call(False, self._handlers.received, PeerId(str(remote)), topic, data)  # noqa: FBT003
+    def _judge(self, remote: ID, topic: str, data: bytes) -> Verdict:
+        return self._call(Verdict.IGNORE, self._handlers.received, PeerId(str(remote)), topic, data)
 
     def _came(self, remote: ID) -> None:
         self._discovery.note_arrival()

@@ -16,7 +16,7 @@ judge is slowed down by its own connection.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final
@@ -30,11 +30,25 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.validators import PUBSUB_SIGNING_PREFIX
 
+from p2pai.effects import Verdict
 from p2pai.gossip.libp2p.host import Host, Stream, reset
 from p2pai.gossip.libp2p.outbox import Outbox
 from p2pai.gossip.libp2p.reading import BufferedReader, with_prefix
 from p2pai.gossip.libp2p.router import RPC_MESSAGES_MAX, MeshRouter
 from p2pai.gossip.limits import GOSSIP_SIZE_MAX
+from p2pai.gossip.sightings import (
+    Arrived,
+    Closed,
+    Message,
+    Observer,
+    Opened,
+    Outcome,
+    Published,
+    Sighting,
+    Subscribed,
+    Unsubscribed,
+)
+from p2pai.primitives.ids import PeerId
 
 RPC_SIZE_MAX: Final = 1 << 20
 """Bytes of one RPC; four of the largest messages."""
@@ -51,8 +65,14 @@ AUTHOR_SIZE_MAX: Final = 64
 _PREFIX: Final = PUBSUB_SIGNING_PREFIX.encode()
 _log = structlog.get_logger(__name__)
 
-Judge = Callable[[ID, str, bytes], bool]
-"""Takes forwarder, topic and data; True lets the message travel on."""
+Judge = Callable[[ID, str, bytes], Verdict]
+"""Takes forwarder, topic and data; ACCEPT lets the message travel on."""
+
+_OUTCOMES: Final = {
+    Verdict.ACCEPT: Outcome.ACCEPTED,
+    Verdict.IGNORE: Outcome.IGNORED,
+    Verdict.REJECT: Outcome.REJECTED,
+}
 
 
 class SeenMessages:
@@ -79,7 +99,12 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
     """Pubsub whose messages go to `judge`, and that speaks to whom `is_welcome` allows; made inside trio."""
 
     def __init__(
-        self, host: Host, router: MeshRouter, judge: Judge, is_welcome: Callable[[ID], bool]
+        self,
+        host: Host,
+        router: MeshRouter,
+        judge: Judge,
+        is_welcome: Callable[[ID], bool],
+        observers: Sequence[Observer] = (),
     ) -> None:
         super().__init__(
             host,
@@ -95,18 +120,37 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         self.counter = time.time_ns()
         self._judge = judge
         self._is_welcome = is_welcome
+        self.observers = observers
         self._opening: set[ID] = set()
         self._inbound: dict[ID, Stream] = {}
 
     async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:  # noqa: ANN401
         """Judge a message that is new and properly signed, and pass it on if it is good."""
         message_id = msg.from_id + msg.seqno
-        ours = msg_forwarder == self.my_id
-        if self.seen_messages.has(message_id) or not (ours or self._is_acceptable(msg)):
-            return
-        self.seen_messages.add(message_id)
-        if ours or self._judge(msg_forwarder, msg.topicIDs[0], msg.data):
+        if msg_forwarder == self.my_id:
+            self.seen_messages.add(message_id)
+            if self.observers:
+                self.note(Published(_message(msg)))
             await self.router.publish(msg_forwarder, msg)
+            return
+        outcome = self._judge_arrival(msg_forwarder, msg, message_id)
+        if self.observers:
+            self.note(Arrived(PeerId(str(msg_forwarder)), _message(msg), outcome))
+        if outcome is Outcome.ACCEPTED:
+            await self.router.publish(msg_forwarder, msg)
+
+    def note(self, sighting: Sighting) -> None:
+        """Show a sighting to whoever watches."""
+        for observe in self.observers:
+            observe(sighting)
+
+    def _judge_arrival(self, remote: ID, msg: Any, message_id: bytes) -> Outcome:  # noqa: ANN401
+        if self.seen_messages.has(message_id):
+            return Outcome.DUPLICATE
+        if not self._is_acceptable(msg):
+            return Outcome.INVALID
+        self.seen_messages.add(message_id)
+        return _OUTCOMES[self._judge(remote, msg.topicIDs[0], msg.data)]
 
     def _is_acceptable(self, msg: Any) -> bool:  # noqa: ANN401
         return (
@@ -170,11 +214,17 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
 
     def handle_subscription(self, origin_id: ID, sub_message: Any) -> None:  # noqa: ANN401
         """Note that a remote follows, or no longer follows, a topic."""
+        topic = sub_message.topicid
+        before = origin_id in self.peer_topics.get(topic, ())
         if sub_message.subscribe:
-            self.router.welcome_subscriber(origin_id, sub_message.topicid)
+            self.router.welcome_subscriber(origin_id, topic)
         super().handle_subscription(origin_id, sub_message)
+        if self.observers and not before and origin_id in self.peer_topics.get(topic, ()):
+            self.note(Subscribed(PeerId(str(origin_id)), topic))
 
     def _forget_subscription(self, peer_id: ID, topic: str) -> None:
+        if self.observers and peer_id in self.peer_topics.get(topic, ()):
+            self.note(Unsubscribed(PeerId(str(peer_id)), topic))
         super()._forget_subscription(peer_id, topic)
         self.router.forget_subscriber(peer_id, topic)
 
@@ -200,6 +250,8 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         self.router.add_peer(remote, stream.get_protocol())
         self.peers[remote] = stream
         self.peer_queues[remote] = outbox
+        if self.observers:
+            self.note(Opened(PeerId(str(remote))))
         self.manager.run_task(self.handle_sending_messages, remote, stream, outbox)
         await self._send_recent_messages_to_new_peer(remote)
         for topic in [name for name, remotes in self.peer_topics.items() if remote in remotes]:
@@ -224,6 +276,8 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
             del self.peers[peer_id]
             self.peer_queues.pop(peer_id).close()
             self.router.remove_peer(peer_id)
+            if self.observers:
+                self.note(Closed(PeerId(str(peer_id))))
             if self._peer_is_connected(peer_id):
                 self._schedule_peer_stream_retry(peer_id)
 
@@ -232,6 +286,11 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         with suppress(Exception):
             await stream.read(1)
         scope.cancel()
+
+
+def _message(msg: Any) -> Message:  # noqa: ANN401
+    topic = msg.topicIDs[0] if len(msg.topicIDs) == 1 else ""
+    return Message(msg.from_id + msg.seqno, msg.from_id, topic, msg.data)
 
 
 def is_signed(msg: Any) -> bool:  # noqa: ANN401

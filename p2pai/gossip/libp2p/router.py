@@ -20,6 +20,8 @@ from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 
 from p2pai.gossip.libp2p.reading import with_prefix
+from p2pai.gossip.sightings import Dropped, Grafted, Pruned, Sent
+from p2pai.primitives.ids import PeerId
 
 DEGREE: Final = 3
 DEGREE_LOW: Final = 3
@@ -63,6 +65,8 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
         )
         self.scorer = None
         self._gossiping = False
+        self._noted: dict[str, frozenset[Any]] = {}
+        """The mesh as observers know it."""
 
     async def publish(self, msg_forwarder: Any, pubsub_msg: Any) -> None:  # noqa: ANN401
         """Send a valid message on to the mesh, encoded once."""
@@ -70,9 +74,17 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
         frame = with_prefix(rpc_pb2.RPC(publish=[pubsub_msg]).SerializeToString())
         origin = type(msg_forwarder)(pubsub_msg.from_id)
         for remote in self._get_peers_to_send(pubsub_msg.topicIDs, msg_forwarder, origin):
-            outbox = self.pubsub.peer_queues.get(remote)
-            if outbox is not None:
-                outbox.push(frame)
+            self._push(remote, pubsub_msg, frame)
+
+    def _push(self, remote: Any, msg: Any, frame: bytes) -> None:  # noqa: ANN401
+        outbox = self.pubsub.peer_queues.get(remote)
+        if outbox is None:
+            return
+        kept = outbox.push(frame)
+        if self.pubsub.observers:
+            sighting = Sent if kept else Dropped
+            message_id = msg.from_id + msg.seqno
+            self.pubsub.note(sighting(PeerId(str(remote)), msg.topicIDs[0], message_id, len(msg.data)))
 
     def send_rpc(self, peer_id: Any, rpc: Any, priority: bool = False) -> None:  # noqa: ANN401, FBT001, FBT002
         """Queue one RPC for a remote."""
@@ -104,17 +116,19 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
         messages = [message for message in map(self.mcache.get, ids) if message is not None]
         for start in range(0, len(messages), _BURST_COUNT):
             for message in messages[start : start + _BURST_COUNT]:
-                self.send_rpc(remote, rpc_pb2.RPC(publish=[message]))
+                self._push(remote, message, with_prefix(rpc_pb2.RPC(publish=[message]).SerializeToString()))
 
     async def join(self, topic: str) -> None:
         """Enter a topic's mesh, at once even after having left it."""
         self.back_off.pop(topic, None)
         await super().join(topic)
+        self._note_mesh(topic)
 
     async def leave(self, topic: str) -> None:
         """Leave a topic's mesh."""
         for remote in self.mesh.pop(topic, ()):
             await self.emit_prune(topic, remote, do_px=False, is_unsubscribe=True)
+        self._note_mesh(topic)
 
     def welcome_subscriber(self, remote: Any, topic: str) -> None:  # noqa: ANN401
         """Forget that a remote left a topic: it subscribes again, and may graft us at once."""
@@ -124,6 +138,18 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
         """Take a remote that unsubscribed out of the mesh."""
         self.mesh.get(topic, set()).discard(remote)
         self.fanout.get(topic, set()).discard(remote)
+        self._note_mesh(topic, by_remote=True)
+
+    def remove_peer(self, peer_id: Any) -> None:  # noqa: ANN401
+        """Forget a remote whose stream is gone."""
+        super().remove_peer(peer_id)
+        for topic in self.mesh:
+            self._note_mesh(topic, by_remote=True)
+
+    async def on_peer_subscribed(self, peer_id: Any, topic: str) -> None:  # noqa: ANN401
+        """Graft a remote that joined a topic whose mesh is thin."""
+        await super().on_peer_subscribed(peer_id, topic)
+        self._note_mesh(topic)
 
     async def handle_graft(self, graft_msg: Any, sender_peer_id: Any) -> None:  # noqa: ANN401
         """Let a remote into the mesh unless it is full; then both sides back off."""
@@ -134,6 +160,12 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
             await self.emit_prune(topic, sender_peer_id, do_px=False, is_unsubscribe=False)
             return
         await super().handle_graft(graft_msg, sender_peer_id)
+        self._note_mesh(topic, by_remote=True)
+
+    async def handle_prune(self, prune_msg: Any, sender_peer_id: Any) -> None:  # noqa: ANN401
+        """Take a remote out of the mesh that wants to be."""
+        await super().handle_prune(prune_msg, sender_peer_id)
+        self._note_mesh(prune_msg.topicID, by_remote=True)
 
     def mesh_heartbeat(self) -> Any:  # noqa: ANN401
         """Graft and prune; who prunes backs off as well."""
@@ -141,7 +173,23 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
         for remote, topics in prunes.items():
             for topic in topics:
                 self._add_back_off(remote, topic, is_unsubscribe=False)
+        for topic in self.mesh:
+            self._note_mesh(topic)
         return grafts, prunes
+
+    def _note_mesh(self, topic: str, *, by_remote: bool = False) -> None:
+        # The stock router changes its sets in many places; what changed is seen by comparing.
+        if not self.pubsub.observers:
+            return
+        before, now = self._noted.get(topic, frozenset()), frozenset(self.mesh.get(topic, ()))
+        for remote in sorted(now - before, key=str):
+            self.pubsub.note(Grafted(PeerId(str(remote)), topic, by_remote))
+        for remote in sorted(before - now, key=str):
+            self.pubsub.note(Pruned(PeerId(str(remote)), topic, by_remote))
+        if now:
+            self._noted[topic] = now
+        else:
+            self._noted.pop(topic, None)
 
     def gossip_heartbeat(self) -> Any:  # noqa: ANN401
         """Choose whom to offer recent messages; back-off is about the mesh and doesn't matter here."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from p2pai.effects import Verdict
 from p2pai.gossip.libp2p.network import Network
 from p2pai.primitives import merkle
 from p2pai.primitives.errors import Unavailable
@@ -26,10 +27,10 @@ class Recorder:
     chunks_asked: list[int] = field(default_factory=list)
     working: int = 0
 
-    def received(self, remote: PeerId, topic: str, data: bytes) -> bool:
+    def received(self, remote: PeerId, topic: str, data: bytes) -> Verdict:
         assert topic and remote  # noqa: PT018
         self.messages.append(data)
-        return self.accept(data)
+        return Verdict.ACCEPT if self.accept(data) else Verdict.IGNORE
 
     async def asked(self, remote: PeerId, body: bytes) -> bytes:
         self.working += 1

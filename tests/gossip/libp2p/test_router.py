@@ -21,6 +21,7 @@ class Topics:
         self.peer_topics = {"t": set(remotes), "u": set(remotes)}
         self.peer_queues = {remote: Outbox() for remote in remotes}
         self.peers = dict.fromkeys(remotes)
+        self.observers: list[Any] = []
 
 
 def make_router(count: int) -> tuple[MeshRouter, list[ID]]:
