@@ -1,0 +1,71 @@
+"""When packets arrive, and which never do."""
+
+import pytest
+
+from testnet.devnet.wires import QUEUE_S_MAX, Link, Wires
+
+THERE, BACK = (1, 2), (2, 1)
+
+
+def test_a_bare_wire_takes_no_time():
+    assert Wires(Link()).send(THERE, 1000, 5.0) == 5.0
+
+
+def test_a_delay_is_added():
+    assert Wires(Link(delay_ms=25)).send(THERE, 1000, 5.0) == pytest.approx(5.025)
+
+
+def test_one_direction_can_be_shaped_alone():
+    wires = Wires(Link(delay_ms=1))
+    wires.shape(THERE, Link(delay_ms=50))
+    assert wires.send(THERE, 1, 0.0) == pytest.approx(0.050)
+    assert wires.send(BACK, 1, 0.0) == pytest.approx(0.001)
+
+
+def test_jitter_spreads_but_keeps_the_order():
+    wires = Wires(Link(delay_ms=20, jitter_ms=10), seed=1)
+    arrivals = [wires.send(THERE, 100, i / 1000) - i / 1000 for i in range(500)]
+    assert min(arrivals) >= 0.010
+    assert max(arrivals) <= 0.040
+    assert max(arrivals) - min(arrivals) > 0.010
+    times = [i / 1000 + arrival for i, arrival in enumerate(arrivals)]
+    assert times == sorted(times)
+
+
+def test_so_many_are_lost_as_the_link_says():
+    wires = Wires(Link(loss=0.1), seed=2)
+    lost = sum(wires.send(THERE, 100, 0.0) is None for _ in range(10_000))
+    assert 900 < lost < 1100
+    assert wires.counts["lost"] == lost
+    assert wires.counts["sent"] == 10_000 - lost
+
+
+def test_the_same_seed_loses_the_same_packets():
+    one, other = Wires(Link(loss=0.5), seed=3), Wires(Link(loss=0.5), seed=3)
+    assert [one.send(THERE, 1, 0.0) for _ in range(100)] == [other.send(THERE, 1, 0.0) for _ in range(100)]
+
+
+def test_a_narrow_wire_passes_its_rate_and_drops_what_its_queue_cannot_hold():
+    wires = Wires(Link(rate_bps=8_000_000))
+    arrivals = [wires.send(THERE, 1000, 0.0) for _ in range(1000)]
+    assert arrivals[:3] == pytest.approx([0.001, 0.002, 0.003])
+    through = [arrival for arrival in arrivals if arrival is not None]
+    assert through[-1] == pytest.approx(QUEUE_S_MAX, abs=0.002)
+    assert wires.counts["queue_full"] == 1000 - len(through)
+    assert wires.send(BACK, 1000, 0.0) == pytest.approx(0.001)
+
+
+def test_a_cut_lets_nothing_through_until_it_heals():
+    wires = Wires(Link())
+    wires.cut(THERE)
+    assert wires.send(THERE, 1, 0.0) is None
+    assert wires.send(BACK, 1, 0.0) == 0.0
+    wires.heal()
+    assert wires.send(THERE, 1, 1.0) == 1.0
+    assert wires.counts["cut"] == 1
+
+
+@pytest.mark.parametrize("fields", [{"delay_ms": -1}, {"loss": 1.5}, {"rate_bps": -8}])
+def test_there_are_no_impossible_links(fields):
+    with pytest.raises(ValueError, match="no link"):
+        Link(**fields)
