@@ -19,6 +19,7 @@ from p2pai.chain import genesis, shards, spec
 from p2pai.chain.block import Block
 from p2pai.chain.training import ReedSolomon
 from p2pai.cli import definition, money
+from p2pai.gossip import recording
 from p2pai.jaxtrain import data_file, dataset, weights
 from p2pai.jaxtrain.model import Architecture
 from p2pai.numpyreplay import batch as second_batch
@@ -30,6 +31,7 @@ from p2pai.shell import chain_file, config, faucet, frames, keystore, rpc, store
 from tests.chain.ledger import CLIENT, VERIFIERS, Chain, devnet, key_hash, keys, label
 from tests.fuzz.harness import Door, Form
 from tests.fuzz.wire import check_refused
+from tests.gossip import recordings
 from tests.jaxtrain.kinds import KINDS
 from tests.node.parts import Driven
 
@@ -283,6 +285,14 @@ def read_exported(data):
     return [Block.decode(block) for block in chain_file.read(io.BytesIO(data), devnet().id)]
 
 
+def read_recording(data):
+    """Read all entries; what was read whole has exactly these bytes."""
+    reading = recording.Reading([data])
+    entries = tuple(reading)
+    again = recording.begin(reading.head) + b"".join(map(recording.encode, entries))
+    assert again == data[: reading.position]
+
+
 @cache
 def sound_keys():
     with tempfile.TemporaryDirectory() as made:
@@ -333,6 +343,7 @@ DOORS = (
     Door("coins", read_coins, lambda: (b"12.5", b"0.00000001"), Form.BYTES),
     Door("rpc", read_request, requests, Form.JSON, (InvalidInput, Unavailable, rpc._Refused)),
     Door("chain_file", read_exported, exported, Form.BYTES),
+    Door("recording", read_recording, lambda: (recordings.written(),), Form.FRAMES),
     Door("frames", read_frames, lambda: (frames.encode(b"one") + frames.encode(b""),), Form.BYTES),
     Door("journal_file", read_journal_file, sound_journal, Form.BYTES),
 )
