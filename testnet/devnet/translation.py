@@ -9,7 +9,8 @@ for each remote? *Filtering*: whose packets may come in through a port?
 | port restricted | everybody    | those the host sent to from this port    |
 | symmetric       | one remote   | that remote                              |
 
-Nothing else gets in, silently: the sender waits in vain. Mappings that nobody uses expire. A packet that is
+Nothing else gets in, silently: the sender waits in vain. The first two keep the host's own port where it is free,
+as most routers do, and on which punching holes with TCP relies. Mappings that nobody uses expire. A packet that is
 neither TCP nor UDP, or a fragment, is dropped, and nobody reaches his own public address from inside.
 
 Source: RFC 4787 (section 4 mapping, 5 filtering), RFC 5382 for TCP.
@@ -101,7 +102,7 @@ class Translator:
         mapping = self._outward.get(key)
         if mapping is not None and not self._is_old(mapping, now_s):
             return mapping
-        port = self._free_port(flow.protocol, now_s)
+        port = self._free_port(flow, now_s)
         if port is None:
             return None
         if mapping is not None:
@@ -110,14 +111,20 @@ class Translator:
         self._outward[key] = self._inward[flow.protocol, port] = mapping
         return mapping
 
-    def _free_port(self, protocol: int, now_s: float) -> int | None:
+    def _free_port(self, flow: Flow, now_s: float) -> int | None:
+        own = flow.source[1]
+        if self._kind is not Kind.SYMMETRIC and self._is_free(flow.protocol, own, now_s):
+            return own
         for _ in range(self._ports):
             port = PORT_FIRST + self._next
             self._next = (self._next + 1) % self._ports
-            taken = self._inward.get((protocol, port))
-            if taken is None or self._is_old(taken, now_s):
+            if self._is_free(flow.protocol, port, now_s):
                 return port
         return None
+
+    def _is_free(self, protocol: int, port: int, now_s: float) -> bool:
+        taken = self._inward.get((protocol, port))
+        return taken is None or self._is_old(taken, now_s)
 
     def _is_old(self, mapping: _Mapping, now_s: float) -> bool:
         return now_s - mapping.used_s > self._idle_s

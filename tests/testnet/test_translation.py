@@ -74,8 +74,8 @@ def test_an_idle_mapping_expires_and_a_used_one_does_not(kind):
     assert gets_in(nat, ALICE, public, 90.0)
     assert gets_in(nat, ALICE, public, 180.0)
     assert not gets_in(nat, ALICE, public, 281.0)
-    assert leave(nat, ALICE, 282.0) != public
-    assert not gets_in(nat, ALICE, public, 282.0)
+    assert leave(nat, BOB, 282.0)
+    assert gets_in(nat, ALICE, public, 282.0) is (kind is Kind.FULL_CONE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -84,6 +84,13 @@ def test_a_router_that_restarts_has_forgotten(kind):
     public = leave(nat, ALICE)
     nat.forget()
     assert not gets_in(nat, ALICE, public)
+
+
+@pytest.mark.parametrize("kind", [Kind.FULL_CONE, Kind.PORT_RESTRICTED])
+def test_cones_keep_a_port_that_is_free(kind):
+    nat = router(kind)
+    assert leave(nat, ALICE)[1] == HOST[1]
+    assert leave(nat, ALICE, source=(HOST[0] + 1, HOST[1]))[1] != HOST[1]
 
 
 def test_ports_run_out_and_come_back():
