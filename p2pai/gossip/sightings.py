@@ -122,8 +122,39 @@ class Closed:
     remote: PeerId
 
 
+@dataclass(frozen=True, slots=True)
+class Blamed:
+    """A remote broke a rule."""
+
+    remote: PeerId
+    offence: str
+    """`scores.Offence.label`."""
+    times: int
+    against: int
+    """Points against it now; 0 after a ban, which settles it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Banned:
+    """A remote was disconnected for what it did, and is refused for a while."""
+
+    remote: PeerId
+    seconds: int
+
+
 Sighting = (
-    Arrived | Published | Sent | Dropped | Grafted | Pruned | Subscribed | Unsubscribed | Opened | Closed
+    Arrived
+    | Published
+    | Sent
+    | Dropped
+    | Grafted
+    | Pruned
+    | Subscribed
+    | Unsubscribed
+    | Opened
+    | Closed
+    | Blamed
+    | Banned
 )
 
 Observer = Callable[[Sighting], None]

@@ -76,6 +76,8 @@ SEEN = (
     sightings.Dropped(OTHER, TOPIC, message(2).id, 6),
     sightings.Pruned(OTHER, TOPIC, by_remote=False),
     sightings.Unsubscribed(OTHER, TOPIC),
+    sightings.Blamed(OTHER, "forged", 1, 30),
+    sightings.Banned(OTHER, 60),
     sightings.Closed(OTHER),
 )
 ENTRIES = tuple(Entry(BEGAN_US + n, what) for n, what in enumerate((*STEPS, *SEEN)))
