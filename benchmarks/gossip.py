@@ -72,10 +72,12 @@ async def be_node(options: argparse.Namespace) -> None:
     import structlog
 
     from p2pai.gossip.libp2p.network import Network
+    from p2pai.gossip.libp2p.own_host import OwnHost
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     meter = Meter()
-    network = Network(Path(options.key), ["/ip4/127.0.0.1/tcp/0"], options.bootstrap, "00000000", meter)
+    host = OwnHost(Path(options.key), ["/ip4/127.0.0.1/tcp/0"])
+    network = Network(host, options.bootstrap, "00000000", meter)
     lines = trio.lowlevel.FdStream(0)
     async with trio.open_nursery() as nursery:
         await nursery.start(network.run)

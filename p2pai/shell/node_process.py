@@ -20,6 +20,7 @@ import structlog
 import trio
 
 from p2pai.gossip.libp2p.network import Network
+from p2pai.gossip.libp2p.own_host import OwnHost
 from p2pai.node.archive import Archive
 from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidInput, P2paiError, Unavailable
@@ -133,7 +134,7 @@ def _make_network(config: Config, runtime: Runtime) -> Network:
     spec = load_spec(config.chain)
     bootstrap = (*config.bootstrap, *spec.bootstrap)
     try:
-        return Network(config.identity, [config.listen], bootstrap, spec.short_id, runtime)
+        return Network(OwnHost(config.identity, [config.listen]), bootstrap, spec.short_id, runtime)
     except ValueError as error:
         raise InvalidInput(f"an address or the identity file is malformed: {error}") from error
 

@@ -5,17 +5,16 @@ connects to others who do. The DHT's table is shared with whoever speaks `/ipfs/
 ignores other prefixes), so what it says is only a hint: a remote counts once it speaks our ask protocol.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
 import trio
-from libp2p.kad_dht.kad_dht import KadDHT
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo, info_from_p2p_addr
 from multiaddr import Multiaddr
 
-from p2pai.gossip.libp2p.host import Host
+from p2pai.gossip.libp2p.mount import Mounted, Welcome
 from p2pai.primitives.hashing import tagged_hash
 
 REMOTES_WANTED: Final = 16
@@ -56,14 +55,14 @@ class Discovery:
 
     def __init__(
         self,
-        host: Host,
-        dht: KadDHT,
+        mounted: Mounted,
         chain_id: str,
         bootstrap: Sequence[str],
-        is_welcome: Callable[[ID], bool],
+        is_welcome: Welcome,
     ) -> None:
-        self._host = host
-        self._dht = dht
+        self._mounted = mounted
+        self._host = mounted.host
+        self._dht = mounted.dht
         self._key = _SHA256_MULTIHASH + tagged_hash("p2pai/providers", chain_id.encode())
         self._bootstrap = [parse_address(address) for address in bootstrap]
         self._is_welcome = is_welcome
@@ -94,7 +93,7 @@ class Discovery:
         if self._is_connected(remote):
             return True
         info = self._known.get(remote)
-        if info is None:
+        if info is None and self._dht is not None:
             with trio.move_on_after(LOOKUP_TIMEOUT_S):
                 info = await self._dht.find_peer(remote)
         return info is not None and self._is_welcome(remote) and await self._dial(info)
@@ -103,7 +102,8 @@ class Discovery:
         pause_s = PAUSE_S_MIN
         while True:
             if self._is_connected(info.peer_id) or await self._dial(info):
-                await self._dht.add_peer(info.peer_id)
+                if self._dht is not None:
+                    await self._dht.add_peer(info.peer_id)
                 pause_s = PAUSE_S_MIN
                 await trio.sleep(WATCH_S)
             else:
@@ -126,22 +126,26 @@ class Discovery:
                 await trio.sleep(PAUSE_S_MIN if not self._searched else LOSS_PAUSE_S)
 
     async def _search_once(self) -> None:
+        if self._dht is not None:
+            await self._search_dht(self._dht)
+        await self._dial_known()
+
+    async def _search_dht(self, dht: Any) -> None:  # noqa: ANN401
         try:
             with trio.move_on_after(LOOKUP_TIMEOUT_S):
                 for remote in self._host.get_connected_peers():
-                    await self._dht.add_peer(remote)
-                await self._dht.provider_store.provide(self._key)
-                await self._learn_providers()
+                    await dht.add_peer(remote)
+                await dht.provider_store.provide(self._key)
+                await self._learn_providers(dht)
         except Exception as error:  # noqa: BLE001
             # What a remote's answer makes the library raise is not ours to die of.
             _log.info("search failed", error=repr(error))
-        await self._dial_known()
 
-    async def _learn_providers(self) -> None:
-        store = self._dht.provider_store
+    async def _learn_providers(self, dht: Any) -> None:  # noqa: ANN401
+        store = dht.provider_store
         # The library's own look-up stops at the local records, and we are in them.
         self._remember(store.get_providers(self._key))
-        closest = await self._dht.peer_routing.find_closest_peers_network(self._key)
+        closest = await dht.peer_routing.find_closest_peers_network(self._key)
         for remote in closest[:ASKED_MAX]:
             if remote != self._host.get_id():
                 providers, _ = await store._get_providers_from_peer_with_closers(remote, self._key)
@@ -173,7 +177,7 @@ class Discovery:
         for address in info.addrs[:ADDRESSES_TRIED_MAX]:
             if not self._is_welcome(info.peer_id):
                 return False
-            self._forget_dials(info.peer_id)
+            self._mounted.forget_dials(info.peer_id)
             try:
                 with trio.move_on_after(DIAL_TIMEOUT_S):
                     await self._host.connect(PeerInfo(info.peer_id, [address]))
@@ -181,15 +185,6 @@ class Discovery:
             except Exception as error:  # noqa: BLE001
                 _log.debug("dial failed", address=str(address), error=repr(error))
         return False
-
-    def _forget_dials(self, remote: ID) -> None:
-        # The library dials one stored address only, perhaps of an earlier life of the remote, and after a
-        # failure refuses to dial again for a minute.
-        try:
-            self._host.get_peerstore().clear_addrs(remote)
-        except Exception as error:  # noqa: BLE001
-            _log.debug("no stored addresses", error=repr(error))
-        self._host.get_network().unblock_peer(remote)
 
     def _is_connected(self, remote: ID) -> bool:
         return bool(self._host.is_peer_connected(remote))

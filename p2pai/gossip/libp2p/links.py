@@ -1,7 +1,7 @@
 """One stream per remote on which it can be asked, opened when it connects and again when it breaks.
 
 The stream is opened to every connection; a remote that doesn't speak our protocol, or is of another chain,
-refuses it and is left alone.
+refuses it and is left alone. One that opens such a stream to us has come to speak it, and is tried at once.
 """
 
 from collections.abc import Callable
@@ -14,20 +14,18 @@ from libp2p.peer.id import ID
 
 from p2pai.gossip.libp2p.asking import Asker
 from p2pai.gossip.libp2p.frames import FrameStream
-from p2pai.gossip.libp2p.host import Host
+from p2pai.gossip.libp2p.mount import Mounted
+from p2pai.gossip.libp2p.refusals import Refusals
 
 PAUSE_S: Final = 0.25
 PAUSE_S_MAX: Final = 30.0
 """Seconds before a stream is opened again; they double with each failure. Strangers are asked again too: a
 remote under heavy load can't be told from one."""
 
-REFUSED_MAX: Final = 4096
-"""Remotes that are refused at a time; the oldest refusal is forgotten first."""
-
-CLOSE_TIMEOUT_S: Final = 1.0
-"""Seconds for closing all connections when the node stops."""
-
 _log = structlog.get_logger(__name__)
+
+REFUSED_PAUSE_S: Final = 1.0
+"""Seconds between two looks at a refused remote that is connected still, or again."""
 
 Note = Callable[[ID], None]
 
@@ -35,44 +33,46 @@ Note = Callable[[ID], None]
 class Links(INotifee):  # type: ignore[misc]
     """Keeps `askers`: whom we can ask now."""
 
-    def __init__(self, host: Host, protocol: str, came: Note, went: Note) -> None:
+    def __init__(self, mounted: Mounted, protocol: str, refusals: Refusals, came: Note, went: Note) -> None:
         self.askers: dict[ID, Asker] = {}
-        self._host = host
+        self._mounted = mounted
+        self._host = mounted.host
         self._protocol = protocol
         self._came = came
         self._went = went
+        self._refusals = refusals
         self._tended: dict[ID, trio.CancelScope] = {}
-        self._refused_until: dict[ID, float] = {}
+        self._pauses: dict[ID, trio.CancelScope] = {}
         self._waiting: dict[ID, trio.Event] = {}
-        self._connections: set[Any] = set()
         self._nursery: trio.Nursery | None = None
 
     async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:  # noqa: ANN401
         """Tend streams until cancelled."""
+        network = self._host.get_network()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._host.get_network().register_notifee(self)
-            for connection in self._host.get_network().get_connections():
-                await self.connected(None, connection)
-            task_status.started()
-            await trio.sleep_forever()
+            network.register_notifee(self)
+            try:
+                for connection in network.get_connections():
+                    await self.connected(None, connection)
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                network.remove_notifee(self)
+                self._nursery = None
 
-    def is_welcome(self, remote: ID) -> bool:
-        """Tell whether a remote isn't refused at present."""
-        until = self._refused_until.get(remote)
-        if until is None:
-            return True
-        if trio.current_time() < until:
-            return False
-        del self._refused_until[remote]
-        return True
+    async def hang_up(self, remote: ID) -> None:
+        """End our stream to a remote that is refused now, and the connection if it is ours to close."""
+        scope = self._tended.get(remote)
+        if scope is not None:
+            scope.cancel()
+        await self._mounted.disconnect(remote)
 
-    async def refuse(self, remote: ID, seconds: float) -> None:
-        """Disconnect a remote and refuse it for a while."""
-        if len(self._refused_until) >= REFUSED_MAX:
-            self._refused_until.pop(next(iter(self._refused_until)))
-        self._refused_until[remote] = trio.current_time() + seconds
-        await self._close(remote)
+    def retry(self, remote: ID) -> None:
+        """Open a stream to a remote now, if that waits for a later attempt."""
+        pause = self._pauses.get(remote)
+        if pause is not None:
+            pause.cancel()
 
     async def wait_for(self, remote: ID, timeout_s: float) -> None:
         """Wait until a connected remote can be asked, or the time is over."""
@@ -81,22 +81,12 @@ class Links(INotifee):  # type: ignore[misc]
                 await self._waiting.setdefault(remote, trio.Event()).wait()
             self._waiting.pop(remote, None)
 
-    async def close_all(self) -> None:
-        """Close every connection, even while being cancelled, so that no socket is left behind."""
-        with trio.move_on_after(CLOSE_TIMEOUT_S) as scope:
-            scope.shield = True
-            async with trio.open_nursery() as nursery:
-                for connection in self._connections:
-                    nursery.start_soon(_close_socket, connection)
-
     async def connected(self, network: Any, conn: Any) -> None:  # noqa: ANN401, ARG002
         """Open a stream on a first connection."""
-        self._connections.add(conn)
         self._begin(conn.muxed_conn.peer_id)
 
     async def disconnected(self, network: Any, conn: Any) -> None:  # noqa: ANN401, ARG002
         """Give up a remote whose last connection is gone."""
-        self._connections.discard(conn)
         remote = conn.muxed_conn.peer_id
         scope = self._tended.get(remote)
         if scope is not None and not self._is_connected(remote):
@@ -115,17 +105,14 @@ class Links(INotifee):  # type: ignore[misc]
         """Not needed."""
 
     def _begin(self, remote: ID) -> None:
-        assert self._nursery is not None, "a connection before the start"
-        if remote not in self._tended:
+        # A connection may be announced while we end.
+        if self._nursery is not None and remote not in self._tended:
             self._tended[remote] = trio.CancelScope()
             self._nursery.start_soon(self._tend, remote)
 
     async def _tend(self, remote: ID) -> None:
         with self._tended[remote] as scope:
-            if self.is_welcome(remote):
-                await self._keep_open(remote)
-            else:
-                await self._close(remote)
+            await self._keep_open(remote)
         del self._tended[remote]
         # A connection may have come while the stream of the last one was ending.
         if scope.cancelled_caught and self._is_connected(remote):
@@ -134,6 +121,10 @@ class Links(INotifee):  # type: ignore[misc]
     async def _keep_open(self, remote: ID) -> None:
         pause_s = PAUSE_S
         while self._is_connected(remote):
+            if not self._refusals.is_welcome(remote):
+                await self._mounted.disconnect(remote)
+                await trio.sleep(min(self._refusals.seconds_left(remote), REFUSED_PAUSE_S))
+                continue
             try:
                 stream = await self._host.new_stream(remote, [self._protocol])
             except Exception as error:  # noqa: BLE001
@@ -142,7 +133,14 @@ class Links(INotifee):  # type: ignore[misc]
             else:
                 await self._use(remote, Asker(FrameStream(stream)))
                 pause_s = PAUSE_S
-            await trio.sleep(pause_s)
+            await self._pause(remote, pause_s)
+
+    async def _pause(self, remote: ID, seconds: float) -> None:
+        try:
+            with trio.move_on_after(seconds) as self._pauses[remote]:
+                await trio.sleep_forever()
+        finally:
+            del self._pauses[remote]
 
     async def _use(self, remote: ID, asker: Asker) -> None:
         self.askers[remote] = asker
@@ -156,17 +154,5 @@ class Links(INotifee):  # type: ignore[misc]
             del self.askers[remote]
             self._went(remote)
 
-    async def _close(self, remote: ID) -> None:
-        await self._host.disconnect(remote)
-
     def _is_connected(self, remote: ID) -> bool:
         return bool(self._host.is_peer_connected(remote))
-
-
-async def _close_socket(connection: Any) -> None:  # noqa: ANN401
-    try:
-        await connection.close()
-        # If its closing was under way and got cancelled with all else, the above did nothing.
-        await connection.muxed_conn.secured_conn.close()
-    except Exception as error:  # noqa: BLE001
-        _log.debug("close failed", error=repr(error))

@@ -4,42 +4,29 @@ A remote is *connected* once it accepted a stream of our ask protocol, whose nam
 is *disconnected* when that stream is gone. Handlers are called from the network's own tasks. An exception
 of theirs outside the `P2paiError` family is our own bug: `Network.run` then ends by raising it. Whatever a
 remote does ends one stream at most.
+
+The network stands on a mount (mount.py): a host of our own, or one that somebody else made and runs.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 import trio
-from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
 from libp2p.peer.id import ID
-from libp2p.tools.anyio_service import background_trio_service
-from multiaddr import Multiaddr
 
 from p2pai.effects import Verdict
-from p2pai.gossip.libp2p.answering import Answerer, Sources
+from p2pai.gossip.libp2p.answering import Sources
 from p2pai.gossip.libp2p.discovery import Discovery, parse_address
-from p2pai.gossip.libp2p.frames import FrameStream, remote_of
-from p2pai.gossip.libp2p.host import (
-    Stream,
-    check_free,
-    load_or_create_identity,
-    make_host,
-    reset,
-    stop_listening,
-)
 from p2pai.gossip.libp2p.links import Links
-from p2pai.gossip.libp2p.pubsub import HardenedPubsub
-from p2pai.gossip.libp2p.router import MeshRouter
+from p2pai.gossip.libp2p.mount import Mount
+from p2pai.gossip.libp2p.refusals import Refusals
+from p2pai.gossip.libp2p.serving import Serving
 from p2pai.gossip.libp2p.transfer import Sink, Transfer
 from p2pai.gossip.limits import ANSWER_SIZE_MAX, GOSSIP_SIZE_MAX
 from p2pai.gossip.sightings import Observer
 from p2pai.primitives.errors import InvalidMessage, P2paiError, Unavailable
 from p2pai.primitives.ids import BlobId, Hash32, PeerId
-
-STREAMS_PER_REMOTE_MAX: Final = 2
-"""Ask streams of one remote; it needs one, and a second while the first is ending."""
 
 LINK_TIMEOUT_S: Final = 5.0
 """Seconds from a new connection to a stream that can be asked."""
@@ -76,37 +63,28 @@ class Handlers(Protocol):
 class Network:
     """One node of the network; everything but `peer_id` and `remotes` needs `run` to be running."""
 
-    def __init__(
-        self,
-        identity: Path,
-        listen: Sequence[str],
-        bootstrap: Sequence[str],
-        chain_id: str,
-        handlers: Handlers,
-    ) -> None:
-        """Read or make the identity.
+    def __init__(self, mount: Mount, bootstrap: Sequence[str], chain_id: str, handlers: Handlers) -> None:
+        """Put the parts together.
 
         Args:
-          identity: file of the key that gives the peer id.
-          listen: multiaddrs to listen on; port 0 picks a free one.
+          mount: the host that it will stand on.
           bootstrap: full multiaddrs of nodes to start from.
           chain_id: separates chains; remotes of other chains are never connected.
           handlers: what the node does.
 
         Raises:
-          ValueError: a malformed identity file or address.
+          ValueError: a malformed address.
         """
         for address in bootstrap:
             parse_address(address)
-        self._key_pair = load_or_create_identity(identity)
-        self._listen = [Multiaddr(address) for address in listen]
+        self._mount = mount
         self._bootstrap = bootstrap
         self._chain_id = chain_id
         self._handlers = handlers
         self._protocol = f"/p2pai/{chain_id}/ask/1"
-        self._serving: dict[ID, int] = {}
+        self._refusals = Refusals()
         self._failure: Exception | None = None
-        self._id = ID.from_pubkey(self._key_pair.public_key)
+        self._id = mount.id
         self.peer_id = PeerId(str(self._id))
         self.observers: list[Observer] = []
         """Who sees all gossip; may be added and removed at any time."""
@@ -118,37 +96,23 @@ class Network:
 
         Raises:
           OSError: an address cannot be listened on.
+          P2paiError: the mount can't be had.
           Exception: whatever a handler raised that is not a `P2paiError`.
         """
-        for address in self._listen:
-            await check_free(address)
         self._failed = trio.Event()
-        self._host = make_host(self._key_pair, [str(address) for address in self._listen])
-        self._host.set_stream_handler(self._protocol, self._serve)
-        self._links = Links(self._host, self._protocol, self._came, self._went)
-        router = MeshRouter()
-        self._pubsub = HardenedPubsub(self._host, router, self._judge, self._links.is_welcome, self.observers)
-        dht = KadDHT(self._host, DHTMode.SERVER)
-        self._discovery = Discovery(self._host, dht, self._chain_id, self._bootstrap, self._links.is_welcome)
-        async with (
-            self._host.run(self._listen),
-            background_trio_service(self._pubsub),
-            background_trio_service(router),
-            background_trio_service(dht),
-            trio.open_nursery() as nursery,
-        ):
+        is_welcome = self._refusals.is_welcome
+        async with self._mount.running(self._judge, is_welcome, self.observers) as mounted:
+            self._host, self._pubsub = mounted.host, mounted.gossip
+            self._links = Links(mounted, self._protocol, self._refusals, self._came, self._went)
+            self._serving = Serving(self._protocol, is_welcome, self._sources, self._links.retry)
+            self._discovery = Discovery(mounted, self._chain_id, self._bootstrap, is_welcome)
             self.addresses = self._find_addresses()
-            if not self.addresses:
-                self._fail(OSError("cannot listen on any address"))
-            await nursery.start(self._links.run)
-            nursery.start_soon(self._discovery.run)
-            task_status.started()
-            try:
+            async with self._serving.running(self._host), trio.open_nursery() as nursery:
+                await nursery.start(self._links.run)
+                nursery.start_soon(self._discovery.run)
+                task_status.started()
                 await self._failed.wait()
                 nursery.cancel_scope.cancel()
-            finally:
-                await stop_listening(self._host)
-                await self._links.close_all()
         if self._failure is not None:
             raise self._failure
 
@@ -203,10 +167,12 @@ class Network:
         raise Unavailable("no remote has the blob")
 
     async def hangup(self, remote: PeerId, seconds: float) -> None:
-        """Close the connections to a remote and refuse it for a while."""
+        """Have nothing to do with a remote for a while; on a host of our own, disconnect it."""
         known = _parse_id(remote)
         if known is not None:
-            await self._links.refuse(known, seconds)
+            self._refusals.add(known, seconds)
+            self._serving.end(known)
+            await self._links.hang_up(known)
 
     def _order_holders(self, providers: Sequence[PeerId]) -> list[ID]:
         named = [remote for remote in map(_parse_id, providers) if remote is not None]
@@ -229,20 +195,9 @@ class Network:
             _log.warning("remote gave a false blob", remote=str(remote), reason=str(error))
         return None
 
-    async def _serve(self, stream: Stream) -> None:
-        remote = remote_of(stream)
-        if not self._links.is_welcome(remote) or self._serving.get(remote, 0) >= STREAMS_PER_REMOTE_MAX:
-            await reset(stream)
-            return
-        self._serving[remote] = self._serving.get(remote, 0) + 1
-        try:
-            await Answerer(FrameStream(stream), self._sources(PeerId(str(remote)))).run()
-        finally:
-            self._serving[remote] -= 1
-            if not self._serving[remote]:
-                del self._serving[remote]
+    def _sources(self, asker: ID) -> Sources:
+        remote = PeerId(str(asker))
 
-    def _sources(self, remote: PeerId) -> Sources:
         async def ask(body: bytes) -> bytes | None:
             try:
                 answer = await self._handlers.asked(remote, body)

@@ -16,7 +16,7 @@ judge is slowed down by its own connection.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final
@@ -30,16 +30,17 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.validators import PUBSUB_SIGNING_PREFIX
 
-from p2pai.effects import Verdict
 from p2pai.gossip.libp2p.host import Host, Stream, reset
+from p2pai.gossip.libp2p.mount import Judge, Welcome
+from p2pai.gossip.libp2p.observing import OUTCOMES, message_of
 from p2pai.gossip.libp2p.outbox import Outbox
 from p2pai.gossip.libp2p.reading import BufferedReader, with_prefix
 from p2pai.gossip.libp2p.router import RPC_MESSAGES_MAX, MeshRouter
+from p2pai.gossip.libp2p.seen import SeenMessages
 from p2pai.gossip.limits import GOSSIP_SIZE_MAX
 from p2pai.gossip.sightings import (
     Arrived,
     Closed,
-    Message,
     Observer,
     Opened,
     Outcome,
@@ -53,9 +54,6 @@ from p2pai.primitives.ids import PeerId
 RPC_SIZE_MAX: Final = 1 << 20
 """Bytes of one RPC; four of the largest messages."""
 
-SEEN_FOR_S: Final = 120
-"""Seconds at least for which a message is recognised when it comes again."""
-
 SUBSCRIPTIONS_MAX: Final = 256
 """Topics that one remote may follow: a handful per task."""
 
@@ -64,35 +62,6 @@ AUTHOR_SIZE_MAX: Final = 64
 
 _PREFIX: Final = PUBSUB_SIGNING_PREFIX.encode()
 _log = structlog.get_logger(__name__)
-
-Judge = Callable[[ID, str, bytes], Verdict]
-"""Takes forwarder, topic and data; ACCEPT lets the message travel on."""
-
-_OUTCOMES: Final = {
-    Verdict.ACCEPT: Outcome.ACCEPTED,
-    Verdict.IGNORE: Outcome.IGNORED,
-    Verdict.REJECT: Outcome.REJECTED,
-}
-
-
-class SeenMessages:
-    """Message ids of the last minutes, in two generations so that forgetting is cheap."""
-
-    def __init__(self) -> None:
-        self._young: dict[bytes, None] = {}
-        self._old: dict[bytes, None] = {}
-        self._born = trio.current_time()
-
-    def has(self, message_id: bytes) -> bool:
-        """Tell whether the message was seen."""
-        return message_id in self._young or message_id in self._old
-
-    def add(self, message_id: bytes) -> None:
-        """Remember a message for `SEEN_FOR_S` to twice as long."""
-        if trio.current_time() - self._born > SEEN_FOR_S:
-            self._old, self._young = self._young, {}
-            self._born = trio.current_time()
-        self._young[message_id] = None
 
 
 class HardenedPubsub(Pubsub):  # type: ignore[misc]
@@ -103,7 +72,7 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         host: Host,
         router: MeshRouter,
         judge: Judge,
-        is_welcome: Callable[[ID], bool],
+        is_welcome: Welcome,
         observers: Sequence[Observer] = (),
     ) -> None:
         super().__init__(
@@ -130,12 +99,12 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         if msg_forwarder == self.my_id:
             self.seen_messages.add(message_id)
             if self.observers:
-                self.note(Published(_message(msg)))
+                self.note(Published(message_of(msg)))
             await self.router.publish(msg_forwarder, msg)
             return
         outcome = self._judge_arrival(msg_forwarder, msg, message_id)
         if self.observers:
-            self.note(Arrived(PeerId(str(msg_forwarder)), _message(msg), outcome))
+            self.note(Arrived(PeerId(str(msg_forwarder)), message_of(msg), outcome))
         if outcome is Outcome.ACCEPTED:
             await self.router.publish(msg_forwarder, msg)
 
@@ -150,7 +119,7 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         if not self._is_acceptable(msg):
             return Outcome.INVALID
         self.seen_messages.add(message_id)
-        return _OUTCOMES[self._judge(remote, msg.topicIDs[0], msg.data)]
+        return OUTCOMES[self._judge(remote, msg.topicIDs[0], msg.data)]
 
     def _is_acceptable(self, msg: Any) -> bool:  # noqa: ANN401
         return (
@@ -286,11 +255,6 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         with suppress(Exception):
             await stream.read(1)
         scope.cancel()
-
-
-def _message(msg: Any) -> Message:  # noqa: ANN401
-    topic = msg.topicIDs[0] if len(msg.topicIDs) == 1 else ""
-    return Message(msg.from_id + msg.seqno, msg.from_id, topic, msg.data)
 
 
 def is_signed(msg: Any) -> bool:  # noqa: ANN401

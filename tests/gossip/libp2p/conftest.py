@@ -8,6 +8,7 @@ import trio
 from gossip_lab import CHAIN, Node, Recorder, Start
 
 from p2pai.gossip.libp2p.network import Network
+from p2pai.gossip.libp2p.own_host import OwnHost
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ async def start(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Start]:
     ) -> Node:
         seen = Recorder()
         addresses = [b if isinstance(b, str) else b.network.addresses[0] for b in bootstrap]
-        network = Network(tmp_path / f"{name}.key", [listen], addresses, chain, seen)
+        network = Network(OwnHost(tmp_path / f"{name}.key", [listen]), addresses, chain, seen)
         node = Node(network, seen, trio.CancelScope(), trio.Event())
 
         async def run(task_status: trio.TaskStatus[None]) -> None:

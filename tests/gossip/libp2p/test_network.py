@@ -17,6 +17,7 @@ from multiaddr import Multiaddr
 from p2pai.gossip.libp2p import discovery
 from p2pai.gossip.libp2p.host import check_free
 from p2pai.gossip.libp2p.network import Network
+from p2pai.gossip.libp2p.own_host import OwnHost
 from p2pai.primitives.errors import Unavailable
 from p2pai.primitives.ids import BlobId, Hash32, PeerId
 
@@ -65,9 +66,10 @@ async def test_a_remote_that_is_killed_is_gone(start: Start, tmp_path: Path) -> 
 import trio
 from pathlib import Path
 from p2pai.gossip.libp2p.network import Network
+from p2pai.gossip.libp2p.own_host import OwnHost
 from gossip_lab import CHAIN, Recorder
-key, listen, bootstrap = Path({str(tmp_path / "k")!r}), ["/ip4/127.0.0.1/tcp/0"], {hub.network.addresses!r}
-network = Network(key, listen, bootstrap, CHAIN, Recorder())
+host = OwnHost(Path({str(tmp_path / "k")!r}), ["/ip4/127.0.0.1/tcp/0"])
+network = Network(host, {hub.network.addresses!r}, CHAIN, Recorder())
 trio.run(network.run)
 """
     paths = f"{Path(__file__).parents[3]}:{Path(__file__).parent}"
@@ -156,7 +158,8 @@ async def test_a_bug_of_ours_stops_the_node_with_its_error(
 
     hub, buggy = await start("hub"), Recorder()
     monkeypatch.setattr(buggy, door, fail)
-    network = Network(tmp_path / "x.key", ["/ip4/127.0.0.1/tcp/0"], hub.network.addresses, "0a1b2c3d", buggy)
+    host = OwnHost(tmp_path / "x.key", ["/ip4/127.0.0.1/tcp/0"])
+    network = Network(host, hub.network.addresses, "0a1b2c3d", buggy)
 
     caught = trio.Event()
 
@@ -198,7 +201,7 @@ async def test_a_port_in_use_is_an_error(start: Start, tmp_path: Path) -> None:
     first = await start("a")
     taken = first.network.addresses[0].split("/p2p/")[0]
     with pytest.raises(OSError, match="in use"):
-        await Network(tmp_path / "b.key", [taken], [], "0a1b2c3d", Recorder()).run()
+        await Network(OwnHost(tmp_path / "b.key", [taken]), [], "0a1b2c3d", Recorder()).run()
 
 
 @pytest.mark.trio
@@ -214,6 +217,6 @@ async def test_names_of_nobody_are_unavailable(start: Start) -> None:
 
 def test_a_bootstrap_address_without_an_id_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="multiaddr"):
-        Network(tmp_path / "k", [], ["/ip4/127.0.0.1/tcp/1"], "0a1b2c3d", Recorder())
+        Network(OwnHost(tmp_path / "k", []), ["/ip4/127.0.0.1/tcp/1"], "0a1b2c3d", Recorder())
     with pytest.raises(ValueError, match="multiaddr"):
         discovery.parse_address("localhost:4001")

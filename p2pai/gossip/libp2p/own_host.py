@@ -1,0 +1,118 @@
+"""A host for p2pai alone: hardened, tuned, with gossip and DHT, run from start to end."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+import trio
+from libp2p.abc import INotifee
+from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
+from libp2p.peer.id import ID
+from libp2p.tools.anyio_service import background_trio_service
+from multiaddr import Multiaddr
+
+from p2pai.gossip.libp2p.host import check_free, load_or_create_identity, make_host, stop_listening
+from p2pai.gossip.libp2p.mount import Judge, Mounted, Welcome
+from p2pai.gossip.libp2p.pubsub import HardenedPubsub
+from p2pai.gossip.libp2p.router import MeshRouter
+from p2pai.gossip.sightings import Observer
+
+CLOSE_TIMEOUT_S: Final = 1.0
+"""Seconds for closing all connections when the host stops."""
+
+_log = structlog.get_logger(__name__)
+
+
+class OwnHost:
+    """A mount (mount.py) that nobody else uses."""
+
+    def __init__(self, identity: Path, listen: Sequence[str]) -> None:
+        """Read or make the identity.
+
+        Args:
+          identity: file of the key that gives the peer id.
+          listen: multiaddrs to listen on; port 0 picks a free one.
+
+        Raises:
+          ValueError: a malformed identity file or address.
+        """
+        self._key_pair = load_or_create_identity(identity)
+        self._listen = [Multiaddr(address) for address in listen]
+        self.id = ID.from_pubkey(self._key_pair.public_key)
+
+    @asynccontextmanager
+    async def running(
+        self, judge: Judge, is_welcome: Welcome, observers: Sequence[Observer]
+    ) -> AsyncIterator[Mounted]:
+        """Run host, gossip and DHT while inside.
+
+        Raises:
+          OSError: an address cannot be listened on.
+        """
+        for address in self._listen:
+            await check_free(address)
+        host = make_host(self._key_pair, [str(address) for address in self._listen])
+        sockets = _Sockets()
+        host.get_network().register_notifee(sockets)
+        router = MeshRouter()
+        pubsub = HardenedPubsub(host, router, judge, is_welcome, observers)
+        dht = KadDHT(host, DHTMode.SERVER)
+        async with (
+            host.run(self._listen),
+            background_trio_service(pubsub),
+            background_trio_service(router),
+            background_trio_service(dht),
+        ):
+            if not host.get_addrs():
+                raise OSError("cannot listen on any address")
+            try:
+                yield Mounted(host, pubsub, dht, is_ours=True)
+            finally:
+                await stop_listening(host)
+                await sockets.close_all()
+
+
+class _Sockets(INotifee):  # type: ignore[misc]
+    """All connections of a host, those included whose closing is under way."""
+
+    def __init__(self) -> None:
+        self._connections: set[Any] = set()
+
+    async def close_all(self) -> None:
+        """Close every connection, even while being cancelled, so that no socket is left behind."""
+        with trio.move_on_after(CLOSE_TIMEOUT_S) as scope:
+            scope.shield = True
+            async with trio.open_nursery() as nursery:
+                for connection in self._connections:
+                    nursery.start_soon(_close_socket, connection)
+
+    async def connected(self, network: Any, conn: Any) -> None:  # noqa: ANN401, ARG002
+        """Note a connection."""
+        self._connections.add(conn)
+
+    async def disconnected(self, network: Any, conn: Any) -> None:  # noqa: ANN401, ARG002
+        """Forget a connection."""
+        self._connections.discard(conn)
+
+    async def opened_stream(self, network: Any, stream: Any) -> None:  # noqa: ANN401
+        """Not needed."""
+
+    async def closed_stream(self, network: Any, stream: Any) -> None:  # noqa: ANN401
+        """Not needed."""
+
+    async def listen(self, network: Any, multiaddr: Any) -> None:  # noqa: ANN401
+        """Not needed."""
+
+    async def listen_close(self, network: Any, multiaddr: Any) -> None:  # noqa: ANN401
+        """Not needed."""
+
+
+async def _close_socket(connection: Any) -> None:  # noqa: ANN401
+    try:
+        await connection.close()
+        # If its closing was under way and got cancelled with all else, the above did nothing.
+        await connection.muxed_conn.secured_conn.close()
+    except Exception as error:  # noqa: BLE001
+        _log.debug("close failed", error=repr(error))

@@ -1,0 +1,74 @@
+"""Our ask protocol on a host: its stream handler, a few streams a remote, all of them ended when we end."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+from libp2p.peer.id import ID
+
+from p2pai.gossip.libp2p.answering import Answerer, Sources
+from p2pai.gossip.libp2p.frames import FrameStream, remote_of
+from p2pai.gossip.libp2p.host import Host, Stream, guarded, reset
+
+STREAMS_PER_REMOTE_MAX: Final = 2
+"""Ask streams of one remote; it needs one, and a second while the first is ending."""
+
+
+class Serving:
+    """Answers whoever opens a stream of `protocol`; the tasks are the host's own, so it must end them."""
+
+    def __init__(
+        self,
+        protocol: str,
+        is_welcome: Callable[[ID], bool],
+        sources: Callable[[ID], Sources],
+        heard: Callable[[ID], None],
+    ) -> None:
+        self._protocol = protocol
+        self._is_welcome = is_welcome
+        self._sources = sources
+        self._heard = heard
+        self._streams: dict[ID, set[trio.CancelScope]] = {}
+        self._idle = trio.Event()
+
+    @asynccontextmanager
+    async def running(self, host: Host) -> AsyncIterator[None]:
+        """Serve while inside; no stream of ours is left at the end."""
+        host.set_stream_handler(self._protocol, guarded(self._serve))
+        try:
+            yield
+        finally:
+            host.remove_stream_handler(self._protocol)
+            for remote in list(self._streams):
+                self.end(remote)
+            with trio.CancelScope(shield=True):
+                while self._streams:
+                    self._idle = trio.Event()
+                    await self._idle.wait()
+
+    def count(self, remote: ID) -> int:
+        """Return how many streams a remote has open."""
+        return len(self._streams.get(remote, ()))
+
+    def end(self, remote: ID) -> None:
+        """End the streams of one remote."""
+        for scope in self._streams.get(remote, ()):
+            scope.cancel()
+
+    async def _serve(self, stream: Stream) -> None:
+        remote = remote_of(stream)
+        if not self._is_welcome(remote) or self.count(remote) >= STREAMS_PER_REMOTE_MAX:
+            await reset(stream)
+            return
+        scope = trio.CancelScope()
+        self._streams.setdefault(remote, set()).add(scope)
+        try:
+            with scope:
+                self._heard(remote)
+                await Answerer(FrameStream(stream), self._sources(remote)).run()
+        finally:
+            self._streams[remote].discard(scope)
+            if not self._streams[remote]:
+                del self._streams[remote]
+                self._idle.set()
