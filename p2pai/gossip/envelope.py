@@ -13,10 +13,13 @@ from p2pai.gossip.limits import GOSSIP_SIZE_MAX
 from p2pai.primitives import ecdsa, record
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import Hash32, PublicKey
+from p2pai.primitives.ids import Hash32, Millis, PublicKey
 
 SEQUENCE_SIZE: Final = 8
 """Bytes of the sequence number under the signature, little-endian."""
+
+_COUNTER_BITS: Final = 20
+"""Of a sequence number: its lowest bits count, those above are the sender's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +58,39 @@ def open_envelope(data: bytes, topic: str) -> Envelope:
       InvalidProof: the signature does not hold.
     """
     envelope = record.decode(Envelope, data, size_max=GOSSIP_SIZE_MAX)
+    check_signature(envelope, topic)
+    return envelope
+
+
+def check_signature(envelope: Envelope, topic: str) -> None:
+    """Check that its sender sealed an envelope for `topic`.
+
+    Raises:
+      InvalidMessage: made for another topic.
+      InvalidProof: the signature does not hold.
+    """
     if envelope.topic != topic:
         raise InvalidMessage("message belongs to another topic")
     digest = signed_digest(envelope.sender, topic, envelope.sequence, envelope.body)
     ecdsa.verify(envelope.sender, digest, envelope.signature)
-    return envelope
+
+
+def sequence_at(now_ms: Millis, count: int) -> int:
+    """Return the sequence number of the `count`-th message of a sender whose clock shows `now_ms`."""
+    return now_ms << _COUNTER_BITS | count & ((1 << _COUNTER_BITS) - 1)
+
+
+def stamp_ms(data: bytes) -> Millis | None:
+    """Return when a message was sealed by its sender's clock, nothing of it checked; None of other bytes."""
+    try:
+        return stamp_of(record.decode(Envelope, data, size_max=GOSSIP_SIZE_MAX))
+    except InvalidMessage:
+        return None
+
+
+def stamp_of(envelope: Envelope) -> Millis:
+    """Return when an envelope was sealed, by its sender's clock."""
+    return Millis(envelope.sequence >> _COUNTER_BITS)
 
 
 def signed_digest(sender: PublicKey, topic: str, sequence: int, body: bytes) -> Hash32:

@@ -20,7 +20,7 @@ from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import Checkpoint, State
 from p2pai.chain.transaction import Data, Output, Transaction
 from p2pai.effects import Effect, Verdict
-from p2pai.gossip.envelope import open_envelope, seal
+from p2pai.gossip.envelope import open_envelope, seal, sequence_at
 from p2pai.gossip.topics import Topic, parse
 from p2pai.node import answers, journal, payments, queries, trust
 from p2pai.node.accounts import AccountAdded, Accounts
@@ -391,6 +391,6 @@ class NodeCore(Services):
 
     def _publish(self, topic: Topic, body: bytes) -> None:
         self._envelopes += 1
-        sequence = self.now_ms << 20 | self._envelopes & 0xFFFFF
+        sequence = sequence_at(Millis(self.now_ms), self._envelopes)
         name = str(topic)
         self.emit(effects.Publish(name, seal(self.identity.keys.spending, name, sequence, body)))
