@@ -10,7 +10,20 @@ import structlog
 import typer
 
 from p2pai import __version__
-from p2pai.cli import block, chain, dkg, faucet, screen, start, status, task, ticket, transaction, wallet
+from p2pai.cli import (
+    block,
+    chain,
+    dkg,
+    faucet,
+    screen,
+    start,
+    status,
+    task,
+    ticket,
+    topic,
+    transaction,
+    wallet,
+)
 from p2pai.cli import replay as replay_command
 from p2pai.cli import train as train_command
 from p2pai.primitives.errors import P2paiError
@@ -31,6 +44,7 @@ app.command("supply")(chain.supply)
 app.add_typer(dkg.app, name="dkg")
 app.add_typer(wallet.app, name="wallet")
 app.add_typer(ticket.app, name="ticket")
+app.add_typer(topic.app, name="topic")
 app.add_typer(faucet.app, name="faucet")
 app.command("replay")(replay_command.replay)
 app.command("train")(train_command.train)

@@ -7,6 +7,7 @@ Source: PROTOCOL section 13.
 
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Final
 
 from p2pai.primitives.errors import InvalidMessage
@@ -58,3 +59,9 @@ def parse(text: str) -> Topic:
         raise InvalidMessage("not a topic")
     chain, scope, name = match.groups()
     return Topic(chain, None if scope == "chain" else TaskId(Hash32(bytes.fromhex(scope))), name)
+
+
+def matches(topic: str, pattern: str) -> bool:
+    """Tell whether a topic is meant: by its name, or by what is said on it; `*` stands for anything."""
+    said = topic.rsplit("/", 2)[-2] if topic.count("/") > 1 else topic
+    return fnmatchcase(topic, pattern) or fnmatchcase(said, pattern)

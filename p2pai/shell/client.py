@@ -1,6 +1,8 @@
 """Calls to the node that runs on a data directory, for the command line."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +39,44 @@ class RpcClient:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._not_running() from error
         return self._result(response)
+
+    @contextmanager
+    def gossip(self, seconds: int | None = None) -> Iterator[Iterator[bytes]]:
+        """Give a recording of the node's gossip from now on, in pieces as they come.
+
+        Args:
+          seconds: after which it ends; None: it goes on for ever.
+
+        Raises:
+          Unavailable: no node runs there, it has too many readers, or (while reading) it stopped or cut this
+            reader off.
+        """
+        url, token = self._find()
+        known: dict[str, Any] = {
+            "url": url.removesuffix("/rpc") + "/gossip",
+            "params": {} if seconds is None else {"seconds": str(seconds)},
+            "headers": {"Authorization": f"Bearer {token}"},
+        }
+        timeout = httpx.Timeout(CALL_S_MAX, read=None)
+        try:
+            with (
+                httpx.Client(trust_env=False, timeout=timeout) as http,
+                http.stream("GET", **known) as answer,
+            ):
+                if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+                    raise Unavailable(str(json.loads(answer.read())["error"]))
+                if answer.status_code != httpx.codes.OK:
+                    raise self._not_running()
+                yield self._pieces(answer)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._not_running() from error
+
+    def _pieces(self, answer: httpx.Response) -> Iterator[bytes]:
+        try:
+            yield from answer.iter_raw()
+        except httpx.HTTPError as error:
+            reason = "has stopped, or cut this reader off because it was too slow"
+            raise Unavailable(f"the node on {self._data_dir} {reason}") from error
 
     def _find(self) -> tuple[str, str]:
         try:

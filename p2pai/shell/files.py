@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -70,6 +71,20 @@ def write_new(path: Path, data: bytes) -> None:
     finally:
         fresh.unlink()
     sync_directory(path.parent)
+
+
+def open_new(path: Path) -> RawIOBase:
+    """Make a private file to be written bit by bit, each at once.
+
+    Raises:
+      InvalidInput: there is one already, or it can't be made.
+    """
+    try:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb", buffering=0)
+    except FileExistsError as error:
+        raise InvalidInput(f"{path} exists already; choose another name") from error
+    except OSError as error:
+        raise InvalidInput(f"{path} can't be written: {error.strerror}") from error
 
 
 def read_private(path: Path, size_max: int) -> bytes:

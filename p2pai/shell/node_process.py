@@ -19,8 +19,10 @@ from typing import Final
 import structlog
 import trio
 
+from p2pai import __version__
 from p2pai.gossip.libp2p.network import Network
 from p2pai.gossip.libp2p.own_host import OwnHost
+from p2pai.gossip.recording import FORMAT, Recording
 from p2pai.node.archive import Archive
 from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidInput, P2paiError, Unavailable
@@ -33,6 +35,7 @@ from p2pai.shell.clock import Clock
 from p2pai.shell.config import Config
 from p2pai.shell.delivery import DIRECTORY_NAME as MODELS_NAME
 from p2pai.shell.files import make_directory
+from p2pai.shell.recorder import Recorder
 from p2pai.shell.rpc import run_server
 from p2pai.shell.runtime import Runtime
 from p2pai.shell.specs import load_spec
@@ -114,9 +117,11 @@ async def _run_parts(config: Config, source: KeySource, store: Store, ready: Cal
         runtime = Runtime(store, blobs, trainer, Clock(), config.data_dir / MODELS_NAME)
         network = _make_network(config, runtime)
         node_config.save(node_config.NodeRecord(config, network.peer_id, public))
+        gossip = Recorder(_head(config, network.peer_id, public), network.observers)
         core = make_core(config, keys, network.peer_id, store.archive, source)
         await nursery.start(runtime.run, core, network)
-        url = await nursery.start(run_server, runtime, config.data_dir, config.rpc_port, network.addresses)
+        door = (config.data_dir, config.rpc_port, network.addresses, gossip)
+        url = await nursery.start(run_server, runtime, *door)
         _log.info("node serves", peer_id=network.peer_id, addresses=network.addresses)
         ready(Ready(network.peer_id, network.addresses, url))
 
@@ -128,6 +133,12 @@ def _check_owner(config: Config, keys: Keys) -> PublicKey:
     if before is not None and before.public_key != public:
         raise InvalidInput(f"{config.data_dir} is of a node with other keys; choose another --data-dir")
     return public
+
+
+def _head(config: Config, peer: PeerId, public: PublicKey) -> Recording:
+    """Return the head of this node's recordings, which have yet to begin."""
+    spec = load_spec(config.chain)
+    return Recording(FORMAT, __version__, spec.id, peer, config.roles, public, 0, (), None)
 
 
 def _make_network(config: Config, runtime: Runtime) -> Network:

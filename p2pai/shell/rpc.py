@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0 over HTTP for the local user: `POST /rpc`, and `GET /health` for probes.
+"""JSON-RPC 2.0 over HTTP for the local user: `POST /rpc`; `GET /gossip`; and `GET /health` for probes.
 
 Who may call: whoever can read `DIR/rpc.json` (0600), which holds the address and a bearer token of 32 random
 bytes made anew at each start. The server listens on loopback only, and refuses a `Host` that is not loopback
@@ -7,6 +7,9 @@ and any `Origin` but its own, so that no web page can reach it through a browser
 What may be called: the questions of `core.query`, passed through; and `SUBMIT_METHODS`, which become
 `events.Submitted` and answer `{"id": hex}` at once, to be asked about with the question `submission`. No
 method hands out a key. Parameters are an object of JSON's types without fractions. Batches are refused.
+
+`GET /gossip`, with the same token, is a recording (docs/RECORDING.md) of the node's gossip from now on, for
+`seconds` or without end; who reads it too slowly is cut off.
 
 Source: JSON-RPC 2.0 specification; RELIABILITY (5), "RPC".
 """
@@ -18,6 +21,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol
 
@@ -26,8 +30,9 @@ import trio
 from hypercorn.trio import serve
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Send
 
 from p2pai.events import Event, Submitted
 from p2pai.primitives import cbor
@@ -35,8 +40,10 @@ from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.shell.files import write_atomically
 from p2pai.shell.http import listen, read_body, server_config
+from p2pai.shell.recorder import Recorder
 
 FILE_NAME: Final = "rpc.json"
+RECORDING_TYPE: Final = "application/vnd.p2pai.recording"
 HOST: Final = "127.0.0.1"
 SUBMIT_METHODS: Final = frozenset(
     {
@@ -96,7 +103,13 @@ class _Refused(Exception):  # noqa: N818
 
 
 async def run_server(
-    node: Node, data_dir: Path, port: int, addresses: Sequence[str], *, task_status: Started
+    node: Node,
+    data_dir: Path,
+    port: int,
+    addresses: Sequence[str],
+    gossip: Recorder | None = None,
+    *,
+    task_status: Started,
 ) -> None:
     """Serve until cancelled; `rpc.json` stands there meanwhile.
 
@@ -105,6 +118,7 @@ async def run_server(
       data_dir: where `rpc.json` goes.
       port: TCP port on loopback; 0 lets the system choose.
       addresses: the node's multiaddrs, noted in `rpc.json` for whoever wants to connect to it.
+      gossip: what the node's gossip is read from; None: nobody reads it.
       task_status: told the URL.
 
     Raises:
@@ -115,7 +129,7 @@ async def run_server(
     token = secrets.token_hex(TOKEN_SIZE)
     path = data_dir / FILE_NAME
     # The two libraries write the same interface in types that don't match.
-    app: Any = make_app(node, token)
+    app: Any = make_app(node, token, gossip)
     async with trio.open_nursery() as nursery:
         config = server_config(listener)
         await nursery.start(partial(serve, app, config, shutdown_trigger=trio.sleep_forever))
@@ -128,7 +142,7 @@ async def run_server(
             path.unlink(missing_ok=True)
 
 
-def make_app(node: Node, token: str) -> Starlette:
+def make_app(node: Node, token: str, gossip: Recorder | None = None) -> Starlette:
     """Return the web application that answers for `node`."""
 
     async def answer_rpc(request: Request) -> Response:
@@ -140,15 +154,50 @@ def make_app(node: Node, token: str) -> Starlette:
             return _refusal(413, f"a request has at most {BODY_BYTES_MAX} bytes")
         return _respond(node, body)
 
+    async def answer_gossip(request: Request) -> Response:
+        refusal = _refuse_stranger(request) or _refuse_token(request, token)
+        if refusal is not None:
+            return refusal
+        if gossip is None or gossip.is_full:
+            return _refusal(
+                503, "this node's gossip can't be read now: it has too many readers, or none to give"
+            )
+        return _Gossip(gossip, _seconds(request))
+
     async def answer_health(request: Request) -> Response:
         return _refuse_stranger(request) or JSONResponse({"status": "ok"})
 
     return Starlette(
         routes=[
             Route("/rpc", answer_rpc, methods=["POST"]),
+            Route("/gossip", answer_gossip, methods=["GET"]),
             Route("/health", answer_health, methods=["GET"]),
         ]
     )
+
+
+def _seconds(request: Request) -> float:
+    """Return for how long somebody wants to read: the parameter `seconds`, or for ever."""
+    given = request.query_params.get("seconds", "")
+    return float(given) if given.isascii() and given.isdigit() else inf
+
+
+class _Gossip(StreamingResponse):
+    """A recording of so many seconds; for a reader that is cut off it never comes to its end."""
+
+    def __init__(self, recorder: Recorder, seconds: float) -> None:
+        super().__init__((), media_type=RECORDING_TYPE)
+        self._recorder, self._seconds = recorder, seconds
+
+    async def stream_response(self, send: Send) -> None:
+        with self._recorder.reading() as feed:
+            start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            await send(start)
+            with trio.move_on_after(self._seconds):
+                while data := await feed.take():
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+        if not feed.is_cut:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def submission_id(params: dict[str, Any]) -> str:

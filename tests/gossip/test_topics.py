@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pai.gossip.topics import NAMES, Topic, parse
+from p2pai.gossip.topics import NAMES, Topic, matches, parse
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import Hash32, TaskId
 
@@ -57,3 +57,18 @@ def test_refused(text: str) -> None:
 def test_our_own_malformed_topic_is_a_bug() -> None:
     with pytest.raises(AssertionError):
         str(Topic("0a1b2c3d", None, "gossip"))
+
+
+@pytest.mark.parametrize("pattern", ["*", "block", "b*", "/p2pai/0a1b2c3d/chain/*"])
+def test_a_pattern_means_a_topic(pattern: str) -> None:
+    assert matches("/p2pai/0a1b2c3d/chain/block/1", pattern)
+
+
+@pytest.mark.parametrize("pattern", ["tx", "chain", "lock", ""])
+def test_a_pattern_means_another_topic(pattern: str) -> None:
+    assert not matches("/p2pai/0a1b2c3d/chain/block/1", pattern)
+
+
+def test_a_pattern_meets_foreign_topics_too() -> None:
+    assert matches("chat", "ch*")
+    assert not matches("", "ch*")
