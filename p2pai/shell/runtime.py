@@ -33,6 +33,7 @@ from p2pai.shell.blobs import BlobStore
 from p2pai.shell.clock import Clock
 from p2pai.shell.delivery import deliver
 from p2pai.shell.fetches import Fetches
+from p2pai.shell.sharing import Sharing
 from p2pai.shell.store import Store
 from p2pai.shell.timers import Timers
 from p2pai.shell.trainer import Trainer
@@ -82,6 +83,7 @@ class Runtime:
         self._online = trio.Event()
         self._timers = Timers(lambda name: self.feed(events.TimerFired(name)))
         self._fetches = Fetches(blobs)
+        self._sharing = Sharing(blobs)
         self._writes = Backlog[effects.Write]()
         self._announcements = Backlog[_Announcement]()
         self._trainings = Backlog[effects.Train]()
@@ -107,7 +109,7 @@ class Runtime:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self.feed(started)
-            for loop in (self._timers.run, self._persist, self._announce, self._train):
+            for loop in (self._timers.run, self._persist, self._announce, self._train, self._share):
                 nursery.start_soon(loop)
             await nursery.start(network.run)
             self._online.set()
@@ -134,6 +136,8 @@ class Runtime:
         assert self._core is not None, "not running"
         if self._failure is not None:
             raise Unavailable("the node is stopping")
+        if method == "node.fetches":
+            return self._fetches.report()
         try:
             return self._core.query(method, params)
         except AssertionError as error:
@@ -213,9 +217,9 @@ class Runtime:
             effects.StoreSnapshot: self._writes.put,
             effects.SetTimer: lambda e: self._timers.set(e.name, e.delay),
             effects.Train: self._trainings.put,
-            effects.PutBlob: lambda e: self._blobs.put(e.chunks, shared=e.shared),
-            effects.Share: lambda e: self._blobs.share(e.blob),
-            effects.Discard: lambda e: self._blobs.discard(e.blob, e.but_for),
+            effects.PutBlob: self._sharing.put,
+            effects.Share: self._sharing.share,
+            effects.Discard: self._sharing.discard,
             effects.Fetch: self._begin_fetch,
             effects.Deliver: lambda e: self._spawn(self._deliver, e),
         }
@@ -293,7 +297,11 @@ class Runtime:
         except OSError as error:
             self._stop(error)
             return
+        self._sharing.make_known(blob)
         self.feed(fetched)
+
+    async def _share(self) -> None:
+        await self._sharing.run(await self._reach())
 
     async def _deliver(self, effect: effects.Deliver) -> None:
         try:

@@ -1,6 +1,6 @@
 """What the runtime needs of the network and of the core, as protocols."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from p2pai.effects import Effect
@@ -16,6 +16,19 @@ class Core(Protocol):
 
     def query(self, method: str, params: dict[str, Any]) -> Any:  # noqa: ANN401
         """Answer a question in JSON's types; InvalidInput for an unknown method or wrong parameters."""
+
+
+class Shelf(Protocol):
+    """Where a blob's chunks go."""
+
+    async def begin(self, leaves: tuple[Hash32, ...]) -> Collection[Hash32]:
+        """Take the checked manifest; return those of its leaves whose chunks are here."""
+
+    def put(self, leaf: Hash32, chunk: bytes) -> None:
+        """Take a checked chunk, each once."""
+
+    def report(self, missing: int, sources: int) -> None:
+        """Learn how many different chunks are missing, and from how many remotes they come."""
 
 
 class Wire(Protocol):
@@ -44,10 +57,14 @@ class Wire(Protocol):
     async def ask(self, remote: PeerId, body: bytes, timeout_s: float) -> bytes:
         """Ask one remote; Unavailable when it does not answer."""
 
-    async def fetch(
-        self, blob: BlobId, providers: Sequence[PeerId], sink: Callable[[Hash32, bytes], None]
-    ) -> tuple[Hash32, ...]:
-        """Get a blob chunk by chunk; Unavailable when nobody has it."""
+    async def fetch(self, blob: BlobId, providers: Sequence[PeerId], shelf: Shelf) -> tuple[Hash32, ...]:
+        """Get what is missing of a blob; Unavailable when nobody has it."""
+
+    def provide(self, blob: BlobId) -> None:
+        """Tell who looks for a large blob that we have it, again and again."""
+
+    def withdraw(self, blob: BlobId) -> None:
+        """Stop telling so."""
 
     async def hangup(self, remote: PeerId, seconds: float) -> None:
         """Close the connection and refuse it for a while."""

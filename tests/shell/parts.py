@@ -63,6 +63,7 @@ class LoneNetwork:
         self.answers = {}
         self.blobs = {}
         self.fetched = []
+        self.provided = {}
         self.is_running = False
         self.gate = None
 
@@ -95,14 +96,23 @@ class LoneNetwork:
             raise Unavailable("no answer")
         return self.answers[body]
 
-    async def fetch(self, blob, providers, sink):
+    def provide(self, blob):
+        self.provided[blob] = None
+
+    def withdraw(self, blob):
+        self.provided.pop(blob, None)
+
+    async def fetch(self, blob, providers, shelf):
         assert self.is_running
         self.fetched.append((blob, providers))
         await trio.sleep(0.05)
         for provider in providers:
             if blob in self.blobs.get(provider, {}):
                 chunks = self.blobs[provider][blob]
-                for chunk in chunks:
-                    sink(merkle.leaf_hash(chunk), chunk)
-                return tuple(merkle.leaf_hash(chunk) for chunk in chunks)
+                leaves = tuple(merkle.leaf_hash(chunk) for chunk in chunks)
+                here = await shelf.begin(leaves)
+                for leaf, chunk in zip(leaves, chunks, strict=True):
+                    if leaf not in here:
+                        shelf.put(leaf, chunk)
+                return leaves
         raise Unavailable("nobody has it")

@@ -5,8 +5,17 @@ from dataclasses import dataclass, field
 import trio
 
 from p2pai.gossip.libp2p.frames import QUESTIONS, Frame, FrameStream, Kind
+from p2pai.gossip.libp2p.lanes import Lane
 from p2pai.gossip.limits import QUESTION_SIZE_MAX, QUESTIONS_IN_FLIGHT_MAX
 from p2pai.primitives.errors import InvalidMessage, Unavailable
+
+
+class Late(Unavailable):
+    """The remote didn't answer in time; it may have what was asked for."""
+
+
+class Absent(Unavailable):
+    """The remote says that it has nothing to give."""
 
 
 @dataclass(slots=True)
@@ -24,6 +33,7 @@ class Asker:
         self._waiting: dict[int, _Waiting] = {}
         self._next = 0
         self._ended = False
+        self.lane = Lane()
 
     async def run(self) -> None:
         """Carry questions and answers until the stream fails, which is raised, or this is cancelled."""
@@ -52,18 +62,20 @@ class Asker:
         """Send one question of any kind and return what its answer carries.
 
         Raises:
-          Unavailable: no answer within `timeout_s`, or the remote has none.
+          Late: no answer within `timeout_s`.
+          Absent: the remote has none.
+          Unavailable: the remote is busy, or the connection ended.
         """
         answer = None
         with trio.move_on_after(timeout_s):
             async with self._slots:
                 answer = await self._exchange(kind, payload)
         if answer is None:
-            raise Unavailable("the remote didn't answer in time")
+            raise Late("the remote didn't answer in time")
+        if answer.kind is Kind.ABSENT:
+            raise Absent("the remote has no answer")
         if answer.kind is not Kind.ANSWER:
-            raise Unavailable(
-                "the remote has no answer" if answer.kind is Kind.ABSENT else "the remote is busy"
-            )
+            raise Unavailable("the remote is busy")
         return answer.payload
 
     async def _exchange(self, kind: Kind, payload: bytes) -> Frame:

@@ -9,7 +9,7 @@ The network stands on a mount (mount.py): a host of our own, or one that somebod
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 import trio
@@ -18,21 +18,17 @@ from libp2p.peer.id import ID
 from p2pai.effects import Verdict
 from p2pai.gossip.libp2p.answering import Sources
 from p2pai.gossip.libp2p.discovery import Discovery, parse_address
+from p2pai.gossip.libp2p.fetching import Fetching, parse_id
 from p2pai.gossip.libp2p.links import Links
 from p2pai.gossip.libp2p.mount import Mount
+from p2pai.gossip.libp2p.providing import Providing
 from p2pai.gossip.libp2p.refusals import Refusals
 from p2pai.gossip.libp2p.serving import Serving
-from p2pai.gossip.libp2p.transfer import Sink, Transfer
+from p2pai.gossip.libp2p.transfer import Shelf
 from p2pai.gossip.limits import ANSWER_SIZE_MAX, GOSSIP_SIZE_MAX
 from p2pai.gossip.sightings import Observer
-from p2pai.primitives.errors import InvalidMessage, P2paiError, Unavailable
+from p2pai.primitives.errors import P2paiError, Unavailable
 from p2pai.primitives.ids import BlobId, Hash32, PeerId
-
-LINK_TIMEOUT_S: Final = 5.0
-"""Seconds from a new connection to a stream that can be asked."""
-
-STRANGERS_SOUGHT_MAX: Final = 4
-"""Providers of a blob that are looked up when nobody who is connected has it; each may cost half a minute."""
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -84,8 +80,7 @@ class Network:
         self._protocol = f"/p2pai/{chain_id}/ask/1"
         self._refusals = Refusals()
         self._failure: Exception | None = None
-        self._id = mount.id
-        self.peer_id = PeerId(str(self._id))
+        self.peer_id = PeerId(str(mount.id))
         self.observers: list[Observer] = []
         """Who sees all gossip; may be added and removed at any time."""
         self.addresses: tuple[str, ...] = ()
@@ -106,10 +101,15 @@ class Network:
             self._links = Links(mounted, self._protocol, self._refusals, self._came, self._went)
             self._serving = Serving(self._protocol, is_welcome, self._sources, self._links.retry)
             self._discovery = Discovery(mounted, self._chain_id, self._bootstrap, is_welcome)
+            self._providing = Providing(mounted.host, mounted.dht)
+            self._fetching = Fetching(
+                self.peer_id, self._links, self._discovery.find, self._providing, self._note_offence
+            )
             self.addresses = self._find_addresses()
             async with self._serving.running(self._host), trio.open_nursery() as nursery:
                 await nursery.start(self._links.run)
                 nursery.start_soon(self._discovery.run)
+                nursery.start_soon(self._providing.run)
                 task_status.started()
                 await self._failed.wait()
                 nursery.cancel_scope.cancel()
@@ -139,61 +139,46 @@ class Network:
         Raises:
           Unavailable: not connected, no answer in time, or none to give.
         """
-        known = _parse_id(remote)
+        known = parse_id(remote)
         asker = None if known is None else self._links.askers.get(known)
         if asker is None:
             raise Unavailable("the remote is not connected")
         return await asker.ask(body, timeout_s)
 
-    async def fetch(self, blob: BlobId, providers: Sequence[PeerId], sink: Sink) -> tuple[Hash32, ...]:
-        """Get a blob: from connected `providers`, other connected remotes, then other `providers`.
+    async def fetch(self, blob: BlobId, providers: Sequence[PeerId], shelf: Shelf) -> tuple[Hash32, ...]:
+        """Get what is missing of a blob, from several remotes at once.
+
+        Connected remotes are asked first, `providers` before others; then other `providers`, and whoever is
+        found in the DHT.
 
         Args:
           blob: its content id; all that arrives is checked against it.
-          providers: who probably has it, best first; a few that aren't connected are found through the DHT.
-          sink: takes each chunk once, as it arrives.
+          providers: who probably has it, best first.
+          shelf: knows what is here, takes each chunk once, as it arrives.
 
         Returns:
           The leaf hashes of the blob's chunks, in order.
 
         Raises:
-          Unavailable: nobody has it, or not all of it.
+          Unavailable: nobody has it, or not all of it, or it takes too long.
         """
-        transfer = Transfer(blob, sink)
-        for remote in self._order_holders(providers):
-            leaves = await self._fetch_from(remote, transfer)
-            if leaves is not None:
-                return leaves
-        raise Unavailable("no remote has the blob")
+        return await self._fetching.fetch(blob, providers, shelf)
+
+    def provide(self, blob: BlobId) -> None:
+        """Tell who looks for a blob in the DHT that we have it, again and again."""
+        self._providing.provide(blob)
+
+    def withdraw(self, blob: BlobId) -> None:
+        """Stop telling so; what was told expires within two days."""
+        self._providing.withdraw(blob)
 
     async def hangup(self, remote: PeerId, seconds: float) -> None:
         """Have nothing to do with a remote for a while; on a host of our own, disconnect it."""
-        known = _parse_id(remote)
+        known = parse_id(remote)
         if known is not None:
             self._refusals.add(known, seconds)
             self._serving.end(known)
             await self._links.hang_up(known)
-
-    def _order_holders(self, providers: Sequence[PeerId]) -> list[ID]:
-        named = [remote for remote in map(_parse_id, providers) if remote is not None]
-        here = self._links.askers
-        strangers = [remote for remote in named if remote not in here][:STRANGERS_SOUGHT_MAX]
-        ordered = dict.fromkeys((*(remote for remote in named if remote in here), *here, *strangers))
-        return [remote for remote in ordered if remote != self._id]
-
-    async def _fetch_from(self, remote: ID, transfer: Transfer) -> tuple[Hash32, ...] | None:
-        if remote not in self._links.askers and await self._discovery.find(remote):
-            await self._links.wait_for(remote, LINK_TIMEOUT_S)
-        asker = self._links.askers.get(remote)
-        if asker is None:
-            return None
-        try:
-            return await transfer.fetch_from(asker)
-        except Unavailable as error:
-            _log.debug("blob is not there", remote=str(remote), reason=str(error))
-        except InvalidMessage as error:
-            _log.warning("remote gave a false blob", remote=str(remote), reason=str(error))
-        return None
 
     def _sources(self, asker: ID) -> Sources:
         remote = PeerId(str(asker))
@@ -217,6 +202,9 @@ class Network:
 
     def _judge(self, remote: ID, topic: str, data: bytes) -> Verdict:
         return self._call(Verdict.IGNORE, self._handlers.received, PeerId(str(remote)), topic, data)
+
+    def _note_offence(self, remote: PeerId, lie: str) -> None:
+        _log.warning("remote gave a false blob", remote=remote, reason=lie)
 
     def _came(self, remote: ID) -> None:
         self._discovery.note_arrival()
@@ -243,11 +231,3 @@ class Network:
         suffix = f"/p2p/{self.peer_id}"
         found = (str(address) for address in self._host.get_addrs())
         return tuple(text if text.endswith(suffix) else text + suffix for text in found)
-
-
-def _parse_id(remote: PeerId) -> ID | None:
-    # A name may come from a remote; one that can't be read is nobody's.
-    try:
-        return ID.from_base58(remote)
-    except ValueError:
-        return None

@@ -71,6 +71,25 @@ class Recorder:
 
 
 @dataclass
+class Shelf:
+    """Where a fetched blob's chunks go, and what was there before."""
+
+    got: dict[Hash32, bytes] = field(default_factory=dict)
+    here: dict[Hash32, bytes] = field(default_factory=dict)
+    reports: list[tuple[int, int]] = field(default_factory=list)
+
+    async def begin(self, leaves: tuple[Hash32, ...]) -> list[Hash32]:
+        return [leaf for leaf in leaves if leaf in self.here]
+
+    def put(self, leaf: Hash32, chunk: bytes) -> None:
+        assert leaf not in self.got, "a chunk came twice"
+        self.got[leaf] = chunk
+
+    def report(self, missing: int, sources: int) -> None:
+        self.reports.append((missing, sources))
+
+
+@dataclass
 class Node:
     """A running network, its handlers, and how to stop it."""
 

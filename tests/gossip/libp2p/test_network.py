@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from gossip_lab import Recorder, Start, follow, meet, until
+from gossip_lab import Recorder, Shelf, Start, follow, meet, until
 from multiaddr import Multiaddr
 
 from p2pai.gossip.libp2p import discovery
@@ -180,7 +180,7 @@ async def test_a_bug_of_ours_stops_the_node_with_its_error(
             with suppress(Unavailable):
                 await hub.network.ask(network.peer_id, b"question", 0.2)
             with suppress(Unavailable):
-                await hub.network.fetch(blob, (), lambda leaf, chunk: None)
+                await hub.network.fetch(blob, (), Shelf())
             await trio.sleep(0.1)
     assert caught.is_set()
 
@@ -211,7 +211,7 @@ async def test_names_of_nobody_are_unavailable(start: Start) -> None:
     with pytest.raises(Unavailable):
         await node.network.ask(nobody, b"abc", 1)
     with pytest.raises(Unavailable):
-        await node.network.fetch(BlobId(Hash32(bytes(32))), [nobody, PeerId("")], lambda leaf, chunk: None)
+        await node.network.fetch(BlobId(Hash32(bytes(32))), [nobody, PeerId("")], Shelf())
     await node.network.hangup(nobody, 1)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import trio
-from gossip_lab import CHAIN, Node, Start, meet, until
+from gossip_lab import CHAIN, Node, Shelf, Start, meet, until
 
 from p2pai.gossip.libp2p import discovery
 from p2pai.primitives import merkle
@@ -20,15 +20,10 @@ async def start_star(start: Start, count: int) -> tuple[Node, ...]:
 
 
 async def fetch(node: Node, blob: BlobId, *providers: Node) -> tuple[tuple[Hash32, ...], dict[Hash32, bytes]]:
-    got: dict[Hash32, bytes] = {}
-
-    def take(leaf: Hash32, chunk: bytes) -> None:
-        assert leaf not in got, "a chunk came twice"
-        got[leaf] = chunk
-
+    shelf = Shelf()
     with trio.fail_after(20):
-        leaves = await node.network.fetch(blob, [p.network.peer_id for p in providers], take)
-    return leaves, got
+        leaves = await node.network.fetch(blob, [p.network.peer_id for p in providers], shelf)
+    return leaves, shelf.got
 
 
 @pytest.mark.trio
