@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 FORKING := tests/shell/test_store_crash.py tests/shell/test_node_crash.py
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
-.PHONY: help demo test lint types contracts unit slow crash identity stateful fuzz bench bench-committee bench-ledger bench-restart learning format wheel clean setup
+.PHONY: help demo test lint types contracts unit slow crash identity interop stateful fuzz bench bench-committee bench-ledger bench-restart learning format wheel clean setup
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -45,6 +45,11 @@ crash: setup ## kill -9 at every write point of the store and of a node on it, r
 
 identity: setup ## the whole matrix of compilers, instructions and carriers: one digest
 	@$(BIN)/python -m pytest -m slow tests/jaxtrain/test_identity.py
+
+interop: setup ## nodes of js-libp2p in our network: installs them from npm (Node.js 20 or newer)
+	@command -v npm >/dev/null || { echo "make: interop needs Node.js 20 or newer, with npm" >&2; exit 1; }
+	@cd tests/interop && npm ci --ignore-scripts --silent
+	@$(BIN)/python -m pytest tests/interop
 
 stateful: setup ## models against the real ledger, fork choice, mempool and store: make stateful EXAMPLES=1000
 	@EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/stateful
