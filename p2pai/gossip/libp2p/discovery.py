@@ -59,8 +59,11 @@ class Discovery:
         chain_id: str,
         bootstrap: Sequence[str],
         is_welcome: Welcome,
+        *,
+        provides: bool = True,
     ) -> None:
-        self._mounted = mounted
+        """Take note of the parts; `provides`: whether others shall find this node in the DHT."""
+        self._mounted, self._provides = mounted, provides
         self._host = mounted.host
         self._dht = mounted.dht
         self._key = _SHA256_MULTIHASH + tagged_hash("p2pai/providers", chain_id.encode())
@@ -135,7 +138,8 @@ class Discovery:
             with trio.move_on_after(LOOKUP_TIMEOUT_S):
                 for remote in self._host.get_connected_peers():
                     await dht.add_peer(remote)
-                await dht.provider_store.provide(self._key)
+                if self._provides:
+                    await dht.provider_store.provide(self._key)
                 await self._learn_providers(dht)
         except Exception as error:  # noqa: BLE001
             # What a remote's answer makes the library raise is not ours to die of.

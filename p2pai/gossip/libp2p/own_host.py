@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 import trio
 from libp2p.abc import INotifee
+from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
 from libp2p.peer.id import ID
 from libp2p.tools.anyio_service import background_trio_service
@@ -28,17 +29,17 @@ _log = structlog.get_logger(__name__)
 class OwnHost:
     """A mount (mount.py) that nobody else uses."""
 
-    def __init__(self, identity: Path, listen: Sequence[str]) -> None:
+    def __init__(self, identity: Path | None, listen: Sequence[str]) -> None:
         """Read or make the identity.
 
         Args:
-          identity: file of the key that gives the peer id.
+          identity: file of the key that gives the peer id; None: a new one that nobody keeps.
           listen: multiaddrs to listen on; port 0 picks a free one.
 
         Raises:
           ValueError: a malformed identity file or address.
         """
-        self._key_pair = load_or_create_identity(identity)
+        self._key_pair = create_new_key_pair() if identity is None else load_or_create_identity(identity)
         self._listen = [Multiaddr(address) for address in listen]
         self.id = ID.from_pubkey(self._key_pair.public_key)
 
