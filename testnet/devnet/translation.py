@@ -9,8 +9,8 @@ for each remote? *Filtering*: whose packets may come in through a port?
 | port restricted | everybody    | those the host sent to from this port    |
 | symmetric       | one remote   | that remote                              |
 
-Nothing else gets in, silently: the sender waits in vain. The first two keep the host's own port where it is free,
-as most routers do, and on which punching holes with TCP relies. Mappings that nobody uses expire. A packet that is
+Nothing else gets in, silently: the sender waits in vain. The first two keep the host's own port where it is
+free, as most routers do; punching holes with TCP relies on it. Mappings that nobody uses expire. What is
 neither TCP nor UDP, or a fragment, is dropped, and nobody reaches his own public address from inside.
 
 Source: RFC 4787 (section 4 mapping, 5 filtering), RFC 5382 for TCP.

@@ -6,13 +6,14 @@ whoever asks for chunks and doesn't read them is held up by its own connection, 
 memory.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
-from p2pai.gossip.libp2p.frames import Frame, FrameStream, Kind
+from p2pai.gossip.libp2p.frames import CLOCK_SIZE, Frame, FrameStream, Kind
 from p2pai.gossip.limits import ANSWER_SIZE_MAX, BLOB_CHUNKS_MAX, QUESTION_SIZE_MAX, QUESTIONS_IN_FLIGHT_MAX
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import HASH_SIZE, BlobId, Hash32
@@ -61,6 +62,8 @@ class Answerer:
                 await self._answer(frame.request, self._manifest(frame.payload))
             case Kind.CHUNK:
                 await self._answer(frame.request, self._chunk(frame.payload))
+            case Kind.CLOCK:
+                await self._answer(frame.request, _clock())
             case _:
                 raise InvalidMessage("an answer on the asking side of a stream")
 
@@ -104,3 +107,7 @@ class Answerer:
         return self.sources.chunk(
             BlobId(Hash32(payload[:HASH_SIZE])), int.from_bytes(payload[HASH_SIZE:], "little")
         )
+
+
+def _clock() -> bytes:
+    return (time.time_ns() // 1_000_000).to_bytes(CLOCK_SIZE, "little")

@@ -20,6 +20,9 @@ WRITE_SIZE: Final = 1 << 20
 WAITING_MAX: Final = 4
 """Frames that wait for the writer of one stream; whoever adds one more waits too."""
 
+CLOCK_SIZE: Final = 8
+"""Bytes of the answer to CLOCK."""
+
 _LENGTH_SIZE: Final = 4
 _HEAD_SIZE: Final = 5
 
@@ -33,6 +36,8 @@ class Kind(IntEnum):
     """A blob's id: which chunks has it?"""
     CHUNK = 2
     """A blob's id, then u32 index."""
+    CLOCK = 3
+    """What time is it? The answer is u64 Unix milliseconds."""
     ANSWER = 16
     ABSENT = 17
     """Nothing to give, now or ever."""
@@ -40,7 +45,7 @@ class Kind(IntEnum):
     """Too many of your questions are unanswered."""
 
 
-QUESTIONS: Final = (Kind.ASK, Kind.MANIFEST, Kind.CHUNK)
+QUESTIONS: Final = (Kind.ASK, Kind.MANIFEST, Kind.CHUNK, Kind.CLOCK)
 
 
 @dataclass(frozen=True, slots=True)

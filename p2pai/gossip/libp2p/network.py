@@ -17,15 +17,18 @@ from libp2p.peer.id import ID
 
 from p2pai.effects import Verdict
 from p2pai.gossip.libp2p.answering import Sources
+from p2pai.gossip.libp2p.dial_back import DialBacks
 from p2pai.gossip.libp2p.discovery import Discovery, parse_address
 from p2pai.gossip.libp2p.fetching import Fetching, parse_id
 from p2pai.gossip.libp2p.links import Links
 from p2pai.gossip.libp2p.mount import Mount
+from p2pai.gossip.libp2p.outside import Outside
 from p2pai.gossip.libp2p.providing import Providing
 from p2pai.gossip.libp2p.refusals import Refusals
 from p2pai.gossip.libp2p.serving import Serving
 from p2pai.gossip.libp2p.transfer import Shelf
 from p2pai.gossip.limits import ANSWER_SIZE_MAX, GOSSIP_SIZE_MAX
+from p2pai.gossip.reachability import Answers, Outlook
 from p2pai.gossip.sightings import Observer
 from p2pai.primitives.errors import P2paiError, Unavailable
 from p2pai.primitives.ids import BlobId, Hash32, PeerId
@@ -80,6 +83,7 @@ class Network:
         self._protocol = f"/p2pai/{chain_id}/ask/1"
         self._refusals = Refusals()
         self._failure: Exception | None = None
+        self._outside: Outside | None = None
         self.peer_id = PeerId(str(mount.id))
         self.observers: list[Observer] = []
         """Who sees all gossip; may be added and removed at any time."""
@@ -105,11 +109,17 @@ class Network:
             self._fetching = Fetching(
                 self.peer_id, self._links, self._discovery.find, self._providing, self._note_offence
             )
+            dial_backs = DialBacks(self._host, is_welcome)
+            self._outside = Outside(dial_backs, self._links.askers, self._find_listened)
             self.addresses = self._find_addresses()
+            if mounted.is_ours:
+                # Whether somebody else's host dials back is its owner's to say.
+                dial_backs.start()
             async with self._serving.running(self._host), trio.open_nursery() as nursery:
                 await nursery.start(self._links.run)
                 nursery.start_soon(self._discovery.run)
                 nursery.start_soon(self._providing.run)
+                nursery.start_soon(self._outside.run)
                 task_status.started()
                 await self._failed.wait()
                 nursery.cancel_scope.cancel()
@@ -119,6 +129,10 @@ class Network:
     def remotes(self) -> tuple[PeerId, ...]:
         """Return who can be asked now."""
         return tuple(PeerId(str(remote)) for remote in self._links.askers)
+
+    def outlook(self) -> Outlook:
+        """Return what remotes say of this node: whether they reach it, and what time it is."""
+        return Answers().sum_up() if self._outside is None else self._outside.outlook()
 
     async def join(self, topic: str) -> None:
         """Follow a topic."""
@@ -226,6 +240,9 @@ class Network:
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
         self._failed.set()
+
+    def _find_listened(self) -> list[str]:
+        return [str(address) for address in self._host.get_transport_addrs()]
 
     def _find_addresses(self) -> tuple[str, ...]:
         suffix = f"/p2p/{self.peer_id}"
