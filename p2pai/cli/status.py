@@ -11,7 +11,12 @@ from p2pai.cli.access import Offline, reader
 def status(*, data_dir: options.DataDir = options.DATA_DIR_DEFAULT, as_json: options.AsJson = False) -> None:
     """Show the node's version, chain, address, roles, height and remotes."""
     source = reader(options.expand(data_dir))
-    answer = {**source.call("node.status", {}), "running": not isinstance(source, Offline)}
+    is_running = not isinstance(source, Offline)
+    answer = {
+        **source.call("node.status", {}),
+        "running": is_running,
+        "network": source.call("node.network", {}) if is_running else None,
+    }
     if as_json:
         screen.show_json(answer)
     else:
@@ -33,7 +38,43 @@ def render(answer: dict[str, Any]) -> RenderableType:
             ("Checkpoint", answer["checkpoint"]),
             ("Began at", answer["origin"] or "genesis"),
             ("Remotes", answer["remotes"]),
+            *_network_rows(answer["network"]),
             ("Mempool", f"{answer['mempool']} transactions"),
             ("Ticket price", screen.coins(answer["ticket_price"])),
         ]
+    )
+
+
+def _network_rows(network: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if network is None:
+        return []
+    return [("Reachable", reach(network)), ("Clock", clock(network))]
+
+
+def reach(network: dict[str, Any]) -> str:
+    """Say whether other nodes can call this one, of an answer of `node.network`."""
+    reached, tried = network["reached_by"], network["tried_by"]
+    if not tried:
+        return "not known yet: no remote has tried to call this node"
+    match network["reach"]:
+        case "reachable":
+            return (
+                f"yes, at {', '.join(network['reached_at'])}; {reached} of {tried} remotes reached this node"
+            )
+        case "unreachable":
+            return f"no, {tried - reached} of {tried} remotes could not; p2pai doctor says what to do"
+        case _:
+            return f"{reached} of {tried} remotes reached this node, the others could not"
+
+
+def clock(network: dict[str, Any]) -> str:
+    """Say how this machine's clock differs from the others', of an answer of `node.network`."""
+    ahead_ms = network["clock_ahead_ms"]
+    if ahead_ms is None:
+        return "not known yet: no remote has told its time"
+    # What the others are ahead, we are behind.
+    way = "behind" if ahead_ms > 0 else "ahead of"
+    return (
+        f"{abs(ahead_ms) / 1000:.3f} s {way} the others' (middle of {network['clocks']}), "
+        f"give or take {network['clock_error_ms'] / 1000:.3f} s"
     )

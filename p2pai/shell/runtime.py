@@ -28,6 +28,7 @@ import trio
 from p2pai import effects, events
 from p2pai.primitives.errors import InvalidInput, P2paiError, Unavailable
 from p2pai.primitives.ids import BlobId, Hash32, PeerId
+from p2pai.shell import outlook
 from p2pai.shell.backlog import Backlog
 from p2pai.shell.blobs import BlobStore
 from p2pai.shell.clock import Clock
@@ -132,12 +133,14 @@ class Runtime:
         return result
 
     def query(self, method: str, params: dict[str, Any]) -> Any:  # noqa: ANN401
-        """Ask the core a question; InvalidInput when it is wrong."""
+        """Ask the core a question, or the network `node.network`; InvalidInput when it is wrong."""
         assert self._core is not None, "not running"
         if self._failure is not None:
             raise Unavailable("the node is stopping")
         if method == "node.fetches":
             return self._fetches.report()
+        if method == outlook.METHOD and self._network is not None:
+            return outlook.describe(self._network, params)
         try:
             return self._core.query(method, params)
         except AssertionError as error:

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from p2pai.effects import Effect
 from p2pai.events import Event
+from p2pai.gossip.reachability import Outlook
 from p2pai.primitives.ids import BlobId, Hash32, Millis, PeerId
 
 
@@ -41,6 +42,9 @@ class Wire(Protocol):
     @property
     def addresses(self) -> tuple[str, ...]:
         """Full multiaddrs under which others reach us."""
+
+    def outlook(self) -> Outlook:
+        """Return what remotes say of us."""
 
     async def run(self, task_status: Any) -> None:  # noqa: ANN401
         """Serve until cancelled; tells `task_status` (trio's) when it does."""

@@ -60,6 +60,11 @@ ANSWERS = {
         "ticket_price": 12_000_000_000, "checkpoint": f"5:{HASH}:{HASH}",
         "origin": None,
     },
+    "node.network": {
+        "addresses": ["/ip4/0.0.0.0/tcp/4001/p2p/12D3KooWtest"], "reach": "reachable",
+        "reached_at": ["/ip4/203.0.113.7/tcp/4001"], "reached_by": 2, "tried_by": 3,
+        "clock_ahead_ms": -1500, "clock_error_ms": 20, "clocks": 3,
+    },
     "chain.status": {
         "chain": "devnet", "chain_id": HASH, "height": 9, "tip": HASH, "time": 1_700_000_000, "weight": 4096,
         "checkpoint": {"height": 8, "block": "12" * 32, "snapshot": "34" * 32},

@@ -3,6 +3,7 @@
 import trio
 
 from p2pai import events
+from p2pai.gossip.reachability import Answers, DialBack
 from p2pai.primitives import merkle
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.ids import PeerId
@@ -66,6 +67,9 @@ class LoneNetwork:
         self.provided = {}
         self.is_running = False
         self.gate = None
+
+    def outlook(self):
+        return Answers({REMOTE: DialBack("/ip4/203.0.113.7/tcp/4001"), OTHER: DialBack(None)}).sum_up()
 
     async def run(self, task_status):
         if self.gate is not None:

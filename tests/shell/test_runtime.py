@@ -476,6 +476,11 @@ async def test_a_failing_disk_stops_the_node(tmp_path, monkeypatch):
 async def test_questions_of_the_user_pass_through(tmp_path):
     async with running(tmp_path, ScriptedCore()) as runtime:
         assert runtime.query("echo", {"a": 1}) == {"a": 1}
+        network = runtime.query("node.network", {})
+        assert network["addresses"] == list(LoneNetwork.addresses)
+        assert (network["reached_by"], network["tried_by"], network["clock_ahead_ms"]) == (1, 2, None)
+        with pytest.raises(InvalidInput, match="no parameters"):
+            runtime.query("node.network", {"a": 1})
         with pytest.raises(InvalidInput, match="no method"):
             runtime.query("nothing", {})
 

@@ -1,0 +1,36 @@
+"""How `p2pai status` says whether others reach the node, and what its clock is worth."""
+
+import pytest
+
+from p2pai.cli.status import clock, reach
+from tests.cli.answers import ANSWERS
+
+NETWORK = ANSWERS["node.network"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "yes, at /ip4/203.0.113.7/tcp/4001; 2 of 3 remotes reached this node"),
+        ({"reach": "unreachable", "reached_by": 0}, "no, 3 of 3 remotes could not; p2pai doctor"),
+        (
+            {"reach": "unknown", "reached_by": 1, "tried_by": 2},
+            "1 of 2 remotes reached this node,",
+        ),
+        ({"reach": "unknown", "reached_by": 0, "tried_by": 0}, "not known yet"),
+    ],
+)
+def test_reach_is_said_in_words(changed, said):
+    assert reach({**NETWORK, **changed}).startswith(said)
+
+
+def test_the_clock_is_compared_with_the_others():
+    assert clock(NETWORK) == "1.500 s ahead of the others' (middle of 3), give or take 0.020 s"
+    assert clock({**NETWORK, "clock_ahead_ms": 250}).startswith("0.250 s behind the others'")
+    assert clock({**NETWORK, "clock_ahead_ms": None}).startswith("not known yet")
+
+
+def test_a_running_node_shows_its_network(p2pai, node):
+    status, out, _ = p2pai("status")
+    assert status == 0
+    assert "2 of 3 remotes reached this node" in out
