@@ -70,7 +70,7 @@ async def test_no_answer_to_give(start: Start) -> None:
 @pytest.mark.trio
 async def test_questions_in_flight_are_bounded(start: Start, nursery: trio.Nursery) -> None:
     a, b = await start_pair(start)
-    asker = a.network._links.askers[b.network._id]
+    asker = a.network._links.askers[b.network._host.get_id()]
     # An asker without its own limit meets the answerer's.
     asker._slots = trio.Semaphore(1000)
     busy = 0

@@ -39,7 +39,7 @@ async def enemy_of(node: Node) -> AsyncIterator[Any]:
 
 
 async def send(host: Any, node: Node, protocol: str, *parts: bytes) -> None:
-    stream = await host.new_stream(node.network._id, [protocol])
+    stream = await host.new_stream(node.network._host.get_id(), [protocol])
     for part in parts:
         await stream.write(part)
     await trio.sleep(0.05)
@@ -95,7 +95,7 @@ async def test_a_protocol_name_that_is_not_text(start: Start) -> None:
     await meet(node, friend)
     await follow("t", node, friend)
     async with enemy_of(node) as enemy:
-        stream = await enemy.get_network().new_stream(node.network._id)
+        stream = await enemy.get_network().new_stream(node.network._host.get_id())
         await stream.write(b"\x13/multistream/1.0.0\n\x05\xff\xfe\xfd\xfc\n")
         await check_alive(node, friend)
 
@@ -139,7 +139,7 @@ async def test_forged_messages_are_not_judged(start: Start) -> None:
     await node.network.join("t")
     honest = message(create_new_key_pair(), b"honest")
     async with enemy_of(node) as enemy:
-        forged = forged_messages(node.network._id.to_bytes())
+        forged = forged_messages(node.network._host.get_id().to_bytes())
         frame = with_prefix(rpc_pb2.RPC(publish=[*forged, honest]).SerializeToString())
         await send(enemy, node, GOSSIP, frame, frame)
         await until(lambda: node.seen.messages)
@@ -184,7 +184,7 @@ async def test_streams_of_one_remote_are_bounded(start: Start) -> None:
     await meet(node, friend)
     await follow("t", node, friend)
     async with enemy_of(node) as enemy:
-        streams = [await enemy.new_stream(node.network._id, [ASK]) for _ in range(20)]
+        streams = [await enemy.new_stream(node.network._host.get_id(), [ASK]) for _ in range(20)]
         await trio.sleep(0.1)
         assert node.network._serving.count(enemy.get_id()) == 2
         with trio.fail_after(2), pytest.raises(StreamError):
