@@ -19,10 +19,10 @@ from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.keys import KeySource
 from p2pai.shell import keystore
 from p2pai.shell.config import Config
-from p2pai.shell.specs import load_spec
+from p2pai.shell.specs import load_spec, published_keys
 
 if TYPE_CHECKING:
-    from p2pai.shell.node_process import Ready
+    from p2pai.shell.node import Node
 
 
 class Role(StrEnum):
@@ -117,7 +117,7 @@ def _dev_account(directory: Path, given: int | None) -> int | None:
 def _keys(config: Config, password_file: Path | None) -> KeySource:
     directory = config.data_dir
     if config.dev_account is not None:
-        return unlocking.published(config.chain, config.dev_account)
+        return published_keys(config.chain, config.dev_account)
     if not keystore.exists(directory) and passwords.is_terminal():
         screen.show_line(f"{directory} holds no keys yet.")
         if passwords.agrees("Make a new wallet there?"):
@@ -125,7 +125,7 @@ def _keys(config: Config, password_file: Path | None) -> KeySource:
     return unlocking.unlock(directory, password_file)
 
 
-def announce(config: Config, source: KeySource, node: "Ready") -> None:
+def announce(config: Config, source: KeySource, node: "Node") -> None:
     """Print where the node is found, and whom to pay."""
     spec = load_spec(config.chain)
     key = ecdsa.public_key(source.account(0).spending)

@@ -6,12 +6,11 @@ keys; they are derived each time, and stored nowhere.
 
 from pathlib import Path
 
-from p2pai.chain.spec import dev_account_seed
 from p2pai.cli import passwords
-from p2pai.primitives.errors import InvalidInput, Unavailable
-from p2pai.primitives.keys import KeySource, PublishedKeys
+from p2pai.primitives.errors import Unavailable
+from p2pai.primitives.keys import KeySource
 from p2pai.shell import config, keystore
-from p2pai.shell.specs import load_spec
+from p2pai.shell.specs import published_keys
 
 
 def unlock(directory: Path, password_file: Path | None) -> KeySource:
@@ -25,7 +24,7 @@ def unlock(directory: Path, password_file: Path | None) -> KeySource:
         return keystore.unlock(directory, passwords.known(password_file))
     record = config.find(directory)
     if record is not None and record.config.dev_account is not None:
-        return published(record.config.chain, record.config.dev_account)
+        return published_keys(record.config.chain, record.config.dev_account)
     raise Unavailable(f"{directory} holds no keys; make them with p2pai wallet create --data-dir {directory}")
 
 
@@ -33,16 +32,3 @@ def published_before(directory: Path) -> int | None:
     """Return the number of the published account that a directory is of; None: of none."""
     record = config.find(directory)
     return record.config.dev_account if record else None
-
-
-def published(chain: str, account: int) -> PublishedKeys:
-    """Return the keys of an account that a chain spec publishes.
-
-    Raises:
-      InvalidInput: the chain doesn't publish that account.
-    """
-    spec = load_spec(chain)
-    if account >= spec.dev_accounts:
-        which = f"it has 0 to {spec.dev_accounts - 1}" if spec.dev_accounts else "it publishes no keys"
-        raise InvalidInput(f"chain {spec.name} has no --dev-account {account}: {which}")
-    return PublishedKeys(dev_account_seed(spec.name, account))

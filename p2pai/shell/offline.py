@@ -34,7 +34,7 @@ def open_offline(data_dir: Path) -> Core:
       InvalidInput: its files are damaged.
     """
     from p2pai.shell import config  # noqa: PLC0415
-    from p2pai.shell.node_process import make_core  # noqa: PLC0415
+    from p2pai.shell.node import make_core  # noqa: PLC0415
 
     record = config.load(data_dir)
     return open_core(

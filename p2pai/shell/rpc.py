@@ -18,7 +18,7 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -200,6 +200,24 @@ class _Gossip(StreamingResponse):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+def submit(node: Node, method: str, params: dict[str, Any]) -> str:
+    """Give an order to a node; returns the id under which it is asked about, in hex.
+
+    Raises:
+      InvalidInput: no order has this name, or the parameters are too deep or of other types.
+    """
+    if method not in SUBMIT_METHODS:
+        raise InvalidInput(f"there is no order {method}; orders are {', '.join(sorted(SUBMIT_METHODS))}")
+    try:
+        data = cbor.encode(params)
+    except AssertionError as error:
+        raise InvalidInput("parameters are of JSON's types, without fractions") from error
+    # Encoding does not bound the nesting, reading does.
+    cbor.decode(data, size_max=BODY_BYTES_MAX)
+    node.feed(Submitted(method, data))
+    return submission_id(params)
+
+
 def submission_id(params: dict[str, Any]) -> str:
     """Return the id under which a submission with these parameters is asked about, in hex."""
     return tagged_hash("p2pai/submission", cbor.encode(params)).hex()
@@ -267,9 +285,10 @@ def parse(body: bytes) -> _Call:
 
 
 def _carry_out(node: Node, call: _Call) -> Any:  # noqa: ANN401
-    action: Callable[[Node, _Call], Any] = _submit if call.method in SUBMIT_METHODS else _query
     try:
-        return action(node, call)
+        if call.method in SUBMIT_METHODS:
+            return {"id": submit(node, call.method, call.params)}
+        return node.query(call.method, call.params)
     except InvalidInput as error:
         raise _Refused(INVALID_INPUT, str(error), call.identifier) from error
     except Unavailable as error:
@@ -277,18 +296,6 @@ def _carry_out(node: Node, call: _Call) -> Any:  # noqa: ANN401
     except Exception as error:
         _log.exception("question failed", method=call.method)
         raise _Refused(INTERNAL_ERROR, "the node failed to answer; see its log", call.identifier) from error
-
-
-def _query(node: Node, call: _Call) -> Any:  # noqa: ANN401
-    return node.query(call.method, call.params)
-
-
-def _submit(node: Node, call: _Call) -> dict[str, str]:
-    params = cbor.encode(call.params)
-    # Encoding does not bound the nesting, reading does.
-    cbor.decode(params, size_max=BODY_BYTES_MAX)
-    node.feed(Submitted(call.method, params))
-    return {"id": submission_id(call.params)}
 
 
 def _integer(text: str) -> int:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Final
 
 from p2pai import chain
-from p2pai.chain.spec import ChainSpec, parse
+from p2pai.chain.spec import ChainSpec, dev_account_seed, parse
 from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives.keys import PublishedKeys
 
 SPEC_BYTES_MAX: Final = 4 << 20
 
@@ -35,3 +36,16 @@ def load_spec(name: str) -> ChainSpec:
     except (OSError, ValueError) as error:
         raise InvalidInput(f"the chain spec {name} can't be read") from error
     return parse(text)
+
+
+def published_keys(chain: str, account: int) -> PublishedKeys:
+    """Return the keys of an account that a chain spec publishes.
+
+    Raises:
+      InvalidInput: the chain doesn't publish that account.
+    """
+    spec = load_spec(chain)
+    if not 0 <= account < spec.dev_accounts:
+        which = f"it has 0 to {spec.dev_accounts - 1}" if spec.dev_accounts else "it publishes no keys"
+        raise InvalidInput(f"chain {spec.name} has no dev account {account}: {which}")
+    return PublishedKeys(dev_account_seed(spec.name, account))

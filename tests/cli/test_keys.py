@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from p2pai.cli import passwords, start, unlocking
+from p2pai.cli import passwords, start
 from p2pai.primitives.ids import PeerId, PublicKey
 from p2pai.primitives.mnemonic import KeyTree, entropy_of, words_of
 from p2pai.shell import config, keystore
+from p2pai.shell.specs import published_keys
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "correct horse"
@@ -158,7 +159,7 @@ class TestStarting:
         config.save(config.NodeRecord(settings, PeerId("12D3"), PublicKey(bytes(33))))
         start.start(data_dir=directory)
         assert started[1] == (settings, source)
-        assert (settings.dev_account, source) == (3, unlocking.published("devnet", 3))
+        assert (settings.dev_account, source) == (3, published_keys("devnet", 3))
 
     def test_an_account_that_is_not_published(self, p2pai):
         status, _, err = p2pai("start", "--dev-account", 10)

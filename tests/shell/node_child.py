@@ -15,7 +15,7 @@ from p2pai.primitives import blob
 from p2pai.primitives.errors import P2paiError
 from p2pai.primitives.ids import Hash32
 from p2pai.primitives.keys import PublishedKeys
-from p2pai.shell import node_process
+from p2pai.shell import node, node_process
 from p2pai.shell.config import Config
 
 KEYS = PublishedKeys(b"\x09" * 32)
@@ -62,7 +62,7 @@ class Core(ScriptedCore):
 
 
 def main(script, spec, data_dir, bootstrap=()):
-    node_process.make_core = lambda config, keys, peer_id, archive, source: Core(**SCRIPTS[script])
+    node.make_core = lambda config, keys, peer_id, archive, source: Core(**SCRIPTS[script])
     config = Config(Path(data_dir), spec, bootstrap=bootstrap)
     try:
         trio.run(node_process.run_node, config, KEYS, lambda ready: print(ready.addresses[0], flush=True))

@@ -72,6 +72,8 @@ class GuestGossip:
         owner = _Owner(topic in self._pubsub.topic_ids, self._pubsub.topic_validators.get(topic))
         self._followed[topic] = owner
         self._pubsub.set_topic_validator(topic, self._validate, is_async_validator=False)
+        # Who left a topic is kept out of its mesh for a while; a node that comes again would be deaf so long.
+        self._pubsub.router.back_off.pop(topic, None)
         if not owner.is_subscribed:
             self._nursery.start_soon(_drain, await self._pubsub.subscribe(topic))
 
