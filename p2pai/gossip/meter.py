@@ -8,6 +8,7 @@ Memory is bounded whatever remotes do. A topic or a remote that finds no room is
 these, `OTHERS`; where a topic of ours needs room, one that only remotes speak of makes place.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -120,6 +121,17 @@ class Meter:
                 self._topic(topic, ours=True).mesh.pop(remote, None)
             case _:
                 self._meet(sighting, now_us)
+
+    def standing(self) -> Iterator[Sighting]:
+        """Return what holds now: a meter that is shown these knows the same remotes, followers and mesh."""
+        for name, remote in self._remotes.items():
+            if remote.since_us is not None:
+                yield sightings.Opened(name)
+        for topic, row in self._topics.items():
+            yield from (sightings.Subscribed(name, topic) for name in row.followers)
+            yield from (
+                sightings.Grafted(name, topic, by_remote) for name, (_, by_remote) in row.mesh.items()
+            )
 
     def report(self, now_us: int) -> dict[str, Any]:
         """Return all numbers in JSON's types."""

@@ -40,6 +40,43 @@ class RpcClient:
             raise self._not_running() from error
         return self._result(response)
 
+    def report(self) -> dict[str, Any]:
+        """Return the node's gossip in numbers (see gossip/meter.py).
+
+        Raises:
+          Unavailable: no node runs there.
+        """
+        return self._exchange("GET", "/gossip/report", {}, b"")
+
+    def publish(self, topic: str, data: bytes) -> int:
+        """Let the node publish a message; return for how many remotes it was queued.
+
+        Raises:
+          Unavailable: no node runs there.
+          InvalidInput: the node refused; its sentence.
+        """
+        return int(self._exchange("POST", "/gossip/publish", {"topic": topic}, data)["remotes"])
+
+    def _exchange(self, method: str, path: str, params: dict[str, str], body: bytes) -> dict[str, Any]:
+        url, token = self._find()
+        try:
+            with httpx.Client(trust_env=False, timeout=CALL_S_MAX) as http:
+                response = http.request(
+                    method,
+                    url.removesuffix("/rpc") + path,
+                    params=params,
+                    content=body,
+                    headers={"Authorization": f"Bearer {token}"},
+                )
+            answer: dict[str, Any] = response.json()
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise self._not_running() from error
+        if response.status_code in (httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_ENTITY_TOO_LARGE):
+            raise InvalidInput(str(answer.get("error", "the node refused")))
+        if response.status_code != httpx.codes.OK:
+            raise self._not_running()
+        return answer
+
     @contextmanager
     def gossip(self, seconds: int | None = None) -> Iterator[Iterator[bytes]]:
         """Give a recording of the node's gossip from now on, in pieces as they come.

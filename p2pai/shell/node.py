@@ -36,6 +36,7 @@ from p2pai.shell.runtime import Runtime
 from p2pai.shell.specs import load_spec
 from p2pai.shell.store import Store
 from p2pai.shell.trainer import Trainer
+from p2pai.shell.watching import Watching
 from p2pai.shell.wire import Core
 
 _log = structlog.get_logger(__name__)
@@ -162,12 +163,13 @@ async def _joined(
         runtime = Runtime(store, blobs, trainer, Clock(), config.data_dir / MODELS_NAME)
         network = _make_network(config, mount, runtime)
         node_config.save(node_config.NodeRecord(config, network.peer_id, public))
-        gossip = Recorder(_head(config, network.peer_id, public), network.observers)
+        watching = Watching(network.observers, network.publish)
+        gossip = Recorder(_head(config, network.peer_id, public), network.observers, watching.standing)
         core = make_core(config, keys, network.peer_id, store.archive, source)
         await nursery.start(runtime.run, core, network)
         url: str | None = None
         if has_rpc:
-            door = (runtime, config.data_dir, config.rpc_port, network.addresses, gossip)
+            door = (runtime, config.data_dir, config.rpc_port, network.addresses, gossip, watching)
             url = await nursery.start(run_server, *door)
         yield Node(config, network, runtime, url)
         nursery.cancel_scope.cancel()

@@ -7,7 +7,7 @@ Source: docs/RECORDING.md; docs/adr/0038-recordings.md.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -63,14 +63,17 @@ class Feed:
 class Recorder:
     """Gives a node's gossip to readers, as recordings that begin when they come."""
 
-    def __init__(self, head: Recording, observers: list[Observer]) -> None:
+    def __init__(
+        self, head: Recording, observers: list[Observer], standing: Callable[[], Iterable[Sighting]] = tuple
+    ) -> None:
         """Take part in nothing yet.
 
         Args:
           head: of the recordings; the time in it is set for each.
           observers: of the network, to which this one is added while somebody reads.
+          standing: gives what holds already when somebody comes, which his recording begins with.
         """
-        self._head, self._observers = head, observers
+        self._head, self._observers, self._standing = head, observers, standing
         self._readers: list[Feed] = []
 
     @property
@@ -89,6 +92,8 @@ class Recorder:
             raise Unavailable(f"this node has {READERS_MAX} readers of its gossip already")
         feed = Feed(READER_BYTES_MAX)
         feed.put(recording.begin(begun(self._head, (Holds.GOSSIP,))))
+        for sighting in self._standing():
+            feed.put(stamped(sighting))
         if not self._readers:
             self._observers.append(self._see)
         self._readers.append(feed)

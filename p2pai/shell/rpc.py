@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0 over HTTP for the local user: `POST /rpc`; `GET /gossip`; and `GET /health` for probes.
+"""JSON-RPC 2.0 over HTTP for the local user: `POST /rpc`, `/gossip`, and `/health` for probes.
 
 Who may call: whoever can read `DIR/rpc.json` (0600), which holds the address and a bearer token of 32 random
 bytes made anew at each start. The server listens on loopback only, and refuses a `Host` that is not loopback
@@ -9,7 +9,9 @@ What may be called: the questions of `core.query`, passed through; and `SUBMIT_M
 method hands out a key. Parameters are an object of JSON's types without fractions. Batches are refused.
 
 `GET /gossip`, with the same token, is a recording (docs/RECORDING.md) of the node's gossip from now on, for
-`seconds` or without end; who reads it too slowly is cut off.
+`seconds` or without end; who reads it too slowly is cut off. `GET /gossip/report` is the node's gossip in
+numbers since its start, as JSON (gossip/meter.py). `POST /gossip/publish?topic=NAME` publishes its body as it
+is, and answers `{"remotes": N}`: for how many it was queued.
 
 Source: JSON-RPC 2.0 specification; RELIABILITY (5), "RPC".
 """
@@ -18,7 +20,7 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -35,12 +37,14 @@ from starlette.routing import Route
 from starlette.types import Send
 
 from p2pai.events import Event, Submitted
+from p2pai.gossip.limits import GOSSIP_SIZE_MAX
 from p2pai.primitives import cbor
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.shell.files import write_atomically
 from p2pai.shell.http import listen, read_body, server_config
 from p2pai.shell.recorder import Recorder
+from p2pai.shell.watching import Watching
 
 FILE_NAME: Final = "rpc.json"
 RECORDING_TYPE: Final = "application/vnd.p2pai.recording"
@@ -108,6 +112,7 @@ async def run_server(
     port: int,
     addresses: Sequence[str],
     gossip: Recorder | None = None,
+    watching: Watching | None = None,
     *,
     task_status: Started,
 ) -> None:
@@ -119,6 +124,7 @@ async def run_server(
       port: TCP port on loopback; 0 lets the system choose.
       addresses: the node's multiaddrs, noted in `rpc.json` for whoever wants to connect to it.
       gossip: what the node's gossip is read from; None: nobody reads it.
+      watching: its numbers, and messages for tests; None: there are none.
       task_status: told the URL.
 
     Raises:
@@ -129,7 +135,7 @@ async def run_server(
     token = secrets.token_hex(TOKEN_SIZE)
     path = data_dir / FILE_NAME
     # The two libraries write the same interface in types that don't match.
-    app: Any = make_app(node, token, gossip)
+    app: Any = make_app(node, token, gossip, watching)
     async with trio.open_nursery() as nursery:
         config = server_config(listener)
         await nursery.start(partial(serve, app, config, shutdown_trigger=trio.sleep_forever))
@@ -142,38 +148,57 @@ async def run_server(
             path.unlink(missing_ok=True)
 
 
-def make_app(node: Node, token: str, gossip: Recorder | None = None) -> Starlette:
+def make_app(
+    node: Node, token: str, gossip: Recorder | None = None, watching: Watching | None = None
+) -> Starlette:
     """Return the web application that answers for `node`."""
 
     async def answer_rpc(request: Request) -> Response:
-        refusal = _refuse_stranger(request) or _refuse_token(request, token)
-        if refusal is not None:
-            return refusal
         body = await read_body(request, BODY_BYTES_MAX)
         if body is None:
             return _refusal(413, f"a request has at most {BODY_BYTES_MAX} bytes")
         return _respond(node, body)
 
     async def answer_gossip(request: Request) -> Response:
-        refusal = _refuse_stranger(request) or _refuse_token(request, token)
-        if refusal is not None:
-            return refusal
         if gossip is None or gossip.is_full:
             return _refusal(
                 503, "this node's gossip can't be read now: it has too many readers, or none to give"
             )
         return _Gossip(gossip, _seconds(request))
 
+    async def answer_report(request: Request) -> Response:  # noqa: ARG001
+        return (
+            _refusal(503, "this node counts nothing") if watching is None else JSONResponse(watching.report())
+        )
+
+    async def answer_publish(request: Request) -> Response:
+        body = await read_body(request, GOSSIP_SIZE_MAX)
+        if watching is None or body is None:
+            return _refusal(413, f"a message has at most {GOSSIP_SIZE_MAX} bytes")
+        try:
+            return JSONResponse(await watching.publish(request.query_params.get("topic", ""), body))
+        except InvalidInput as error:
+            return _refusal(400, str(error))
+
     async def answer_health(request: Request) -> Response:
         return _refuse_stranger(request) or JSONResponse({"status": "ok"})
 
     return Starlette(
         routes=[
-            Route("/rpc", answer_rpc, methods=["POST"]),
-            Route("/gossip", answer_gossip, methods=["GET"]),
+            Route("/rpc", _for_owner(answer_rpc, token), methods=["POST"]),
+            Route("/gossip", _for_owner(answer_gossip, token), methods=["GET"]),
+            Route("/gossip/report", _for_owner(answer_report, token), methods=["GET"]),
+            Route("/gossip/publish", _for_owner(answer_publish, token), methods=["POST"]),
             Route("/health", answer_health, methods=["GET"]),
         ]
     )
+
+
+def _for_owner(answer: Callable[[Request], Awaitable[Response]], token: str) -> Any:  # noqa: ANN401
+    async def answer_owner(request: Request) -> Response:
+        return _refuse_stranger(request) or _refuse_token(request, token) or await answer(request)
+
+    return answer_owner
 
 
 def _seconds(request: Request) -> float:
