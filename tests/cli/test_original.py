@@ -23,7 +23,7 @@ from p2pai.cli import definition
 from p2pai.primitives.errors import InvalidInput
 
 RELU = Activation(Function.RELU)
-ABSENT = object()
+ABSENT = "<absent>"
 
 # Numbers such as 2e-3 are text to YAML 1.1, and are written so on purpose.
 IMAGES = """
