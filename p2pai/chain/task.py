@@ -53,7 +53,7 @@ TARGET_COUNT_MAX: Final = 255
 """Numbers that a regression predicts for each sample."""
 
 MANTISSA_BITS: Final = (7, 13)
-"""Bits of a product's operands: 13 cost no accuracy; 7 need a single float32 or int8 product."""
+"""Bits of a product's operands: 13 cost no accuracy; 7 need a single float32 or bfloat16 product."""
 
 MAP_DENSE_WEIGHTS_MAX: Final = 250_000
 """Weights of a model whose largest message map, a bitmap of 2 bits a weight, still fits an IT_RES."""

@@ -1,6 +1,6 @@
 """Train every kind of task a little and print a digest of each: of all states, message maps and metrics.
 
-KINDS=name;name  CARRIER=int8|bfloat16|float32|float64|auto  JIT=0 (op by op)  ONE_CORE=1
+KINDS=name;name  CARRIER=bfloat16|float32|float64|auto  JIT=0 (op by op)  ONE_CORE=1
 INEXACT=1 (an inexact matrix product instead, and the platform's own numerics)
 """
 

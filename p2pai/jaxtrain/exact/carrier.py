@@ -1,12 +1,12 @@
 """Which arithmetic carries the integers of a matrix product.
 
-The integers are the same whichever is used, so a machine may take its fastest: int8 into int32, bfloat16 into
-float32, float32 or float64. Mantissas of 13 bits are split in two limbs for all but float64; those of 7 bits
+The integers are the same whichever is used, so a machine may take its fastest: bfloat16 into float32, float32
+or float64. Mantissas of 13 bits are split in two limbs for all but float64; those of 7 bits
 are one limb. A carrier is used only after it has answered known questions right on this machine; where it
 fails, float64 takes over.
 
 Bounds: limbs of 13 bits are in [-64, 64] and K is cut into pieces of at most 2048, so every partial sum of a
-limb product is at most 2^12 * 2^11 = 2^23, exact in int32, float32 and even a 24-bit accumulator. Mantissas
+limb product is at most 2^12 * 2^11 = 2^23, exact in float32 and even a 24-bit accumulator. Mantissas
 of 7 bits are in [-127, 127], pieces at most 1024 long: below 2^24, so one piece's product is a float32
 number. Whole mantissas of 13 bits are at most 2^13, so a float64 sum stays below 2^26 * 2^26 = 2^52.
 
@@ -33,7 +33,7 @@ from jax import Array, lax
 from p2pai.jaxtrain.exact.quantise import BYTE_BITS
 from p2pai.jaxtrain.platform import instructions
 
-Carrier = Literal["int8", "bfloat16", "float32", "float64"]
+Carrier = Literal["bfloat16", "float32", "float64"]
 Dimensions = tuple[tuple[int], tuple[int]]
 """The contracted axis of the left and of the right operand."""
 
@@ -52,8 +52,8 @@ _forced: ContextVar[Carrier | None] = ContextVar("forced", default=None)
 def choose(work: int, platform: str, bits: int) -> Carrier:
     """Pick the carrier for a product of `work` multiplications.
 
-    A CPU takes bfloat16 if it has instructions for it. If not: float32 for 7 bits, a plain float32 product,
-    and float64 for 13. Accelerators have many times more int8 than float64 arithmetic.
+    Accelerators take bfloat16, and so does a CPU that has instructions for it. If not: float32 for 7 bits, a
+    plain float32 product, and float64 for 13.
 
     Args:
       work: rows * K * columns.
@@ -77,9 +77,7 @@ def _fastest(work: int, platform: str, bits: int) -> Carrier:
     is_whole = bits == BYTE_BITS
     if not is_whole and work < WORK_MIN:
         return "float64"
-    if platform != "cpu":
-        return "int8"
-    if instructions() & _BFLOAT16_INSTRUCTIONS:
+    if platform != "cpu" or instructions() & _BFLOAT16_INSTRUCTIONS:
         return "bfloat16"
     return "float32" if is_whole else "float64"
 
@@ -175,12 +173,11 @@ def _limbs(mantissa: Array) -> tuple[Array, Array]:
 def _contract(a: Array, b: Array, dimensions: Dimensions) -> Array:
     if a.dtype == jnp.bfloat16:
         return _contract_bfloat16(a, b, dimensions)
-    wide = jnp.int32 if a.dtype == jnp.int8 else a.dtype
-    return lax.dot_general(a, b, (dimensions, ((), ())), precision="highest", preferred_element_type=wide)
+    return lax.dot_general(a, b, (dimensions, ((), ())), precision="highest", preferred_element_type=a.dtype)
 
 
 def _contract_bfloat16(a: Array, b: Array, dimensions: Dimensions) -> Array:
-    """Multiply so that the CPU's own instructions are used: the left side's contracted axis is its last one.
+    """Multiply so that a CPU's own instructions are used: the left side's contracted axis is its last one.
 
     Both operands are laid out as they are written, or the compiler turns a transposed one around to read it
     in place, and has no code for that.

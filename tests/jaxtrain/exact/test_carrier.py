@@ -1,4 +1,4 @@
-"""Products in int8, float32 and float64 are the same integers, and a carrier that errs is not used."""
+"""Products in bfloat16, float32 and float64 are the same integers, and a carrier that errs is not used."""
 
 from typing import get_args
 
@@ -102,8 +102,8 @@ CHOICES = [
     ("bfloat16", "cpu", FAST, 13, True),
     ("bfloat16", "cpu", FAST, 7, False),
     ("float64", "gpu", FAST, 13, False),
-    ("int8", "gpu", PLAIN_CPU, 13, True),
-    ("int8", "gpu", FAST, 7, False),
+    ("bfloat16", "gpu", PLAIN_CPU, 13, True),
+    ("bfloat16", "gpu", PLAIN_CPU, 7, False),
 ]
 
 
@@ -134,7 +134,7 @@ def test_a_carrier_that_the_compiler_does_not_know_is_not_trusted(forgetful, mon
 
     monkeypatch.setattr(carrier, "_contract", contract)
     forget()
-    assert not carrier.trusted("int8", 7)
+    assert not carrier.trusted("float32", 7)
 
 
 def test_training_on_a_carrier_that_lies_is_still_right(forgetful, monkeypatch):
@@ -153,9 +153,9 @@ def test_where_float64_lies_too_nothing_is_trained(forgetful, monkeypatch, bits)
 
 
 def test_a_carrier_can_be_forced_for_a_while():
-    with carrier.using("int8"):
-        assert carrier.choose(1, "cpu", 13) == "int8"
+    with carrier.using("bfloat16"):
+        assert carrier.choose(1, "cpu", 13) == "bfloat16"
         with carrier.using("float32"):
             assert carrier.choose(1, "cpu", 13) == "float32"
-        assert carrier.choose(1, "cpu", 13) == "int8"
+        assert carrier.choose(1, "cpu", 13) == "bfloat16"
     assert carrier.choose(1, "cpu", 13) == "float64"
