@@ -46,6 +46,10 @@ class Limits:
     local_is_exempt: bool = True
 
 
+LIMITS: Final = Limits()
+"""What a node takes that isn't told otherwise."""
+
+
 class Refusal(Enum):
     """Why a connection is not taken."""
 

@@ -129,8 +129,15 @@ class Conduct:
         self.lose(Loss.TOPIC_RATE)
         return False
 
-    def judged(self, remote: PeerId, outcome: Outcome, now_ms: int) -> None:
-        """Note what became of a message, and what it cost."""
+    def judged(self, remote: PeerId, outcome: Outcome, now_ms: int, *, is_evident: bool = False) -> None:
+        """Note what became of a message, and what it cost.
+
+        Args:
+          remote: who sent it.
+          outcome: what became of it.
+          now_ms: the time.
+          is_evident: whether the remote could tell that it would be rejected.
+        """
         tokens = USELESS_TOKENS
         match outcome:
             case Outcome.ACCEPTED:
@@ -139,7 +146,7 @@ class Conduct:
             case Outcome.DUPLICATE:
                 tokens = DUPLICATE_TOKENS
             case Outcome.REJECTED:
-                self.blame(remote, Offence.REJECTED, now_ms)
+                self.blame(remote, Offence.REJECTED if is_evident else Offence.PASSED_ON, now_ms)
         self._flow(remote, now_ms).tokens.draw(tokens, now_ms)
 
     def framed(self, remote: PeerId, size: int, entries: int, ids: int, now_ms: int) -> int:

@@ -7,9 +7,11 @@ node may do as well is capped above it, so it costs a place in the mesh and neve
 
 Nobody is blamed for a message that he couldn't judge: what the core answers with IGNORE (a block whose parent
 we lack, a task we don't follow, a message that came late) costs nothing here, only tokens of the rate. REJECT
-is kept for what anybody can see from the message and the chain alone; every node of p2pai judges before it
-forwards, so the forwarder is blamed and not only the author. What turns out false later (a block that doesn't
-replay) is the author's, and is settled on chain.
+is kept for what breaks a rule. Whoever says such a thing himself, or passes on what its envelope alone shows
+to be false, is fully to blame. Whoever passes on another's message that only a node with the chain can tell
+to be false is blamed too, since nodes judge before they forward, but never banned for it: a listener has no
+chain, and an author could have it banned by spoiling his own messages. What turns out false later (a block
+that doesn't replay) is the author's, and is settled on chain.
 
 The library's own scorer stays off: it mutes this node itself after an own message that fails, and leaves bad
 remotes in the mesh.
@@ -59,7 +61,9 @@ class Offence(Enum):
     FORGED = ("forged", 30, False)
     """A message whose author did not sign it; every libp2p node checks that before it forwards."""
     REJECTED = ("rejected", 15, False)
-    """A message that breaks a rule which anybody can check."""
+    """A message that breaks a rule: his own, or one whose envelope alone shows it."""
+    PASSED_ON = ("passed on", 15, True)
+    """Somebody else's message that breaks a rule, which only who follows the chain can tell."""
     MALFORMED = ("malformed", 35, False)
     """Bytes that are no frame of the protocol, or a longer one than it has."""
     CRUMBS = ("crumbs", 35, False)
@@ -67,7 +71,9 @@ class Offence(Enum):
     FLOOD = ("flood", 15, False)
     """One second for which our reader had to wait, for what the remote sent beyond its rate."""
     STREAMS = ("streams", 5, False)
-    """A stream beyond those that one remote may have open."""
+    """A stream beyond those that one remote may have open, or opens in a while."""
+    FALSE_BLOB = ("false blob", 35, False)
+    """Content that is not what its id says; whoever stores it has checked it."""
     OVERRUN = ("overrun", 100, False)
     """Bytes beyond the window that its stream had been granted: the connection is lost anyway."""
     SUBSCRIPTIONS = ("subscriptions", 2, False)

@@ -54,17 +54,25 @@ def test_ids_and_bytes_count_too() -> None:
     assert conduct.framed(B, 40 << 20, 0, 0, 0) == 500
 
 
-def test_a_rejected_message_is_the_forwarders_fault_and_an_ignored_one_nobodys() -> None:
+def test_an_evidently_false_message_is_the_senders_fault_and_an_ignored_one_nobodys() -> None:
     conduct, _, bans = make()
     for _ in range(20):
         conduct.judged(A, Outcome.IGNORED, 0)
     assert conduct.report(A, 0)["score"] == 0
     for _ in range(7):
-        conduct.judged(A, Outcome.REJECTED, 0)
+        conduct.judged(A, Outcome.REJECTED, 0, is_evident=True)
     assert bans == [(A, 60_000)]
     assert conduct.report(A, 0)["standing"] == "banned"
     assert conduct.report(A, 0)["offences"] == {"rejected": 7}
     assert conduct.standing(A, 60_000) is Standing.GOOD
+
+
+def test_whoever_passes_on_what_it_could_not_know_keeps_its_connection() -> None:
+    conduct, _, bans = make()
+    for _ in range(100):
+        conduct.judged(A, Outcome.REJECTED, 0)
+    assert conduct.standing(A, 0) is Standing.UNWANTED
+    assert bans == []
 
 
 def test_one_topic_does_not_eat_the_others() -> None:

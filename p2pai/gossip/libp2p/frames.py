@@ -75,7 +75,7 @@ class FrameStream:
         Raises:
           InvalidMessage: too long, too short, or of unknown kind.
         """
-        length = int.from_bytes(await self._reader.exactly(_LENGTH_SIZE), "little")
+        length = int.from_bytes(await self._reader.first(_LENGTH_SIZE), "little")
         if not _HEAD_SIZE <= length <= _HEAD_SIZE + ANSWER_SIZE_MAX:
             raise InvalidMessage(f"frame of {length} bytes")
         head = await self._reader.exactly(_HEAD_SIZE)

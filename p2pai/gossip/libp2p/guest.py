@@ -16,7 +16,8 @@ from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11
 
 from p2pai.gossip.libp2p.guest_gossip import GuestGossip
 from p2pai.gossip.libp2p.host import Host
-from p2pai.gossip.libp2p.mount import Judge, Mounted, Welcome
+from p2pai.gossip.libp2p.mount import Judge, Mounted
+from p2pai.gossip.libp2p.warden import Warden
 from p2pai.gossip.sightings import Observer
 from p2pai.primitives.errors import InvalidInput, Unavailable
 
@@ -49,7 +50,7 @@ class GuestHost:
     async def running(
         self,
         judge: Judge,
-        is_welcome: Welcome,  # noqa: ARG002
+        warden: Warden,
         observers: Sequence[Observer],
     ) -> AsyncIterator[Mounted]:
         """Stay on the host while inside.
@@ -65,5 +66,5 @@ class GuestHost:
                 await self._pubsub.wait_until_ready()
         except trio.TooSlowError as error:
             raise Unavailable("the host's pubsub service is not running") from error
-        async with GuestGossip(self._pubsub, judge, observers).running() as gossip:
+        async with GuestGossip(self._pubsub, judge, warden, observers).running() as gossip:
             yield Mounted(self._host, gossip, self._dht, is_ours=False)

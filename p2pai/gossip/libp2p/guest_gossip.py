@@ -20,8 +20,9 @@ from libp2p.peer.id import ID
 
 from p2pai.gossip.libp2p.mount import Judge
 from p2pai.gossip.libp2p.observing import OUTCOMES, message_of
-from p2pai.gossip.libp2p.seen import SeenMessages
+from p2pai.gossip.libp2p.warden import Warden
 from p2pai.gossip.limits import GOSSIP_SIZE_MAX
+from p2pai.gossip.seen import SeenMessages
 from p2pai.gossip.sightings import Arrived, Observer, Outcome, Published, Sighting
 from p2pai.primitives.ids import PeerId
 
@@ -42,11 +43,18 @@ class _Owner:
 class GuestGossip:
     """Follows topics beside those of the host's owner."""
 
-    def __init__(self, pubsub: Any, judge: Judge, observers: Sequence[Observer]) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        pubsub: Any,  # noqa: ANN401
+        judge: Judge,
+        warden: Warden,
+        observers: Sequence[Observer],
+    ) -> None:
         self._pubsub = pubsub
         self._judge = judge
+        self._warden = warden
         self._observers = observers
-        self._seen = SeenMessages()
+        self._seen = SeenMessages(trio.current_time())
         self._followed: dict[str, _Owner] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -106,6 +114,7 @@ class GuestGossip:
                 self._note(Published(message_of(message)))
                 return True
             outcome = self._judge_arrival(forwarder, message)
+            self._warden.judged(forwarder, message, outcome)
             self._note(Arrived(PeerId(str(forwarder)), message_of(message), outcome))
         except Exception:
             _log.exception("validator failed")
@@ -119,7 +128,7 @@ class GuestGossip:
         message_id = message.from_id + message.seqno
         if self._seen.has(message_id):
             return Outcome.DUPLICATE
-        self._seen.add(message_id)
+        self._seen.add(message_id, trio.current_time())
         return OUTCOMES[self._judge(forwarder, message.topicIDs[0], message.data)]
 
     def _note(self, sighting: Sighting) -> None:

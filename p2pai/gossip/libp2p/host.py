@@ -29,6 +29,9 @@ from p2pai.gossip.libp2p import tuning
 RESET_TIMEOUT_S: Final = 2.0
 """Seconds for telling a remote that its stream is over; it may not be listening."""
 
+CLOSE_S_MAX: Final = 1.0
+"""Seconds for telling a remote that its connection ends; it may not be reading."""
+
 _log = structlog.get_logger(__name__)
 
 Host = Any
@@ -95,6 +98,22 @@ async def reset(stream: Stream) -> None:
             await stream.reset()
         except Exception as error:  # noqa: BLE001
             _log.debug("reset failed", error=repr(error))
+
+
+async def close_connection(muxed: Any) -> None:  # noqa: ANN401
+    """Close a multiplexed connection, politely if its remote reads, by force otherwise; never raises."""
+    with trio.CancelScope(shield=True):
+        with trio.move_on_after(CLOSE_S_MAX):
+            try:
+                await muxed.close()
+            except Exception as error:  # noqa: BLE001
+                _log.debug("close failed", error=repr(error))
+        # Had it to wait, the socket is still open; the reader of a closed one does the rest.
+        with trio.move_on_after(CLOSE_S_MAX):
+            try:
+                await muxed.secured_conn.close()
+            except Exception as error:  # noqa: BLE001
+                _log.debug("close failed", error=repr(error))
 
 
 async def check_free(address: Multiaddr) -> None:

@@ -15,7 +15,9 @@ from libp2p.peer.id import ID
 from p2pai.gossip.libp2p.asking import Asker
 from p2pai.gossip.libp2p.frames import FrameStream
 from p2pai.gossip.libp2p.mount import Mounted
-from p2pai.gossip.libp2p.refusals import Refusals
+from p2pai.gossip.libp2p.warden import Warden
+from p2pai.gossip.scores import Offence
+from p2pai.primitives.errors import InvalidMessage
 
 PAUSE_S: Final = 0.25
 PAUSE_S_MAX: Final = 30.0
@@ -33,14 +35,14 @@ Note = Callable[[ID], None]
 class Links(INotifee):  # type: ignore[misc]
     """Keeps `askers`: whom we can ask now."""
 
-    def __init__(self, mounted: Mounted, protocol: str, refusals: Refusals, came: Note, went: Note) -> None:
+    def __init__(self, mounted: Mounted, protocol: str, warden: Warden, came: Note, went: Note) -> None:
         self.askers: dict[ID, Asker] = {}
         self._mounted = mounted
         self._host = mounted.host
         self._protocol = protocol
         self._came = came
         self._went = went
-        self._refusals = refusals
+        self._warden = warden
         self._tended: dict[ID, trio.CancelScope] = {}
         self._pauses: dict[ID, trio.CancelScope] = {}
         self._waiting: dict[ID, trio.Event] = {}
@@ -121,9 +123,9 @@ class Links(INotifee):  # type: ignore[misc]
     async def _keep_open(self, remote: ID) -> None:
         pause_s = PAUSE_S
         while self._is_connected(remote):
-            if not self._refusals.is_welcome(remote):
+            if not self._warden.is_welcome(remote):
                 await self._mounted.disconnect(remote)
-                await trio.sleep(min(self._refusals.seconds_left(remote), REFUSED_PAUSE_S))
+                await trio.sleep(min(self._warden.seconds_left(remote), REFUSED_PAUSE_S))
                 continue
             try:
                 stream = await self._host.new_stream(remote, [self._protocol])
@@ -148,7 +150,9 @@ class Links(INotifee):  # type: ignore[misc]
         self._came(remote)
         try:
             await asker.run()
-        except Exception as error:  # noqa: BLE001
+        except* InvalidMessage:
+            self._warden.blame(remote, Offence.MALFORMED)
+        except* Exception as error:  # noqa: BLE001
             _log.debug("ask stream ended", remote=str(remote), error=repr(error))
         finally:
             del self.askers[remote]

@@ -16,6 +16,8 @@ from p2pai.gossip import hearing
 from p2pai.gossip.libp2p.discovery import Discovery, parse_address
 from p2pai.gossip.libp2p.observing import count_sent
 from p2pai.gossip.libp2p.own_host import OwnHost
+from p2pai.gossip.libp2p.refusals import Refusals
+from p2pai.gossip.libp2p.warden import Warden
 from p2pai.gossip.limits import GOSSIP_SIZE_MAX
 from p2pai.gossip.sightings import Observer
 from p2pai.primitives.errors import InvalidInput
@@ -58,13 +60,17 @@ class Listener:
 
     async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:  # noqa: ANN401
         """Listen until cancelled; ready when `task_status` is told."""
-        async with self._mount.running(_judge, _welcome, self.observers) as mounted:
+        gone: list[ID] = []
+        warden = Warden(self._chain_id, Refusals(), self.observers, gone.append)
+        async with self._mount.running(_judge, warden, self.observers) as mounted:
             self._gossip: Any = mounted.gossip
-            discovery = Discovery(mounted, self._chain_id, self._bootstrap, _welcome, provides=False)
+            discovery = Discovery(mounted, self._chain_id, self._bootstrap, warden.is_welcome, provides=False)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(discovery.run)
                 task_status.started()
                 while True:
+                    while gone:
+                        await mounted.disconnect(gone.pop())
                     await self._join_and_leave()
                     await trio.sleep(LOOK_S)
 
@@ -94,7 +100,3 @@ class Listener:
 
 def _judge(remote: ID, topic: str, data: bytes) -> Verdict:  # noqa: ARG001
     return hearing.judge(topic, data)
-
-
-def _welcome(remote: ID) -> bool:  # noqa: ARG001
-    return True

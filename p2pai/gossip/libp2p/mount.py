@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
+import trio
 from libp2p.peer.id import ID
 
 from p2pai.effects import Verdict
-from p2pai.gossip.libp2p.host import Host
+from p2pai.gossip.libp2p.host import Host, close_connection
+from p2pai.gossip.libp2p.warden import Warden
 from p2pai.gossip.sightings import Observer
 
 Judge = Callable[[ID, str, bytes], Verdict]
@@ -53,7 +55,9 @@ class Mounted:
     async def disconnect(self, remote: ID) -> None:
         """Close the connections to a remote, where they are ours to close."""
         if self.is_ours:
-            await self.host.disconnect(remote)
+            async with trio.open_nursery() as nursery:
+                for connection in self.host.get_network().get_connections(remote):
+                    nursery.start_soon(close_connection, connection.muxed_conn)
 
     def forget_dials(self, remote: ID) -> None:
         """Let a remote be dialled at the address that comes next, at once.
@@ -78,12 +82,12 @@ class Mount(Protocol):
         """The host's id, known before anything runs."""
 
     def running(
-        self, judge: Judge, is_welcome: Welcome, observers: Sequence[Observer]
+        self, judge: Judge, warden: Warden, observers: Sequence[Observer]
     ) -> AbstractAsyncContextManager[Mounted]:
         """Hold the place while inside.
 
         Args:
           judge: gets each message of a followed topic once, never our own.
-          is_welcome: tells with whom to have to do.
+          warden: told what remotes do; knows with whom to have to do.
           observers: see all gossip; the list may change at any time.
         """

@@ -27,8 +27,10 @@ from p2pai.gossip.libp2p.providing import Providing
 from p2pai.gossip.libp2p.refusals import Refusals
 from p2pai.gossip.libp2p.serving import Serving
 from p2pai.gossip.libp2p.transfer import Shelf
+from p2pai.gossip.libp2p.warden import Warden
 from p2pai.gossip.limits import ANSWER_SIZE_MAX, GOSSIP_SIZE_MAX
 from p2pai.gossip.reachability import Answers, Outlook
+from p2pai.gossip.scores import Offence
 from p2pai.gossip.sightings import Observer
 from p2pai.primitives.errors import P2paiError, Unavailable
 from p2pai.primitives.ids import BlobId, Hash32, PeerId
@@ -82,11 +84,14 @@ class Network:
         self._handlers = handlers
         self._protocol = f"/p2pai/{chain_id}/ask/1"
         self._refusals = Refusals()
+        self._nursery: trio.Nursery | None = None
         self._failure: Exception | None = None
         self._outside: Outside | None = None
         self.peer_id = PeerId(str(mount.id))
         self.observers: list[Observer] = []
         """Who sees all gossip; may be added and removed at any time."""
+        self.warden = Warden(chain_id, self._refusals, self.observers, self._begin_to_end)
+        """How each remote stands."""
         self.addresses: tuple[str, ...] = ()
         """Full multiaddrs under which others reach this node, once it runs."""
 
@@ -99,23 +104,23 @@ class Network:
           Exception: whatever a handler raised that is not a `P2paiError`.
         """
         self._failed = trio.Event()
-        is_welcome = self._refusals.is_welcome
-        async with self._mount.running(self._judge, is_welcome, self.observers) as mounted:
+        async with self._mount.running(self._judge, self.warden, self.observers) as mounted:
             self._host, self._pubsub = mounted.host, mounted.gossip
-            self._links = Links(mounted, self._protocol, self._refusals, self._came, self._went)
-            self._serving = Serving(self._protocol, is_welcome, self._sources, self._links.retry)
-            self._discovery = Discovery(mounted, self._chain_id, self._bootstrap, is_welcome)
+            self._links = Links(mounted, self._protocol, self.warden, self._came, self._went)
+            self._serving = Serving(self._protocol, self.warden, self._sources, self._links.retry)
+            self._discovery = Discovery(mounted, self._chain_id, self._bootstrap, self._refusals.is_welcome)
             self._providing = Providing(mounted.host, mounted.dht)
             self._fetching = Fetching(
                 self.peer_id, self._links, self._discovery.find, self._providing, self._note_offence
             )
-            dial_backs = DialBacks(self._host, is_welcome)
+            dial_backs = DialBacks(self._host, self._refusals.is_welcome)
             self._outside = Outside(dial_backs, self._links.askers, self._find_listened)
             self.addresses = self._find_addresses()
             if mounted.is_ours:
                 # Whether somebody else's host dials back is its owner's to say.
                 dial_backs.start()
             async with self._serving.running(self._host), trio.open_nursery() as nursery:
+                self._nursery = nursery
                 await nursery.start(self._links.run)
                 nursery.start_soon(self._discovery.run)
                 nursery.start_soon(self._providing.run)
@@ -191,8 +196,15 @@ class Network:
         known = parse_id(remote)
         if known is not None:
             self._refusals.add(known, seconds)
-            self._serving.end(known)
-            await self._links.hang_up(known)
+            await self._end(known)
+
+    async def _end(self, remote: ID) -> None:
+        self._serving.end(remote)
+        await self._links.hang_up(remote)
+
+    def _begin_to_end(self, remote: ID) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._end, remote)
 
     def _sources(self, asker: ID) -> Sources:
         remote = PeerId(str(asker))
@@ -219,6 +231,9 @@ class Network:
 
     def _note_offence(self, remote: PeerId, lie: str) -> None:
         _log.warning("remote gave a false blob", remote=remote, reason=lie)
+        known = parse_id(remote)
+        if known is not None:
+            self.warden.blame(known, Offence.FALSE_BLOB)
 
     def _came(self, remote: ID) -> None:
         self._discovery.note_arrival()

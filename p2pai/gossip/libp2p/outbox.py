@@ -9,6 +9,8 @@ from typing import Final
 
 import trio
 
+from p2pai.gossip.allowance import Pool, Share
+
 DATA_SIZE_MAX: Final = 4 << 20
 """Bytes of messages that may wait for one remote; beyond it they are dropped, and counted."""
 
@@ -22,9 +24,10 @@ BURST_SIZE: Final = 64 << 10
 class Outbox:
     """A queue of encoded frames with one consumer."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: Share | None = None) -> None:
+        """Begin empty; `share` is the memory that it may use."""
         self._frames: deque[bytes] = deque()
-        self._size = 0
+        self._share = share or Share(Pool(CONTROL_SIZE_MAX), own=0, size_max=DATA_SIZE_MAX)
         self._closed = False
         self._wake = trio.Event()
         self.dropped = 0
@@ -32,12 +35,11 @@ class Outbox:
 
     def push(self, frame: bytes, *, control: bool = False) -> bool:
         """Append a frame; False when there is no room for it."""
-        size_max = CONTROL_SIZE_MAX if control else DATA_SIZE_MAX
-        if self._closed or self._size + len(frame) > size_max:
+        extra = CONTROL_SIZE_MAX - DATA_SIZE_MAX if control else 0
+        if self._closed or not self._share.take(len(frame), extra):
             self.dropped += 1
             return False
         self._frames.append(frame)
-        self._size += len(frame)
         self._wake.set()
         return True
 
@@ -53,12 +55,12 @@ class Outbox:
         while self._frames and size + len(self._frames[0]) <= BURST_SIZE:
             burst.append(self._frames.popleft())
             size += len(burst[-1])
-        self._size -= size
+        self._share.give_back(size)
         return b"".join(burst)
 
     def close(self) -> None:
         """Refuse more frames, forget those that wait and let the consumer end."""
         self._closed = True
         self._frames.clear()
-        self._size = 0
+        self._share.give_back(self._share.held)
         self._wake.set()

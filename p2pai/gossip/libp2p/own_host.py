@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
 import trio
 from libp2p.abc import INotifee
 from libp2p.crypto.ed25519 import create_new_key_pair
@@ -14,38 +13,52 @@ from libp2p.peer.id import ID
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
-from p2pai.gossip.libp2p.host import check_free, load_or_create_identity, make_host, stop_listening
-from p2pai.gossip.libp2p.mount import Judge, Mounted, Welcome
+from p2pai.gossip.admission import LIMITS, Limits
+from p2pai.gossip.libp2p.doorman import Doorman, bound_services
+from p2pai.gossip.libp2p.host import (
+    check_free,
+    close_connection,
+    load_or_create_identity,
+    make_host,
+    stop_listening,
+)
+from p2pai.gossip.libp2p.mount import Judge, Mounted
 from p2pai.gossip.libp2p.pubsub import HardenedPubsub
 from p2pai.gossip.libp2p.router import MeshRouter
+from p2pai.gossip.libp2p.warden import Warden
 from p2pai.gossip.sightings import Observer
 
 CLOSE_TIMEOUT_S: Final = 1.0
 """Seconds for closing all connections when the host stops."""
 
-_log = structlog.get_logger(__name__)
-
 
 class OwnHost:
     """A mount (mount.py) that nobody else uses."""
 
-    def __init__(self, identity: Path | None, listen: Sequence[str]) -> None:
+    def __init__(
+        self,
+        identity: Path | None,
+        listen: Sequence[str],
+        limits: Limits = LIMITS,
+    ) -> None:
         """Read or make the identity.
 
         Args:
           identity: file of the key that gives the peer id; None: a new one that nobody keeps.
           listen: multiaddrs to listen on; port 0 picks a free one.
+          limits: how many connections it takes.
 
         Raises:
           ValueError: a malformed identity file or address.
         """
         self._key_pair = create_new_key_pair() if identity is None else load_or_create_identity(identity)
+        self._limits = limits
         self._listen = [Multiaddr(address) for address in listen]
         self.id = ID.from_pubkey(self._key_pair.public_key)
 
     @asynccontextmanager
     async def running(
-        self, judge: Judge, is_welcome: Welcome, observers: Sequence[Observer]
+        self, judge: Judge, warden: Warden, observers: Sequence[Observer]
     ) -> AsyncIterator[Mounted]:
         """Run host, gossip and DHT while inside.
 
@@ -55,11 +68,13 @@ class OwnHost:
         for address in self._listen:
             await check_free(address)
         host = make_host(self._key_pair, [str(address) for address in self._listen])
+        Doorman(host, self._limits, warden)
         sockets = _Sockets()
         host.get_network().register_notifee(sockets)
         router = MeshRouter()
-        pubsub = HardenedPubsub(host, router, judge, is_welcome, observers)
+        pubsub = HardenedPubsub(host, router, judge, warden, observers)
         dht = KadDHT(host, DHTMode.SERVER)
+        bound_services(host, warden)
         async with (
             host.run(self._listen),
             background_trio_service(pubsub),
@@ -87,7 +102,7 @@ class _Sockets(INotifee):  # type: ignore[misc]
             scope.shield = True
             async with trio.open_nursery() as nursery:
                 for connection in self._connections:
-                    nursery.start_soon(_close_socket, connection)
+                    nursery.start_soon(close_connection, connection.muxed_conn)
 
     async def connected(self, network: Any, conn: Any) -> None:  # noqa: ANN401, ARG002
         """Note a connection."""
@@ -108,12 +123,3 @@ class _Sockets(INotifee):  # type: ignore[misc]
 
     async def listen_close(self, network: Any, multiaddr: Any) -> None:  # noqa: ANN401
         """Not needed."""
-
-
-async def _close_socket(connection: Any) -> None:  # noqa: ANN401
-    try:
-        await connection.close()
-        # If its closing was under way and got cancelled with all else, the above did nothing.
-        await connection.muxed_conn.secured_conn.close()
-    except Exception as error:  # noqa: BLE001
-        _log.debug("close failed", error=repr(error))

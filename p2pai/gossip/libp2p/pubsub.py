@@ -9,13 +9,15 @@
 * A message that reaches us on two paths while it is judged was delivered twice: here it is marked as seen
   first.
 * A record older than a known one made a whole RPC vanish: here records are neither sent nor read.
-* Frames with thousands of tiny messages cost seconds: here 64 messages are read of each RPC.
+* Frames with thousands of tiny messages cost seconds: here a frame with more than 64 isn't looked at.
+* Whatever a remote may send without end is bounded, and costs it its standing: see warden.py.
 
 Messages are judged by one synchronous function, in the reader's own task: a remote that sends faster than we
 judge is slowed down by its own connection.
 """
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -30,14 +32,19 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.validators import PUBSUB_SIGNING_PREFIX
 
+from p2pai.gossip.allowance import Pool, Share
+from p2pai.gossip.conduct import FOREIGN_TOPICS_MAX, TOPICS_MAX, Loss
 from p2pai.gossip.libp2p.host import Host, Stream, reset
-from p2pai.gossip.libp2p.mount import Judge, Welcome
+from p2pai.gossip.libp2p.mount import Judge
 from p2pai.gossip.libp2p.observing import OUTCOMES, message_of
-from p2pai.gossip.libp2p.outbox import Outbox
+from p2pai.gossip.libp2p.outbox import DATA_SIZE_MAX, Outbox
 from p2pai.gossip.libp2p.reading import BufferedReader, with_prefix
-from p2pai.gossip.libp2p.router import RPC_MESSAGES_MAX, MeshRouter
-from p2pai.gossip.libp2p.seen import SeenMessages
+from p2pai.gossip.libp2p.router import MeshRouter
+from p2pai.gossip.libp2p.rpc import SUBSCRIPTIONS_MAX, count_entries, is_crumbs, parse
+from p2pai.gossip.libp2p.warden import Warden
 from p2pai.gossip.limits import GOSSIP_SIZE_MAX
+from p2pai.gossip.scores import Offence, Standing
+from p2pai.gossip.seen import SeenMessages
 from p2pai.gossip.sightings import (
     Arrived,
     Closed,
@@ -49,13 +56,26 @@ from p2pai.gossip.sightings import (
     Subscribed,
     Unsubscribed,
 )
+from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import PeerId
 
 RPC_SIZE_MAX: Final = 1 << 20
 """Bytes of one RPC; four of the largest messages."""
 
-SUBSCRIPTIONS_MAX: Final = 256
-"""Topics that one remote may follow: a handful per task."""
+TOPIC_SIZE_MAX: Final = 128
+"""Bytes of a topic's name that is remembered; ours have at most 103."""
+
+SEQNO_SIZE_MAX: Final = 8
+"""Bytes of a sequence number. Source: libp2p specs, pubsub: 64 bits."""
+
+OUTBOXES_SIZE_MAX: Final = 64 << 20
+"""Bytes that wait for all remotes together, beyond what each may have anyway."""
+
+OUTBOX_OWN_SIZE: Final = 512 << 10
+"""Bytes that may wait for a remote whatever waits for others: two of the largest messages."""
+
+STALL_S: Final = 8.0
+"""Seconds for writing one burst; a remote that reads no faster (32 KiB/s) is disconnected."""
 
 AUTHOR_SIZE_MAX: Final = 64
 """Bytes of an author's peer id; an Ed25519 key's has 38."""
@@ -65,14 +85,14 @@ _log = structlog.get_logger(__name__)
 
 
 class HardenedPubsub(Pubsub):  # type: ignore[misc]
-    """Pubsub whose messages go to `judge`, and that speaks to whom `is_welcome` allows; made inside trio."""
+    """Pubsub whose messages go to `judge`, and whose remotes answer to `warden`; made inside trio."""
 
     def __init__(
         self,
         host: Host,
         router: MeshRouter,
         judge: Judge,
-        is_welcome: Welcome,
+        warden: Warden,
         observers: Sequence[Observer] = (),
     ) -> None:
         super().__init__(
@@ -85,10 +105,12 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         )
         # The stock cache cleans up in a thread of its own.
         self.seen_messages.stop()  # type: ignore[has-type]
-        self.seen_messages = SeenMessages()
+        self.seen_messages = SeenMessages(trio.current_time())
         self.counter = time.time_ns()
         self._judge = judge
-        self._is_welcome = is_welcome
+        self.warden = warden
+        self._waiting_to_leave = Pool(OUTBOXES_SIZE_MAX)
+        self._foreign: Counter[ID] = Counter()
         self.observers = observers
         self._opening: set[ID] = set()
         self._inbound: dict[ID, Stream] = {}
@@ -97,12 +119,13 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         """Judge a message that is new and properly signed, and pass it on if it is good."""
         message_id = msg.from_id + msg.seqno
         if msg_forwarder == self.my_id:
-            self.seen_messages.add(message_id)
+            self.seen_messages.add(message_id, trio.current_time())
             if self.observers:
                 self.note(Published(message_of(msg)))
             await self.router.publish(msg_forwarder, msg)
             return
         outcome = self._judge_arrival(msg_forwarder, msg, message_id)
+        self.warden.judged(msg_forwarder, msg, outcome)
         if self.observers:
             self.note(Arrived(PeerId(str(msg_forwarder)), message_of(msg), outcome))
         if outcome is Outcome.ACCEPTED:
@@ -116,18 +139,23 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
     def _judge_arrival(self, remote: ID, msg: Any, message_id: bytes) -> Outcome:  # noqa: ANN401
         if self.seen_messages.has(message_id):
             return Outcome.DUPLICATE
-        if not self._is_acceptable(msg):
+        if not self._is_wellformed(msg):
             return Outcome.INVALID
-        self.seen_messages.add(message_id)
+        if not self.warden.admits(remote, msg.topicIDs[0], len(msg.data)):
+            return Outcome.IGNORED
+        if not is_signed(msg):
+            self.warden.blame(remote, Offence.FORGED)
+            return Outcome.INVALID
+        self.seen_messages.add(message_id, trio.current_time())
         return OUTCOMES[self._judge(remote, msg.topicIDs[0], msg.data)]
 
-    def _is_acceptable(self, msg: Any) -> bool:  # noqa: ANN401
+    def _is_wellformed(self, msg: Any) -> bool:  # noqa: ANN401
         return (
             len(msg.topicIDs) == 1
             and msg.topicIDs[0] in self.topic_ids
             and len(msg.data) <= GOSSIP_SIZE_MAX
+            and len(msg.seqno) <= SEQNO_SIZE_MAX
             and msg.from_id != self.my_id.to_bytes()
-            and is_signed(msg)
         )
 
     def get_hello_packet(self) -> Any:  # noqa: ANN401
@@ -150,14 +178,21 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         """Read a remote's gossip until it ends; with its newest stream goes what it said to follow."""
         remote = stream.muxed_conn.peer_id
         # A refused remote is disconnected, but not before it could say something.
-        if not self._is_welcome(remote):
+        if not self.warden.is_welcome(remote):
             await reset(stream)
             return
+        if remote in self._inbound:
+            # Whoever opens many keeps the last.
+            await reset(self._inbound[remote])
         self._inbound[remote] = stream
         try:
             await self.continuously_read_stream(stream)
         except Exception as error:  # noqa: BLE001
             _log.debug("gossip stream ended", remote=str(remote), error=repr(error))
+            if isinstance(error, InvalidMessage):
+                self.warden.blame(remote, Offence.MALFORMED)
+            elif isinstance(error, trio.TooSlowError):
+                self.warden.give_up(remote)
             await reset(stream)
         if self._inbound.get(remote) is stream:
             del self._inbound[remote]
@@ -169,37 +204,62 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         remote = stream.muxed_conn.peer_id
         reader = BufferedReader(stream)
         while self.manager.is_running:
-            rpc = rpc_pb2.RPC()
-            rpc.ParseFromString(await reader.prefixed(RPC_SIZE_MAX))
-            for option in rpc.subscriptions[:SUBSCRIPTIONS_MAX]:
-                self.handle_subscription(remote, option)
-            for message in rpc.publish[:RPC_MESSAGES_MAX]:
-                await self.push_msg(remote, message)
+            data = await reader.prefixed(RPC_SIZE_MAX)
+            rpc = parse(data)
+            if self.warden.standing(remote) >= Standing.IGNORED:
+                self.warden.lose(Loss.IGNORED_REMOTE)
+            elif is_crumbs(rpc):
+                self.warden.blame(remote, Offence.CRUMBS)
+                self.warden.lose(Loss.CRUMBS)
+            else:
+                await self._carry_out(rpc, remote)
             # Frames that came in one burst are read without waiting; others want their turn too.
             await trio.lowlevel.checkpoint()
-            if rpc.HasField("control"):
-                rpc.ClearField("senderRecord")
-                await self.router.handle_rpc(rpc, remote)
+            await self.warden.pace(remote, len(data), *count_entries(rpc))
+
+    async def _carry_out(self, rpc: Any, remote: ID) -> None:  # noqa: ANN401
+        for option in rpc.subscriptions:
+            self.handle_subscription(remote, option)
+        for message in rpc.publish:
+            await self.push_msg(remote, message)
+        if rpc.HasField("control"):
+            await self.router.handle_rpc(rpc, remote)
 
     def handle_subscription(self, origin_id: ID, sub_message: Any) -> None:  # noqa: ANN401
         """Note that a remote follows, or no longer follows, a topic."""
         topic = sub_message.topicid
         before = origin_id in self.peer_topics.get(topic, ())
         if sub_message.subscribe:
+            if not before and not self._may_follow(origin_id, topic):
+                self.warden.blame(origin_id, Offence.SUBSCRIPTIONS)
+                self.warden.lose(Loss.SUBSCRIPTION)
+                return
             self.router.welcome_subscriber(origin_id, topic)
         super().handle_subscription(origin_id, sub_message)
-        if self.observers and not before and origin_id in self.peer_topics.get(topic, ()):
-            self.note(Subscribed(PeerId(str(origin_id)), topic))
+        if not before and origin_id in self.peer_topics.get(topic, ()):
+            self._foreign[origin_id] += not self.warden.is_of_chain(topic)
+            if self.observers:
+                self.note(Subscribed(PeerId(str(origin_id)), topic))
+
+    def _may_follow(self, remote: ID, topic: str) -> bool:
+        if self.warden.is_of_chain(topic):
+            followed: int = self._peer_subscription_count.get(remote, 0) - self._foreign[remote]
+            return followed < TOPICS_MAX
+        return len(topic) <= TOPIC_SIZE_MAX and self._foreign[remote] < FOREIGN_TOPICS_MAX
 
     def _forget_subscription(self, peer_id: ID, topic: str) -> None:
-        if self.observers and peer_id in self.peer_topics.get(topic, ()):
-            self.note(Unsubscribed(PeerId(str(peer_id)), topic))
+        if peer_id in self.peer_topics.get(topic, ()):
+            self._foreign[peer_id] -= not self.warden.is_of_chain(topic)
+            if not self._foreign[peer_id]:
+                del self._foreign[peer_id]
+            if self.observers:
+                self.note(Unsubscribed(PeerId(str(peer_id)), topic))
         super()._forget_subscription(peer_id, topic)
         self.router.forget_subscriber(peer_id, topic)
 
     async def _handle_new_peer(self, peer_id: ID) -> None:
         # Two connections to one remote announce it twice; it gets one stream.
-        if peer_id in self.peers or peer_id in self._opening or not self._is_welcome(peer_id):
+        if peer_id in self.peers or peer_id in self._opening or not self.warden.is_welcome(peer_id):
             return
         self._opening.add(peer_id)
         try:
@@ -214,7 +274,7 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
             # Of these two the library tries only the second one again, and a busy remote gives the first.
             raise SwarmException("no gossip stream") from error
         # From here to the writer's start nothing waits, so no change of our topics can slip between.
-        outbox = Outbox()
+        outbox = Outbox(Share(self._waiting_to_leave, OUTBOX_OWN_SIZE, DATA_SIZE_MAX))
         outbox.push(with_prefix(self.get_hello_packet().SerializeToString()), control=True)
         self.router.add_peer(remote, stream.get_protocol())
         self.peers[remote] = stream
@@ -236,7 +296,7 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch, stream, nursery.cancel_scope)
                 while (burst := await queue.pop()) is not None:
-                    await stream.write(burst)
+                    await self._write(peer_id, stream, burst)
                 nursery.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001
             _log.debug("gossip writer ended", remote=str(peer_id), error=repr(error))
@@ -249,6 +309,17 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
                 self.note(Closed(PeerId(str(peer_id))))
             if self._peer_is_connected(peer_id):
                 self._schedule_peer_stream_retry(peer_id)
+
+    async def _write(self, remote: ID, stream: Stream, burst: bytes) -> None:
+        # The library gives up by itself when a window stays shut for 5 s, but not when TCP's does.
+        began_s = trio.current_time()
+        try:
+            with trio.fail_after(STALL_S):
+                await stream.write(burst)
+        except Exception:
+            if trio.current_time() - began_s > STALL_S / 2:
+                self.warden.give_up(remote)
+            raise
 
     async def _watch(self, stream: Stream, scope: trio.CancelScope) -> None:
         # The remote says nothing on this stream, but its end shows here even when there is nothing to write.

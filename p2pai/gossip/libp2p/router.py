@@ -7,19 +7,27 @@ next one's; lazy gossip skips remotes in back-off; every RPC carries and re-veri
 of the CPU); messages are copied and measured once per remote; and those for remotes that never subscribed
 pile up.
 
-Scores are off: this node judges remotes itself, and hangs up. The mesh degree decides the CPU: about 2
-copies of a message per node at 3, and 6.5 at 7.
+The library's scores are off: `warden` knows how each remote stands, and who is not wanted is neither grafted
+nor kept. Offers, requests, grafts and prunes are bounded: the stock router keeps a record of every topic that
+a remote names, and asks for everything that it offers. The mesh degree decides the CPU: about 2 copies of a
+message per node at 3, and 6.5 at 7.
 
 Source: libp2p specs, gossipsub v1.0 and v1.1.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
+import trio
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 
+from p2pai.gossip.conduct import Loss
 from p2pai.gossip.libp2p.reading import with_prefix
+from p2pai.gossip.libp2p.rpc import RPC_MESSAGES_MAX
+from p2pai.gossip.promises import Promises
+from p2pai.gossip.scores import Offence, Standing
 from p2pai.gossip.sightings import Dropped, Grafted, Pruned, Sent
 from p2pai.primitives.ids import PeerId
 
@@ -40,8 +48,17 @@ REPLAY_COUNT_MAX: Final = 8
 IHAVE_COUNT_MAX: Final = 500
 """Message ids offered to one remote per topic and heartbeat, 46 bytes each."""
 
-RPC_MESSAGES_MAX: Final = 64
-"""Messages in one RPC; what goes beyond is ignored, so that a frame of crumbs costs little."""
+ANSWERS_MAX: Final = 3
+"""Times that one message is sent to one remote that asks for it."""
+
+ANSWERS_BEATS: Final = 16
+"""Heartbeats after which these are counted anew; messages are remembered for less."""
+
+MESSAGE_ID_SIZE_MAX: Final = 72
+"""Bytes of a message's id: the author's and the number's."""
+
+BACK_OFF_S_MAX: Final = 600
+"""Seconds of back-off that a remote may ask for."""
 
 _BURST_COUNT: Final = 16
 """Messages per RPC that answers IWANT, so that none is larger than a remote reads."""
@@ -65,6 +82,9 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
         )
         self.scorer = None
         self._gossiping = False
+        self._promises = Promises()
+        self._answered: dict[Any, Counter[bytes]] = {}
+        self._beats = 0
         self._noted: dict[str, frozenset[Any]] = {}
         """The mesh as observers know it."""
 
@@ -106,11 +126,46 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
         """Send what was last said on a topic to a remote that joins it, through its queue like all else."""
         self._send_messages(peer_id, self.mcache.window(topic)[:REPLAY_COUNT_MAX])
 
+    async def handle_rpc(self, rpc: Any, sender_peer_id: Any) -> None:  # noqa: ANN401
+        """Carry out the control messages of an RPC; records of addresses are not looked at."""
+        control = rpc.control
+        for offer in control.ihave:
+            await self.handle_ihave(offer, sender_peer_id)
+        for request in control.iwant:
+            await self.handle_iwant(request, sender_peer_id)
+        for graft in control.graft:
+            await self.handle_graft(graft, sender_peer_id)
+        for prune in control.prune:
+            await self.handle_prune(prune, sender_peer_id)
+
+    async def handle_ihave(self, ihave_msg: Any, sender_peer_id: Any) -> None:  # noqa: ANN401
+        """Ask for what a remote offers on a topic that we follow and we don't have."""
+        if ihave_msg.topicID not in self.mesh or self._is_unwanted(sender_peer_id):
+            return
+        seen = self.pubsub.seen_messages
+        new = [
+            message_id
+            for message_id in dict.fromkeys(ihave_msg.messageIDs[:IHAVE_COUNT_MAX])
+            if len(message_id) <= MESSAGE_ID_SIZE_MAX and not seen.has(message_id)
+        ]
+        wanted = self._promises.ask(sender_peer_id, new, trio.current_time())
+        self.pubsub.warden.lose(Loss.REQUEST, len(new) - len(wanted))
+        for start in range(0, len(wanted), RPC_MESSAGES_MAX):
+            # Some answer each request with one RPC, and we don't look at longer ones.
+            await self.emit_iwant(wanted[start : start + RPC_MESSAGES_MAX], sender_peer_id)
+
     async def handle_iwant(self, iwant_msg: Any, sender_peer_id: Any) -> None:  # noqa: ANN401
-        """Send the messages that a remote asks for, as far as they are remembered."""
-        if self._check_iwant_rate_limit(sender_peer_id):
-            wanted = dict.fromkeys(iwant_msg.messageIDs[:IHAVE_COUNT_MAX])
-            self._send_messages(sender_peer_id, wanted)
+        """Send the messages that a remote asks for, those that are remembered, each a few times at most."""
+        answered = self._answered.setdefault(sender_peer_id, Counter())
+        asked = dict.fromkeys(iwant_msg.messageIDs[:IHAVE_COUNT_MAX])
+        wanted = [
+            message_id
+            for message_id in asked
+            if answered[message_id] < ANSWERS_MAX and self.mcache.get(message_id) is not None
+        ]
+        answered.update(wanted)
+        self.pubsub.warden.lose(Loss.REQUEST, len(asked) - len(wanted))
+        self._send_messages(sender_peer_id, wanted)
 
     def _send_messages(self, remote: Any, ids: Iterable[bytes]) -> None:  # noqa: ANN401
         messages = [message for message in map(self.mcache.get, ids) if message is not None]
@@ -143,6 +198,11 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
     def remove_peer(self, peer_id: Any) -> None:  # noqa: ANN401
         """Forget a remote whose stream is gone."""
         super().remove_peer(peer_id)
+        self._promises.forget(peer_id)
+        self._answered.pop(peer_id, None)
+        self.iwant_request_limits.pop(peer_id, None)
+        self.ihave_message_limits.pop(peer_id, None)
+        self.graft_flood_tracking.pop(peer_id, None)
         for topic in self.mesh:
             self._note_mesh(topic, by_remote=True)
 
@@ -155,7 +215,10 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
         """Let a remote into the mesh unless it is full; then both sides back off."""
         topic = graft_msg.topicID
         neighbours = self.mesh.get(topic, ())
-        if sender_peer_id not in neighbours and len(neighbours) >= self.degree_high:
+        if topic in self.mesh and self._check_back_off(sender_peer_id, topic):
+            self.pubsub.warden.blame(sender_peer_id, Offence.EAGER_GRAFT)
+        is_full = sender_peer_id not in neighbours and len(neighbours) >= self.degree_high
+        if topic in self.mesh and (is_full or self._is_unwanted(sender_peer_id)):
             self._add_back_off(sender_peer_id, topic, is_unsubscribe=False)
             await self.emit_prune(topic, sender_peer_id, do_px=False, is_unsubscribe=False)
             return
@@ -163,19 +226,45 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
         self._note_mesh(topic, by_remote=True)
 
     async def handle_prune(self, prune_msg: Any, sender_peer_id: Any) -> None:  # noqa: ANN401
-        """Take a remote out of the mesh that wants to be."""
+        """Take a remote out of the mesh that wants to be; whom it names instead is not dialled."""
+        if prune_msg.topicID not in self.mesh:
+            return
+        prune_msg.ClearField("peers")
+        prune_msg.backoff = min(prune_msg.backoff, BACK_OFF_S_MAX)
         await super().handle_prune(prune_msg, sender_peer_id)
         self._note_mesh(prune_msg.topicID, by_remote=True)
 
     def mesh_heartbeat(self) -> Any:  # noqa: ANN401
-        """Graft and prune; who prunes backs off as well."""
+        """Graft and prune; who prunes backs off as well, and who is not wanted is out."""
+        self._settle_promises()
+        unwanted = self._drop_unwanted()
         grafts, prunes = super().mesh_heartbeat()
+        for remote, topics in unwanted.items():
+            prunes[remote].extend(topics)
         for remote, topics in prunes.items():
             for topic in topics:
                 self._add_back_off(remote, topic, is_unsubscribe=False)
         for topic in self.mesh:
             self._note_mesh(topic)
         return grafts, prunes
+
+    def _drop_unwanted(self) -> dict[Any, list[str]]:
+        dropped: dict[Any, list[str]] = defaultdict(list)
+        for topic, neighbours in self.mesh.items():
+            for remote in filter(self._is_unwanted, tuple(neighbours)):
+                neighbours.discard(remote)
+                dropped[remote].append(topic)
+        return dropped
+
+    def _settle_promises(self) -> None:
+        for remote in self._promises.broken(self.pubsub.seen_messages.has, trio.current_time()):
+            self.pubsub.warden.blame(remote, Offence.BROKEN_PROMISE)
+        self._beats += 1
+        if self._beats % ANSWERS_BEATS == 0:
+            self._answered.clear()
+
+    def _is_unwanted(self, remote: Any) -> bool:  # noqa: ANN401
+        return bool(self.pubsub.warden.standing(remote) >= Standing.UNWANTED)
 
     def _note_mesh(self, topic: str, *, by_remote: bool = False) -> None:
         # The stock router changes its sets in many places; what changed is seen by comparing.
@@ -209,7 +298,10 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
         if topic not in self.pubsub.peer_topics:
             return []
         check = backoff_check and not self._gossiping
-        return super()._get_in_topic_gossipsub_peers_from_minus(topic, num_to_select, minus, check)
+        unwanted = filter(self._is_unwanted, self.pubsub.peer_topics[topic])
+        return super()._get_in_topic_gossipsub_peers_from_minus(
+            topic, num_to_select, {*minus, *unwanted}, check
+        )
 
     async def _emit_control_msgs(self, grafts: Any, prunes: Any, offers: Any) -> None:  # noqa: ANN401
         # One remote per call: the stock loop carries its lists over from one remote to the next.

@@ -7,9 +7,13 @@ from typing import Final
 import trio
 from libp2p.peer.id import ID
 
+from p2pai.gossip.conduct import Loss
 from p2pai.gossip.libp2p.answering import Answerer, Sources
 from p2pai.gossip.libp2p.frames import FrameStream, remote_of
 from p2pai.gossip.libp2p.host import Host, Stream, guarded, reset
+from p2pai.gossip.libp2p.warden import Warden
+from p2pai.gossip.scores import Offence
+from p2pai.primitives.errors import InvalidMessage
 
 STREAMS_PER_REMOTE_MAX: Final = 2
 """Ask streams of one remote; it needs one, and a second while the first is ending."""
@@ -21,12 +25,12 @@ class Serving:
     def __init__(
         self,
         protocol: str,
-        is_welcome: Callable[[ID], bool],
+        warden: Warden,
         sources: Callable[[ID], Sources],
         heard: Callable[[ID], None],
     ) -> None:
         self._protocol = protocol
-        self._is_welcome = is_welcome
+        self._warden = warden
         self._sources = sources
         self._heard = heard
         self._streams: dict[ID, set[trio.CancelScope]] = {}
@@ -58,7 +62,8 @@ class Serving:
 
     async def _serve(self, stream: Stream) -> None:
         remote = remote_of(stream)
-        if not self._is_welcome(remote) or self.count(remote) >= STREAMS_PER_REMOTE_MAX:
+        if not self._warden.is_welcome(remote) or self.count(remote) >= STREAMS_PER_REMOTE_MAX:
+            self._warden.lose(Loss.STREAM)
             await reset(stream)
             return
         scope = trio.CancelScope()
@@ -67,6 +72,8 @@ class Serving:
             with scope:
                 self._heard(remote)
                 await Answerer(FrameStream(stream), self._sources(remote)).run()
+        except* InvalidMessage:
+            self._warden.blame(remote, Offence.MALFORMED)
         finally:
             self._streams[remote].discard(scope)
             if not self._streams[remote]:

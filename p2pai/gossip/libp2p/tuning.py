@@ -9,7 +9,8 @@ Each stands for a measured fault (figures: 2 cores, loopback) and goes away when
   subclass isn't used;
 * TCP reads take two system calls per noise packet; now one per burst;
 * most of what it logs as an error is a remote that went away;
-* a remote that vanishes is never noticed; keepalive and a user timeout find it in about 20 s.
+* a remote that vanishes is never noticed; keepalive and a user timeout find it in about 20 s;
+* what a remote sends beyond its windows is kept: see flow.py.
 """
 
 import logging
@@ -23,6 +24,8 @@ import trio
 from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.io.trio import TrioTCPStream
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamReset
+
+from p2pai.gossip.libp2p import flow
 
 YAMUX_FRAME_SIZE_MAX: Final = 65519
 """Bytes of the largest plaintext of one noise message: 65535 less the tag's 16."""
@@ -54,6 +57,7 @@ def apply() -> None:
     yamux.Yamux._write_frame = _write_frame
     yamux.Yamux.read_stream = _read_stream
     yamux.YamuxStream._auto_tune_and_send_window_update = _update_window_by_halves
+    flow.apply()
     TrioTCPStream.__init__ = _init_stream
     TrioTCPStream.read = _read_buffered
 

@@ -11,7 +11,10 @@ from libp2p.pubsub.pb import rpc_pb2
 
 from p2pai.gossip.libp2p.outbox import Outbox
 from p2pai.gossip.libp2p.reading import with_prefix
+from p2pai.gossip.libp2p.refusals import Refusals
 from p2pai.gossip.libp2p.router import DEGREE, DEGREE_HIGH, MeshRouter
+from p2pai.gossip.libp2p.warden import Warden
+from p2pai.gossip.seen import SeenMessages
 
 
 class Topics:
@@ -21,6 +24,8 @@ class Topics:
         self.peer_topics = {"t": set(remotes), "u": set(remotes)}
         self.peer_queues = {remote: Outbox() for remote in remotes}
         self.peers = dict.fromkeys(remotes)
+        self.seen_messages = SeenMessages(0)
+        self.warden = Warden("0a1b2c3d", Refusals(), (), lambda remote: None)
         self.observers: list[Any] = []
 
 
