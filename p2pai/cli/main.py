@@ -14,6 +14,7 @@ from p2pai.cli import (
     block,
     chain,
     dkg,
+    doctor,
     faucet,
     screen,
     start,
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.command("start")(start.start)
 app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
 app.add_typer(task.app, name="task")
 app.add_typer(block.app, name="block")
 app.add_typer(transaction.app, name="tx")

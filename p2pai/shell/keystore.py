@@ -69,7 +69,23 @@ def unlock(directory: Path, password: str) -> KeyTree:
         return _read(path, json.loads(text), password)
     except (ValueError, KeyError, TypeError, RecursionError):
         # Without its cause: the error would quote the file.
-        raise InvalidInput(f"{path} is damaged; restore it from a backup or from your words") from None
+        raise _damaged(path) from None
+
+
+def check_form(path: Path, text: bytes) -> None:
+    """See that a key store has all its parts, as far as that is seen without its password.
+
+    Raises:
+      InvalidInput: it hasn't.
+    """
+    try:
+        store = json.loads(text)
+        _check_version(path, store)
+        complete = all(isinstance(store[name], kind) for name, kind in (("crypto", dict), ("pubkey", str)))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        complete = False
+    if not complete:
+        raise _damaged(path)
 
 
 def exists(directory: Path) -> bool:
@@ -93,8 +109,7 @@ def _occupied(directory: Path) -> InvalidInput:
 
 
 def _read(path: Path, store: Any, password: str) -> KeyTree:  # noqa: ANN401
-    if not isinstance(store, dict) or store.get("version") != FORMAT_VERSION:
-        raise InvalidInput(f"{path} is not a key store of version {FORMAT_VERSION}")
+    _check_version(path, store)
     entropy = eip2335.decrypt(store["crypto"], password)
     if len(entropy) not in ENTROPY_SIZES:
         raise ValueError("entropy")
@@ -102,6 +117,15 @@ def _read(path: Path, store: Any, password: str) -> KeyTree:  # noqa: ANN401
     if store["pubkey"] != _public_key(wallet):
         raise ValueError("pubkey")
     return wallet
+
+
+def _check_version(path: Path, store: Any) -> None:  # noqa: ANN401
+    if not isinstance(store, dict) or store.get("version") != FORMAT_VERSION:
+        raise InvalidInput(f"{path} is not a key store of version {FORMAT_VERSION}")
+
+
+def _damaged(path: Path) -> InvalidInput:
+    return InvalidInput(f"{path} is damaged; restore it from a backup or from your words")
 
 
 def _public_key(wallet: KeyTree) -> str:

@@ -19,6 +19,7 @@ def describe(network: Wire, params: dict[str, Any]) -> dict[str, Any]:
     found = network.outlook()
     return {
         "addresses": list(network.addresses),
+        "remotes": len(network.remotes()),
         "reach": str(found.reach),
         "reached_at": list(found.addresses),
         "reached_by": found.reached_by,

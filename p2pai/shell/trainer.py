@@ -181,7 +181,7 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=_environment(os.environ),
+            env=environment(os.environ),
             bufsize=0,
             start_new_session=True,
         )
@@ -251,7 +251,8 @@ def _open_log(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, flags, FILE_MODE), "ab")
 
 
-def _environment(own: Mapping[str, str]) -> dict[str, str]:
+def environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a child that computes, of that of this process."""
     inherited = {name: own[name] for name in _INHERITED if name in own}
     # The child imports this very package, wherever the node runs from.
     package_root = str(Path(p2pai.__file__).parent.parent)

@@ -43,6 +43,9 @@ class Wire(Protocol):
     def addresses(self) -> tuple[str, ...]:
         """Full multiaddrs under which others reach us."""
 
+    def remotes(self) -> tuple[PeerId, ...]:
+        """Return who can be asked now."""
+
     def outlook(self) -> Outlook:
         """Return what remotes say of us."""
 

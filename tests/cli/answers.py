@@ -61,7 +61,7 @@ ANSWERS = {
         "origin": None,
     },
     "node.network": {
-        "addresses": ["/ip4/0.0.0.0/tcp/4001/p2p/12D3KooWtest"], "reach": "reachable",
+        "addresses": ["/ip4/0.0.0.0/tcp/4001/p2p/12D3KooWtest"], "remotes": 3, "reach": "reachable",
         "reached_at": ["/ip4/203.0.113.7/tcp/4001"], "reached_by": 2, "tried_by": 3,
         "clock_ahead_ms": -1500, "clock_error_ms": 20, "clocks": 3,
     },

@@ -68,6 +68,9 @@ class LoneNetwork:
         self.is_running = False
         self.gate = None
 
+    def remotes(self):
+        return (REMOTE, OTHER)
+
     def outlook(self):
         return Answers({REMOTE: DialBack("/ip4/203.0.113.7/tcp/4001"), OTHER: DialBack(None)}).sum_up()
 

@@ -90,6 +90,22 @@ class OwnHost:
                 await sockets.close_all()
 
 
+async def check_address(address: str) -> None:
+    """See that an address can be listened on, now.
+
+    Raises:
+      ValueError: it is no multiaddr of a TCP port.
+      OSError: it is in use, or not ours.
+    """
+    try:
+        parsed = Multiaddr(address)
+        parsed.value_for_protocol("tcp")
+        parsed.value_for_protocol("ip6" if "/ip6/" in address else "ip4")
+    except Exception as error:
+        raise ValueError(f"not the multiaddr of a TCP port: {address}") from error
+    await check_free(parsed)
+
+
 class _Sockets(INotifee):  # type: ignore[misc]
     """All connections of a host, those included whose closing is under way."""
 
