@@ -47,6 +47,10 @@ Bootstrap = Annotated[
     list[str] | None,
     typer.Option(metavar="MULTIADDR", help="A node to join the network by; repeat for several."),
 ]
+Mdns = Annotated[
+    bool,
+    typer.Option("--mdns/--no-mdns", help="Find nodes on the local network, and be found, by multicast DNS."),
+]
 Chain = Annotated[
     str, typer.Option(metavar="NAME|FILE", help="The network: devnet, or the file of a chain spec.")
 ]
@@ -77,6 +81,7 @@ def start(
     bootstrap: Bootstrap = None,
     chain: Chain = "devnet",
     listen: Listen = "/ip4/127.0.0.1/tcp/0",
+    mdns: Mdns = False,
     checkpoint: Checkpoint = None,
     rpc_port: RpcPort = 0,
     dev_account: DevAccount = None,
@@ -94,6 +99,7 @@ def start(
         roles=tuple(dict.fromkeys(r.value for r in role or [Role.PEER])),
         listen=listen,
         bootstrap=tuple(bootstrap or ()),
+        mdns=mdns,
         checkpoint=None if checkpoint is None else str(trust.parse(checkpoint)),
         rpc_port=rpc_port,
         dev_account=_dev_account(directory, dev_account),

@@ -37,7 +37,6 @@ def render(answer: dict[str, Any]) -> RenderableType:
             ("Tip", answer["tip"]),
             ("Checkpoint", answer["checkpoint"]),
             ("Began at", answer["origin"] or "genesis"),
-            ("Remotes", answer["remotes"]),
             *_network_rows(answer["network"]),
             ("Mempool", f"{answer['mempool']} transactions"),
             ("Ticket price", screen.coins(answer["ticket_price"])),
@@ -48,7 +47,15 @@ def render(answer: dict[str, Any]) -> RenderableType:
 def _network_rows(network: dict[str, Any] | None) -> list[tuple[str, str]]:
     if network is None:
         return []
-    return [("Reachable", reach(network)), ("Clock", clock(network))]
+    return [("Remotes", remotes(network)), ("Reachable", reach(network)), ("Clock", clock(network))]
+
+
+def remotes(network: dict[str, Any]) -> str:
+    """Say who is connected, of an answer of `node.network`."""
+    inbound, outbound, known = network["inbound"], network["outbound"], network["known"]
+    if network["alone"]:
+        return f"none: this node works alone, and goes on trying; {known} addresses are known"
+    return f"{inbound + outbound}: {outbound} dialled, {inbound} dialled us; {known} addresses are known"
 
 
 def reach(network: dict[str, Any]) -> str:

@@ -66,6 +66,14 @@ def read(text: str) -> Address:
     return Address(text, PeerId(match["remote"]), str(ip), network, subnet, scope_of(ip))
 
 
+def read_or_none(text: str) -> Address | None:
+    """Read an address as `read` does; None when it is none that is dialled."""
+    try:
+        return read(text)
+    except InvalidMessage:
+        return None
+
+
 def scope_of(ip: _Ip) -> Scope:
     """Return from where an IP address can be reached."""
     if ip.is_loopback:

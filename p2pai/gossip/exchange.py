@@ -10,7 +10,7 @@ The answer is text, an address a line, so that it can be read by anybody in any 
 from collections.abc import Iterable
 from typing import Final
 
-from p2pai.gossip.addresses import ADDRESS_SIZE_MAX, Address, Scope, read
+from p2pai.gossip.addresses import ADDRESS_SIZE_MAX, Address, Scope, read_or_none
 from p2pai.gossip.remotes import Book, Dice
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import Millis, PeerId
@@ -59,11 +59,4 @@ def parse(data: bytes) -> list[Address]:
     lines = data.decode().split("\n") if data else []
     if len(lines) > TOLD_MAX:
         raise InvalidMessage("too many addresses")
-    return [address for address in map(_read_or_none, lines) if address is not None]
-
-
-def _read_or_none(text: str) -> Address | None:
-    try:
-        return read(text)
-    except InvalidMessage:
-        return None
+    return [address for address in map(read_or_none, lines) if address is not None]

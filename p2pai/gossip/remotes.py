@@ -121,9 +121,16 @@ class Book:
     def note_good(self, address: Address, now_ms: Millis) -> None:
         """Note that a remote which we dialled there speaks our protocol."""
         known = self._tried.pop(address.remote, None)
-        since_ms = known.since_ms if known is not None else now_ms
         self._heard.pop(address.text, None)
-        self.restore(address, since_ms, now_ms)
+        self.restore(address, known.since_ms if known else now_ms, now_ms)
+        if known is not None and address.remote in self._tried:
+            self._tried[address.remote].failures = known.failures
+
+    def note_steady(self, address: Address, now_ms: Millis) -> None:
+        """Note that the connection lasts: what failed before is forgiven."""
+        known = self._tried.get(address.remote)
+        if known is not None and known.address == address:
+            known.failures, known.good_ms = 0, now_ms
 
     def restore(self, address: Address, since_ms: int, good_ms: int) -> None:
         """Take back a remote that was good, from the cache."""
@@ -147,15 +154,6 @@ class Book:
         known = self._tried.get(address.remote)
         if known is not None and known.failures and now_ms - known.good_ms > TRIED_FOR_MS:
             del self._tried[address.remote]
-
-    def forget(self, address: Address) -> None:
-        """Take out an address at which another one is than we were told."""
-        self._heard.pop(address.text, None)
-
-    def hurry(self) -> None:
-        """Let all good remotes be dialled at once: something changed for the better."""
-        for entry in self._tried.values():
-            entry.due_ms = 0
 
     def addresses_of(self, remote: PeerId) -> tuple[Address, ...]:
         """Return where a remote may be found, the address that was good first."""

@@ -12,6 +12,7 @@ from p2pai.shell.files import make_directory, write_atomically
 FILE_NAME: Final = "node.json"
 BLOBS_NAME: Final = "blobs"
 IDENTITY_NAME: Final = "identity.key"
+REMOTES_NAME: Final = "remotes.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Config:
     """Multiaddr to listen on; port 0 lets the system choose."""
     bootstrap: tuple[str, ...] = ()
     """Multiaddrs of nodes to join the network by."""
+    mdns: bool = False
+    """Whether to look, and to be found, on the local network."""
     checkpoint: str | None = None
     """HEIGHT:BLOCK:SNAPSHOT to begin the chain at, on an empty data directory; None for genesis."""
     rpc_port: int = 0
@@ -37,6 +40,11 @@ class Config:
     def blobs_dir(self) -> Path:
         """Where blobs are stored."""
         return self.data_dir / BLOBS_NAME
+
+    @property
+    def remotes(self) -> Path:
+        """The file with the addresses of remotes that were good."""
+        return self.data_dir / REMOTES_NAME
 
     @property
     def identity(self) -> Path:

@@ -193,6 +193,13 @@ def _head(config: Config, peer: PeerId, public: PublicKey) -> Recording:
 def _make_network(config: Config, mount: Mount, runtime: Runtime) -> Network:
     spec = load_spec(config.chain)
     try:
-        return Network(mount, (*config.bootstrap, *spec.bootstrap), spec.short_id, runtime)
+        return Network(
+            mount,
+            (*config.bootstrap, *spec.bootstrap),
+            spec.short_id,
+            runtime,
+            cache=config.remotes,
+            mdns=config.mdns,
+        )
     except ValueError as error:
         raise InvalidInput(f"an address to join the network by is malformed: {error}") from error

@@ -18,6 +18,7 @@ def describe(network: Wire, params: dict[str, Any]) -> dict[str, Any]:
         raise InvalidInput(f"{METHOD} takes no parameters")
     found = network.outlook()
     return {
+        **network.company(),
         "addresses": list(network.addresses),
         "remotes": len(network.remotes()),
         "reach": str(found.reach),

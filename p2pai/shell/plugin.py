@@ -37,6 +37,7 @@ async def attach(
     keys: KeySource | None = None,
     password: str | None = None,
     dev_account: int | None = None,
+    mdns: bool = False,
     checkpoint: str | None = None,
     rpc_port: int | None = None,
 ) -> AsyncIterator[Node]:
@@ -45,11 +46,12 @@ async def attach(
     Args:
       host: a py-libp2p host that runs.
       pubsub: its `Pubsub`, which runs, over `GossipSub` 1.1, with signed messages.
-      dht: its `KadDHT`, by which other nodes are found; without one only `bootstrap` is.
+      dht: its `KadDHT`, by which other nodes are found too.
       data_dir: the node's own directory, made if it isn't there.
       chain: name of a packaged chain spec, or the path of one.
       roles: what the node does for the network.
       bootstrap: full multiaddrs of nodes to join the network by.
+      mdns: whether to look, and to be found, on the local network.
       keys: its keys, from wherever the program has them.
       password: of the key store in `data_dir`, as `p2pai wallet create` makes one; instead of `keys`.
       dev_account: number of the account whose keys the chain publishes; instead of `keys`.
@@ -65,6 +67,7 @@ async def attach(
         chain=chain,
         roles=tuple(roles),
         bootstrap=tuple(bootstrap),
+        mdns=mdns,
         checkpoint=checkpoint,
         rpc_port=rpc_port or 0,
         dev_account=dev_account,

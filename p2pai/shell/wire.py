@@ -46,6 +46,9 @@ class Wire(Protocol):
     def remotes(self) -> tuple[PeerId, ...]:
         """Return who can be asked now."""
 
+    def company(self) -> dict[str, Any]:
+        """Return how many remotes dialled us, were dialled, and are known, and whether we are alone."""
+
     def outlook(self) -> Outlook:
         """Return what remotes say of us."""
 

@@ -63,6 +63,7 @@ ANSWERS = {
     "node.network": {
         "addresses": ["/ip4/0.0.0.0/tcp/4001/p2p/12D3KooWtest"], "remotes": 3, "reach": "reachable",
         "reached_at": ["/ip4/203.0.113.7/tcp/4001"], "reached_by": 2, "tried_by": 3,
+        "inbound": 3, "outbound": 5, "known": 40, "alone": False,
         "clock_ahead_ms": -1500, "clock_error_ms": 20, "clocks": 3,
     },
     "chain.status": {

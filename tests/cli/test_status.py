@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pai.cli.status import clock, reach
+from p2pai.cli.status import clock, reach, remotes
 from tests.cli.answers import ANSWERS
 
 NETWORK = ANSWERS["node.network"]
@@ -34,3 +34,9 @@ def test_a_running_node_shows_its_network(p2pai, node):
     status, out, _ = p2pai("status")
     assert status == 0
     assert "2 of 3 remotes reached this node" in out
+
+
+def test_who_is_there():
+    assert remotes(NETWORK) == "8: 5 dialled, 3 dialled us; 40 addresses are known"
+    alone = {**NETWORK, "inbound": 0, "outbound": 0, "alone": True}
+    assert "works alone, and goes on trying" in remotes(alone)

@@ -238,9 +238,21 @@ class TestChoice:
         assert pauses[0] <= 500
         assert PAUSE_MS_MAX // 2 <= pauses[-1] <= PAUSE_MS_MAX
         assert len(set(pauses[-4:])) > 1
+
+    def test_who_ends_each_connection_at_once_is_dialled_later_and_later(self):
+        book, address, pauses = make(), public(1, 1), []
+        now = 0
+        for _ in range(8):
+            book.note_good(address, now)
+            book.note_failure(address, now, alone=False)
+            (entry,) = book.tried
+            pauses.append(entry.due_ms - now)
+            now = entry.due_ms
+        assert pauses[-1] > 16 * pauses[0]
+        book.note_good(address, now)
+        book.note_steady(address, now)
         book.note_failure(address, now, alone=False)
-        book.hurry()
-        assert book.choose(1, now, (), (), ()) == [address]
+        assert book.tried[0].due_ms - now <= 500
 
 
 def test_sybils_four_to_one_with_twenty_addresses_each_do_not_eclipse():

@@ -13,7 +13,7 @@ import trio
 
 from p2pai import gossip, primitives
 from p2pai.chain import block
-from p2pai.gossip import envelope, limits, sync, topics
+from p2pai.gossip import envelope, limits, rendezvous, sync, topics
 from p2pai.gossip.libp2p.frames import Frame, FrameStream, Kind
 from p2pai.primitives import blob, record
 from p2pai.primitives.errors import InvalidInput
@@ -109,7 +109,10 @@ GIVEN: dict[str, Callable[[dict[str, Any]], str]] = {
     "content_id_of_zeros": lambda v: blob.blob_id_of(bytes(v["size"])).hex(),
     "frame": lambda v: frame_bytes(v["request"], v["kind"], bytes.fromhex(v["payload"])).hex(),
     "question": lambda v: record.encode_tagged(getattr(sync, v["name"])(*map(value_of, v["fields"]))).hex(),
-    "chain_key": lambda v: (b"\x12\x20" + tagged_hash("p2pai/providers", v["chain"].encode())).hex(),
+    "meeting_key": lambda v: rendezvous.current_key(
+        rendezvous.Meeting(v["chain"], None if v["task"] == "chain" else bytes.fromhex(v["task"]), v["role"]),
+        v["time_ms"],
+    ).hex(),
 }
 
 

@@ -239,7 +239,7 @@ const commands = {
     return id
   },
   asked: () => asked,
-  chainKey: () => hex(wire.chainKey(chain)),
+  chainKey: () => hex(wire.meetingKey(chain, 'chain', '', Date.now())),
   provide: async ({ key }) => {
     for await (const _ of node.services.dht.provide(cid(bytes(key)), { signal: soon() }));
   },

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 import trio
-from gossip_lab import CHAIN, Node, Start, follow, meet, until
+from gossip_lab import CHAIN, Node, Start, dial_nobody, follow, meet, until
 
 from p2pai.gossip import envelope
-from p2pai.gossip.libp2p import discovery
 from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.ids import PeerId
@@ -79,7 +78,7 @@ async def test_connection_identify_and_ping(js: JsNode, start: Start) -> None:
 @pytest.mark.trio
 async def test_gossip_both_ways_and_on(js: JsNode, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     # js - middle - far: the two ends are not connected.
-    monkeypatch.setattr(discovery, "REMOTES_WANTED", 0)
+    dial_nobody(monkeypatch)
     middle = await start("m")
     far = await start("f", middle)
     await meet(middle, far)
@@ -111,7 +110,7 @@ async def test_gossip_both_ways_and_on(js: JsNode, start: Start, monkeypatch: py
 async def test_false_envelopes_go_no_further(
     js: JsNode, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discovery, "REMOTES_WANTED", 0)
+    dial_nobody(monkeypatch)
     middle = await start("m")
     far = await start("f", middle)
     await meet(middle, far)

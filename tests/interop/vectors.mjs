@@ -22,7 +22,7 @@ const checks = {
   content_id_of_zeros: ({ size }) => hex(wire.blobId(wire.cut(new Uint8Array(size)))),
   frame: ({ request, kind, payload }) => hex(wire.frame(request, wire.KIND[kind], bytes(payload))),
   question: ({ name, fields }) => hex(wire.encode([name, ...fields.map(readable)])),
-  chain_key: ({ chain }) => hex(wire.chainKey(chain))
+  meeting_key: ({ chain, task, role, time_ms }) => hex(wire.meetingKey(chain, task, role, time_ms))
 }
 
 function readable (value) {

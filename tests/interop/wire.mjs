@@ -154,7 +154,11 @@ export class Frames {
 
 // The DHT
 
-export const chainKey = chain => concatBytes(Uint8Array.of(0x12, 0x20), taggedHash('p2pai/providers', utf8ToBytes(chain)))
+// task in hex or 'chain', role perhaps empty; the key holds for the hour of timeMs.
+export const meetingKey = (chain, task, role, timeMs) => concatBytes(
+  Uint8Array.of(0x12, 0x20),
+  taggedHash('p2pai/providers', utf8ToBytes(`${chain}/${task}/${role}/${Math.floor(timeMs / 3600000)}`))
+)
 
 // A payment, as docs/SPEC.md has it
 

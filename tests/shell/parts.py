@@ -71,6 +71,9 @@ class LoneNetwork:
     def remotes(self):
         return (REMOTE, OTHER)
 
+    def company(self):
+        return {"inbound": 2, "outbound": 1, "known": 7, "alone": False}
+
     def outlook(self):
         return Answers({REMOTE: DialBack("/ip4/203.0.113.7/tcp/4001"), OTHER: DialBack(None)}).sum_up()
 

@@ -479,6 +479,7 @@ async def test_questions_of_the_user_pass_through(tmp_path):
         network = runtime.query("node.network", {})
         assert network["addresses"] == list(LoneNetwork.addresses)
         assert (network["reached_by"], network["tried_by"], network["clock_ahead_ms"]) == (1, 2, None)
+        assert (network["inbound"], network["outbound"], network["alone"]) == (2, 1, False)
         with pytest.raises(InvalidInput, match="no parameters"):
             runtime.query("node.network", {"a": 1})
         with pytest.raises(InvalidInput, match="no method"):

@@ -34,6 +34,8 @@ class Sources:
     ask: Callable[[bytes], Awaitable[bytes | None]]
     manifest: Callable[[BlobId], tuple[Hash32, ...] | None]
     chunk: Callable[[BlobId, int], bytes | None]
+    known: Callable[[], bytes | None]
+    """Whom we know; None when that is asked too often."""
 
 
 @dataclass(slots=True)
@@ -64,6 +66,8 @@ class Answerer:
                 await self._answer(frame.request, self._chunk(frame.payload))
             case Kind.CLOCK:
                 await self._answer(frame.request, _clock())
+            case Kind.KNOWN:
+                await self._answer(frame.request, self._known(frame.payload))
             case _:
                 raise InvalidMessage("an answer on the asking side of a stream")
 
@@ -100,6 +104,11 @@ class Answerer:
         if leaves is None or len(leaves) > BLOB_CHUNKS_MAX:
             return None
         return b"".join(leaves)
+
+    def _known(self, payload: bytes) -> bytes | None:
+        if payload:
+            raise InvalidMessage("whom we know depends on nothing")
+        return self.sources.known()
 
     def _chunk(self, payload: bytes) -> bytes | None:
         if len(payload) != HASH_SIZE + INDEX_SIZE:

@@ -1,206 +1,360 @@
-"""Who else is on our chain, and staying connected to them.
+"""Finding the others, and staying linked with enough of them.
 
-Bootstrap addresses are dialled for ever. Every node tells the DHT that it provides its chain's key, and
-connects to others who do. The DHT's table is shared with whoever speaks `/ipfs/kad/1.0.0` (the library
-ignores other prefixes), so what it says is only a hint: a remote counts once it speaks our ask protocol.
+Sources of addresses, none of them needed: bootstrap addresses of the operator, dialled for ever; the cache of
+remotes that were good; what remotes tell when they are asked whom they know; the DHT (search.py); the local
+network (mdns.py). All but the first go through one book (gossip/remotes.py), which says whom to dial.
+
+A remote counts as good once it speaks our ask protocol, whose name carries the chain's id. Links are wanted
+as census.py says; each minute or so one more is made with somebody drawn from the book, and the one before
+the last of these is closed. So halves of a network that each have links enough find together again too, and
+what the book holds is tried.
 """
 
+import secrets
+import time
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
 import trio
 from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import PeerInfo, info_from_p2p_addr
 from multiaddr import Multiaddr
 
+from p2pai.gossip import exchange
+from p2pai.gossip.addresses import Address, Scope, read_or_none
+from p2pai.gossip.libp2p import mdns, names, remotes_cache
+from p2pai.gossip.libp2p.census import Census, Linked
+from p2pai.gossip.libp2p.dialling import Dialler, jittered, read_info
+from p2pai.gossip.libp2p.frames import Kind
+from p2pai.gossip.libp2p.links import Links
+from p2pai.gossip.libp2p.meeting import full_text
 from p2pai.gossip.libp2p.mount import Mounted, Welcome
-from p2pai.primitives.hashing import tagged_hash
+from p2pai.gossip.libp2p.search import Search
+from p2pai.gossip.remotes import Book
+from p2pai.primitives.errors import InvalidMessage, Unavailable
+from p2pai.primitives.ids import Millis, PeerId
 
-REMOTES_WANTED: Final = 16
-"""Connections that are enough; more may still come in."""
+DIALS_MAX: Final = 8
+"""Addresses that are dialled at once."""
 
-KNOWN_MAX: Final = 256
-"""Remotes of our chain whose addresses are remembered."""
+LINK_TIMEOUT_S: Final = 5.0
+"""Seconds from a connection to a link."""
 
-ADDRESSES_TRIED_MAX: Final = 4
-"""Addresses of one remote that are dialled before giving up for now."""
-
-DIAL_TIMEOUT_S: Final = 10.0
-LOOKUP_TIMEOUT_S: Final = 15.0
-"""Seconds for a look-up in the DHT, some dials of vanished nodes included."""
-
-ASKED_MAX: Final = 8
-"""Nodes closest to the chain's key that are asked for its providers."""
+LOOK_S: Final = 1.0
+"""Seconds between two looks at whether links are missing."""
 
 PAUSE_S_MIN: Final = 0.25
-PAUSE_S_MAX: Final = 30.0
-"""Seconds between two attempts; they grow."""
-
 HOLD_PAUSE_S_MAX: Final = 5.0
 """Seconds between two dials of a bootstrap address: a network that restarts should meet again soon."""
 
-LOSS_PAUSE_S: Final = 1.0
-"""Seconds from the loss of a remote to the next search, so that one that flaps costs little."""
+STEADY_S: Final = 30.0
+"""Seconds after which a link counts as one that lasts; one that ends before is dialled later and later."""
 
-WATCH_S: Final = 1.0
-"""Seconds between two looks at whether a bootstrap connection is still there."""
+ACQUAINTED_S: Final = 0.5
+"""Seconds from a link to the first question: by then it is known where the remote says that it listens."""
 
-_SHA256_MULTIHASH: Final = b"\x12\x20"
+EXCHANGE_S: Final = 60.0
+EXCHANGE_S_IDLE: Final = 600.0
+"""Seconds between two questions to one remote whom it knows, while links are missing and when none is."""
+
+TELL_S_MIN: Final = 10.0
+"""Seconds between two answers to one remote."""
+
+ROVE_S: Final = 60.0
+ROVERS_MAX: Final = 2
+"""Seconds between two links beyond those wanted, and how many of them are kept."""
+
+SAVE_S: Final = 60.0
+"""Seconds between two writes of the cache."""
+
+ALONE_S: Final = 10.0
+"""Seconds without any link after which a node says that it is alone."""
+
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a node looks for others, beside the DHT."""
+
+    bootstrap: Sequence[str] = ()
+    """Multiaddrs; names of DNS are allowed."""
+    cache: Path | None = None
+    """File of the remotes that were good; None: they are forgotten."""
+    mdns: bool = False
+    """Whether to look, and to be found, on the local network."""
+
+
 class Discovery:
-    """Finds remotes and dials them; `is_welcome` tells whom not to dial."""
+    """Looks for remotes and dials them, for one network."""
 
     def __init__(
-        self,
-        mounted: Mounted,
-        chain_id: str,
-        bootstrap: Sequence[str],
-        is_welcome: Welcome,
-        *,
-        provides: bool = True,
+        self, mounted: Mounted, chain: str, places: Places, is_welcome: Welcome, links: Links | None
     ) -> None:
-        """Take note of the parts; `provides`: whether others shall find this node in the DHT."""
-        self._mounted, self._provides = mounted, provides
-        self._host = mounted.host
-        self._dht = mounted.dht
-        self._key = _SHA256_MULTIHASH + tagged_hash("p2pai/providers", chain_id.encode())
-        self._bootstrap = [parse_address(address) for address in bootstrap]
-        self._is_welcome = is_welcome
-        self._known: dict[ID, PeerInfo] = {}
-        self._next_dial: dict[ID, tuple[float, float]] = {}
-        self._changed = trio.Event()
-        self._searched = False
+        """Take note of the parts; without `links` connections count as such, and nobody shall find us."""
+        self._mounted, self._host = mounted, mounted.host
+        self._chain, self._places, self._links = chain, places, links
+        self._bootstrap = [parse_bootstrap(text) for text in places.bootstrap]
+        self._began_ms = time.time_ns() // 1_000_000 - int(1000 * trio.current_time())
+        self._book = Book(PeerId(str(self._host.get_id())), secrets.randbelow)
+        self._census = Census(self._host)
+        self._dialler = Dialler(mounted, self._census, is_welcome)
+        self.search = Search(
+            mounted, chain, self._census, self._hear, self._now_ms, provides=links is not None
+        )
+        self._dialling: set[PeerId] = set()
+        self._rovers: deque[ID] = deque()
+        self._looking = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        self._is_alone = False
 
     async def run(self) -> None:
-        """Search and redial until cancelled."""
-        async with trio.open_nursery() as nursery:
-            for info in self._bootstrap:
-                if info.peer_id != self._host.get_id():
-                    nursery.start_soon(self._hold, info)
-            nursery.start_soon(self._search)
+        """Search and dial until cancelled."""
+        if self._places.cache is not None:
+            remotes_cache.load(self._places.cache, self._book, self._chain, self._now_ms())
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for linked in self._census:
+                    nursery.start_soon(self._attend, linked)
+                for address in self._bootstrap:
+                    nursery.start_soon(self._hold, address)
+                for loop in (self._fill, self._rove, self.search.run, self._remember, self._watch_company):
+                    nursery.start_soon(loop)
+                if self._places.mdns:
+                    ours = [full_text(address, self._host.get_id()) for address in self._host.get_addrs()]
+                    nursery.start_soon(mdns.run, self._chain, ours, self._hear_neighbour)
+        finally:
+            self._nursery = None
+            self._save()
 
-    def note_arrival(self) -> None:
-        """Search at once when a first remote came: only now there is somebody to ask."""
-        if not self._searched:
-            self._changed.set()
+    # --- what the network tells
 
-    def note_loss(self) -> None:
-        """Search again soon: a remote went."""
-        self._changed.set()
+    def note_arrival(self, remote: ID) -> None:
+        """Learn that a remote can be asked."""
+        linked = self._census.add(remote)
+        if linked.dialled is not None:
+            self._book.note_good(linked.dialled, self._now_ms())
+        if len(self._census) == 1:
+            self.search.hurry()
+        if self._nursery is not None:
+            self._nursery.start_soon(self._attend, linked)
+
+    def note_loss(self, remote: ID) -> None:
+        """Learn that it no longer can."""
+        linked = self._census.remove(remote)
+        if linked is not None and linked.dialled and trio.current_time() - linked.since_s < STEADY_S:
+            self._book.note_failure(linked.dialled, self._now_ms(), alone=False)
+        self._looking.set()
+        self.search.hurry()
+
+    def tell(self, remote: ID) -> bytes | None:
+        """Answer a remote that asks whom we know; None when it asks too often."""
+        linked, now_s = self._census.get(remote), trio.current_time()
+        if linked is None or now_s - linked.told_s < TELL_S_MIN:
+            return None
+        linked.told_s = now_s
+        claims = [address for other in self._census for address in other.claims]
+        return exchange.answer(
+            self._book, claims, linked.name, linked.scope, self._now_ms(), secrets.randbelow
+        )
+
+    def company(self) -> dict[str, Any]:
+        """Return how many there are, for the node's status."""
+        return {
+            "inbound": len(self._census) - self._census.outbound,
+            "outbound": self._census.outbound,
+            "known": len(self._book),
+            "alone": self._is_alone,
+        }
 
     async def find(self, remote: ID) -> bool:
-        """Connect to a remote by its id, through the DHT; False when that fails."""
-        if self._is_connected(remote):
+        """Connect to a remote by its id; False when that fails."""
+        if self._host.is_peer_connected(remote):
             return True
-        info = self._known.get(remote)
-        if info is None and self._dht is not None:
-            with trio.move_on_after(LOOKUP_TIMEOUT_S):
-                info = await self._dht.find_peer(remote)
-        return info is not None and self._is_welcome(remote) and await self._dial(info)
+        name = PeerId(str(remote))
+        texts = [address.text for address in self._book.addresses_of(name)] or self._stored(remote)
+        if not texts:
+            texts = await self.search.find(remote)
+        return await self._reach(texts) is not None
 
-    async def _hold(self, info: PeerInfo) -> None:
-        pause_s = PAUSE_S_MIN
+    # --- dialling
+
+    async def _hold(self, bootstrap: Any) -> None:  # noqa: ANN401
+        """Stay connected with one bootstrap address, whoever of several is behind its name."""
+        held, pause_s = None, PAUSE_S_MIN
         while True:
-            if self._is_connected(info.peer_id) or await self._dial(info):
-                if self._dht is not None:
-                    await self._dht.add_peer(info.peer_id)
+            if held is None or not self._host.is_peer_connected(held):
+                addresses = await names.resolve(bootstrap)
+                held = await self._reach([str(address) for address in addresses])
+            if held is not None:
                 pause_s = PAUSE_S_MIN
-                await trio.sleep(WATCH_S)
+                await trio.sleep(LOOK_S)
             else:
-                await trio.sleep(pause_s)
+                await trio.sleep(jittered(pause_s))
                 pause_s = min(2 * pause_s, HOLD_PAUSE_S_MAX)
 
-    async def _search(self) -> None:
-        pause_s = PAUSE_S_MIN
+    async def _reach(self, texts: Sequence[str]) -> ID | None:
+        for text in texts:
+            remote: ID | None = await self._dialler.dial(text)
+            if remote is not None:
+                return remote
+        return None
+
+    async def _fill(self) -> None:
+        """Dial as long as links are missing."""
         while True:
-            self._changed = trio.Event()
-            if self._host.get_connected_peers():
-                self._searched = True
-                await self._search_once()
-                pause_s = min(3 * pause_s, PAUSE_S_MAX)
-            with trio.move_on_after(pause_s) as waiting:
-                await self._changed.wait()
-            if not waiting.cancelled_caught:
-                # A burst of losses is one loss.
-                pause_s = LOSS_PAUSE_S
-                await trio.sleep(PAUSE_S_MIN if not self._searched else LOSS_PAUSE_S)
+            self._looking = trio.Event()
+            if self._links is None:
+                self._count_connections()
+            missing = self.search.missing()
+            wanted = max(self._census.wanted, min(len(missing), self._census.room_for_tasks))
+            self._dial(min(wanted, DIALS_MAX) - len(self._dialling), missing)
+            with trio.move_on_after(LOOK_S):
+                await self._looking.wait()
 
-    async def _search_once(self) -> None:
-        if self._dht is not None:
-            await self._search_dht(self._dht)
-        await self._dial_known()
+    def _dial(self, count: int, first: Sequence[PeerId] = ()) -> list[Address]:
+        assert self._nursery is not None, "not running"
+        if count <= 0:
+            return []
+        connected = {PeerId(str(remote)) for remote in self._host.get_connected_peers()}
+        busy = connected | self._dialling
+        chosen = self._book.choose(count, self._now_ms(), busy, self._census.networks, first)
+        for address in chosen:
+            self._dialling.add(address.remote)
+            self._nursery.start_soon(self._try, address)
+        return chosen
 
-    async def _search_dht(self, dht: Any) -> None:  # noqa: ANN401
+    async def _try(self, address: Address) -> None:
         try:
-            with trio.move_on_after(LOOKUP_TIMEOUT_S):
-                for remote in self._host.get_connected_peers():
-                    await dht.add_peer(remote)
-                if self._provides:
-                    await dht.provider_store.provide(self._key)
-                await self._learn_providers(dht)
-        except Exception as error:  # noqa: BLE001
-            # What a remote's answer makes the library raise is not ours to die of.
-            _log.info("search failed", error=repr(error))
+            remote = await self._dialler.dial(address.text)
+            if remote is not None and self._links is not None:
+                await self._links.wait_for(remote, LINK_TIMEOUT_S)
+            if remote is None or (self._links is not None and self._census.get(remote) is None):
+                self._book.note_failure(address, self._now_ms(), alone=not self._census)
+                if remote is not None:
+                    await self._mounted.disconnect(remote)
+        finally:
+            # The next dial waits for its turn: of addresses where nobody is there may be many.
+            self._dialling.discard(address.remote)
 
-    async def _learn_providers(self, dht: Any) -> None:  # noqa: ANN401
-        store = dht.provider_store
-        # The library's own look-up stops at the local records, and we are in them.
-        self._remember(store.get_providers(self._key))
-        closest = await dht.peer_routing.find_closest_peers_network(self._key)
-        for remote in closest[:ASKED_MAX]:
-            if remote != self._host.get_id():
-                providers, _ = await store._get_providers_from_peer_with_closers(remote, self._key)
-                self._remember(providers)
+    def _count_connections(self) -> None:
+        connected = set(self._host.get_connected_peers())
+        for linked in self._census:
+            if linked.remote not in connected:
+                self.note_loss(linked.remote)
+        for remote in connected:
+            if self._census.get(remote) is None:
+                self.note_arrival(remote)
 
-    def _remember(self, infos: Sequence[PeerInfo]) -> None:
-        for info in infos:
-            if info.peer_id == self._host.get_id() or not info.addrs:
+    async def _rove(self) -> None:
+        while True:
+            await trio.sleep(jittered(ROVE_S))
+            if self._census.wanted or not self._mounted.is_ours:
                 continue
-            if info.peer_id not in self._known and len(self._known) >= KNOWN_MAX:
-                forgotten = next(iter(self._known))
-                del self._known[forgotten]
-                self._next_dial.pop(forgotten, None)
-            self._known[info.peer_id] = info
+            for address in self._dial(1):
+                info = read_info(address.text)
+                self._rovers.extend([info.peer_id] if info is not None else [])
+            while len(self._rovers) > ROVERS_MAX:
+                rover = self._census.get(self._rovers.popleft())
+                if rover is not None and rover.is_outbound:
+                    await self._mounted.disconnect(rover.remote)
 
-    async def _dial_known(self) -> None:
-        for info in list(self._known.values()):
-            if len(self._host.get_connected_peers()) >= REMOTES_WANTED:
-                return
-            due, pause_s = self._next_dial.get(info.peer_id, (0.0, PAUSE_S_MIN))
-            if trio.current_time() < due or not self._is_welcome(info.peer_id):
+    # --- asking and looking
+
+    async def _attend(self, linked: Linked) -> None:
+        """Get acquainted with a remote, and ask it again and again whom it knows."""
+        await self.search.add(linked.remote)
+        await trio.sleep(jittered(ACQUAINTED_S))
+        while self._census.get(linked.remote) is linked:
+            self._hear_claims(linked)
+            await self._ask(linked)
+            await trio.sleep(STEADY_S)
+            if self._census.get(linked.remote) is linked and linked.dialled is not None:
+                self._book.note_steady(linked.dialled, self._now_ms())
+            await trio.sleep(jittered(EXCHANGE_S if self._census.wanted else EXCHANGE_S_IDLE))
+
+    def _hear_claims(self, linked: Linked) -> None:
+        claims = [
+            address for address in map(read_or_none, self._stored(linked.remote)) if address is not None
+        ]
+        linked.claims = tuple(claim for claim in claims if claim.host == linked.host)
+        self._hear(claims, linked.network, linked.scope)
+
+    async def _ask(self, linked: Linked) -> None:
+        asker = None if self._links is None else self._links.askers.get(linked.remote)
+        if asker is None:
+            return
+        try:
+            told = exchange.parse(await asker.request(Kind.KNOWN, b"", LINK_TIMEOUT_S))
+        except (Unavailable, InvalidMessage) as error:
+            _log.debug("no addresses", remote=linked.name, reason=str(error))
+        else:
+            self._hear(told, linked.network, linked.scope)
+
+    def _hear_neighbour(self, address: Address) -> None:
+        self._hear([address], "mdns", Scope.SITE)
+
+    def _hear(self, told: Sequence[Address], teller: str, scope: Scope) -> None:
+        for address in told:
+            if self._book.hear(address, self._now_ms(), teller, scope):
+                self._looking.set()
+
+    # --- remembering
+
+    async def _remember(self) -> None:
+        while True:
+            await trio.sleep(jittered(SAVE_S))
+            self._save()
+
+    def _save(self) -> None:
+        if self._places.cache is not None:
+            remotes_cache.save(self._places.cache, self._book, self._chain)
+
+    async def _watch_company(self) -> None:
+        while True:
+            changed = self._census.changed
+            if self._census:
+                if self._is_alone:
+                    _log.info("no longer alone")
+                self._is_alone = False
+                await changed.wait()
                 continue
-            if self._is_connected(info.peer_id) or await self._dial(info):
-                self._next_dial.pop(info.peer_id, None)
-            else:
-                self._next_dial[info.peer_id] = (trio.current_time() + pause_s, min(2 * pause_s, PAUSE_S_MAX))
+            with trio.move_on_after(ALONE_S) as waiting:
+                await changed.wait()
+            if waiting.cancelled_caught and not self._is_alone:
+                self._is_alone = True
+                _log.warning(
+                    "no other node answers: this one works alone, and goes on trying", known=len(self._book)
+                )
 
-    async def _dial(self, info: PeerInfo) -> bool:
-        for address in info.addrs[:ADDRESSES_TRIED_MAX]:
-            if not self._is_welcome(info.peer_id):
-                return False
-            self._mounted.forget_dials(info.peer_id)
-            try:
-                with trio.move_on_after(DIAL_TIMEOUT_S):
-                    await self._host.connect(PeerInfo(info.peer_id, [address]))
-                    return True
-            except Exception as error:  # noqa: BLE001
-                _log.debug("dial failed", address=str(address), error=repr(error))
-        return False
+    # --- odds
 
-    def _is_connected(self, remote: ID) -> bool:
-        return bool(self._host.is_peer_connected(remote))
+    def _now_ms(self) -> Millis:
+        # A clock that is set meanwhile doesn't make what waits wait longer.
+        return Millis(self._began_ms + int(1000 * trio.current_time()))
+
+    def _stored(self, remote: ID) -> list[str]:
+        try:
+            return [full_text(address, remote) for address in self._host.get_peerstore().addrs(remote)]
+        except Exception:  # noqa: BLE001
+            return []
 
 
-def parse_address(address: str) -> Any:  # noqa: ANN401
-    """Read a full multiaddr, `/ip4/.../tcp/.../p2p/ID`.
+def parse_bootstrap(text: str) -> Any:  # noqa: ANN401
+    """Read a bootstrap address: a full multiaddr, `/ip4/.../tcp/.../p2p/ID`, with names of DNS or without.
 
     Raises:
       ValueError: not a multiaddr, or it names no peer id.
     """
     try:
-        return info_from_p2p_addr(Multiaddr(address))
+        address = Multiaddr(text)
+        is_list = next(iter(address.protocols())).name == "dnsaddr"
     except Exception as error:
-        raise ValueError(f"not a full multiaddr (/ip4/ADDRESS/tcp/PORT/p2p/ID): {address}") from error
+        raise ValueError(f"not a multiaddr (/ip4/ADDRESS/tcp/PORT/p2p/ID): {text}") from error
+    if not is_list and read_info(text) is None:
+        raise ValueError(f"not a full multiaddr (/ip4/ADDRESS/tcp/PORT/p2p/ID): {text}")
+    return address

@@ -38,6 +38,8 @@ class Kind(IntEnum):
     """A blob's id, then u32 index."""
     CLOCK = 3
     """What time is it? The answer is u64 Unix milliseconds."""
+    KNOWN = 4
+    """Empty: whom do you know? Answered as gossip/exchange.py has it."""
     ANSWER = 16
     ABSENT = 17
     """Nothing to give, now or ever."""
@@ -45,7 +47,7 @@ class Kind(IntEnum):
     """Too many of your questions are unanswered."""
 
 
-QUESTIONS: Final = (Kind.ASK, Kind.MANIFEST, Kind.CHUNK, Kind.CLOCK)
+QUESTIONS: Final = (Kind.ASK, Kind.MANIFEST, Kind.CHUNK, Kind.CLOCK, Kind.KNOWN)
 
 
 @dataclass(frozen=True, slots=True)

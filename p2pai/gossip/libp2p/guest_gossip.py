@@ -9,7 +9,7 @@ message of the forwarder, once for each copy; with the stock weights that means 
 our topic beside another one are nobody's.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -84,6 +84,10 @@ class GuestGossip:
         self._pubsub.router.back_off.pop(topic, None)
         if not owner.is_subscribed:
             self._nursery.start_soon(_drain, await self._pubsub.subscribe(topic))
+
+    def followers(self, topic: str) -> Collection[ID]:
+        """Return the remotes that follow a topic."""
+        return frozenset(self._pubsub.peer_topics.get(topic, ()))
 
     async def unsubscribe(self, topic: str) -> None:
         """Stop following a topic."""

@@ -13,7 +13,7 @@ from libp2p.peer.id import ID
 
 from p2pai.effects import Verdict
 from p2pai.gossip import hearing
-from p2pai.gossip.libp2p.discovery import Discovery, parse_address
+from p2pai.gossip.libp2p.discovery import Discovery, Places, parse_bootstrap
 from p2pai.gossip.libp2p.observing import count_sent
 from p2pai.gossip.libp2p.own_host import OwnHost
 from p2pai.gossip.libp2p.refusals import Refusals
@@ -46,7 +46,7 @@ class Listener:
         """
         try:
             for address in bootstrap:
-                parse_address(address)
+                parse_bootstrap(address)
         except ValueError as error:
             raise InvalidInput(f"{error}; an address is like /ip4/127.0.0.1/tcp/4001/p2p/12D3...") from error
         if not bootstrap:
@@ -64,7 +64,7 @@ class Listener:
         warden = Warden(self._chain_id, Refusals(), self.observers, gone.append)
         async with self._mount.running(_judge, warden, self.observers) as mounted:
             self._gossip: Any = mounted.gossip
-            discovery = Discovery(mounted, self._chain_id, self._bootstrap, warden.is_welcome, provides=False)
+            discovery = Discovery(mounted, self._chain_id, Places(self._bootstrap), warden.is_welcome, None)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(discovery.run)
                 task_status.started()

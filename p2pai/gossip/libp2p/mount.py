@@ -6,7 +6,7 @@ two. On somebody else's host it is a guest: a connection also carries the stream
 hangup ends our own streams and leaves the connection alone, and the address book is not ours to clear.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -40,6 +40,9 @@ class Gossip(Protocol):
 
     async def publish(self, topic: str, data: bytes) -> None:
         """Send a message to all who follow a topic."""
+
+    def followers(self, topic: str) -> Collection[ID]:
+        """Return the remotes that follow a topic, as far as they told us."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ The network stands on a mount (mount.py): a host of our own, or one that somebod
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -18,7 +19,7 @@ from libp2p.peer.id import ID
 from p2pai.effects import Verdict
 from p2pai.gossip.libp2p.answering import Sources
 from p2pai.gossip.libp2p.dial_back import DialBacks
-from p2pai.gossip.libp2p.discovery import Discovery, parse_address
+from p2pai.gossip.libp2p.discovery import Discovery, Places, parse_bootstrap
 from p2pai.gossip.libp2p.fetching import Fetching, parse_id
 from p2pai.gossip.libp2p.links import Links
 from p2pai.gossip.libp2p.mount import Mount
@@ -33,7 +34,7 @@ from p2pai.gossip.reachability import Answers, Outlook
 from p2pai.gossip.scores import Offence
 from p2pai.gossip.sightings import Observer
 from p2pai.primitives.errors import P2paiError, Unavailable
-from p2pai.primitives.ids import BlobId, Hash32, PeerId
+from p2pai.primitives.ids import BlobId, Hash32, PeerId, TaskId
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -64,22 +65,33 @@ class Handlers(Protocol):
 class Network:
     """One node of the network; everything but `peer_id` and `remotes` needs `run` to be running."""
 
-    def __init__(self, mount: Mount, bootstrap: Sequence[str], chain_id: str, handlers: Handlers) -> None:
+    def __init__(
+        self,
+        mount: Mount,
+        bootstrap: Sequence[str],
+        chain_id: str,
+        handlers: Handlers,
+        *,
+        cache: Path | None = None,
+        mdns: bool = False,
+    ) -> None:
         """Put the parts together.
 
         Args:
           mount: the host that it will stand on.
-          bootstrap: full multiaddrs of nodes to start from.
+          bootstrap: multiaddrs of nodes to start from, with names of DNS or without.
           chain_id: separates chains; remotes of other chains are never connected.
           handlers: what the node does.
+          cache: file of the remotes that were good; None: they are forgotten at the end.
+          mdns: whether to look, and to be found, on the local network.
 
         Raises:
           ValueError: a malformed address.
         """
         for address in bootstrap:
-            parse_address(address)
+            parse_bootstrap(address)
         self._mount = mount
-        self._bootstrap = bootstrap
+        self._places = Places(bootstrap, cache, mdns)
         self._chain_id = chain_id
         self._handlers = handlers
         self._protocol = f"/p2pai/{chain_id}/ask/1"
@@ -108,7 +120,9 @@ class Network:
             self._host, self._pubsub = mounted.host, mounted.gossip
             self._links = Links(mounted, self._protocol, self.warden, self._came, self._went)
             self._serving = Serving(self._protocol, self.warden, self._sources, self._links.retry)
-            self._discovery = Discovery(mounted, self._chain_id, self._bootstrap, self._refusals.is_welcome)
+            self._discovery = Discovery(
+                mounted, self._chain_id, self._places, self._refusals.is_welcome, self._links
+            )
             self._providing = Providing(mounted.host, mounted.dht)
             self._fetching = Fetching(
                 self.peer_id, self._links, self._discovery.find, self._providing, self._note_offence
@@ -140,11 +154,13 @@ class Network:
         return Answers().sum_up() if self._outside is None else self._outside.outlook()
 
     async def join(self, topic: str) -> None:
-        """Follow a topic."""
+        """Follow a topic; others find us under its task."""
+        self._discovery.search.follow(topic)
         await self._pubsub.subscribe(topic)
 
     async def leave(self, topic: str) -> None:
         """Stop following a topic."""
+        self._discovery.search.unfollow(topic)
         await self._pubsub.unsubscribe(topic)
 
     async def publish(self, topic: str, data: bytes) -> None:
@@ -191,6 +207,18 @@ class Network:
         """Stop telling so; what was told expires within two days."""
         self._providing.withdraw(blob)
 
+    def take_part(self, task: TaskId, role: str) -> None:
+        """Let others find us as one who does a role's part in a task."""
+        self._discovery.search.take_part(task, role)
+
+    def end_part(self, task: TaskId, role: str) -> None:
+        """Undo it; what was told ends within two hours."""
+        self._discovery.search.end_part(task, role)
+
+    def company(self) -> dict[str, Any]:
+        """Return how many remotes there are, by who dialled; how many are known; and whether we are alone."""
+        return self._discovery.company()
+
     async def hangup(self, remote: PeerId, seconds: float) -> None:
         """Have nothing to do with a remote for a while; on a host of our own, disconnect it."""
         known = parse_id(remote)
@@ -224,6 +252,7 @@ class Network:
             ask,
             lambda blob: self._call(None, self._handlers.manifest, blob),
             lambda blob, index: self._call(None, self._handlers.chunk, blob, index),
+            lambda: self._discovery.tell(asker),
         )
 
     def _judge(self, remote: ID, topic: str, data: bytes) -> Verdict:
@@ -236,11 +265,11 @@ class Network:
             self.warden.blame(known, Offence.FALSE_BLOB)
 
     def _came(self, remote: ID) -> None:
-        self._discovery.note_arrival()
+        self._discovery.note_arrival(remote)
         self._call(None, self._handlers.connected, PeerId(str(remote)))
 
     def _went(self, remote: ID) -> None:
-        self._discovery.note_loss()
+        self._discovery.note_loss(remote)
         self._call(None, self._handlers.disconnected, PeerId(str(remote)))
 
     def _call(self, otherwise: T, handler: Callable[..., T], *args: object) -> T:

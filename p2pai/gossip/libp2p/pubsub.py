@@ -18,7 +18,7 @@ judge is slowed down by its own connection.
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final
@@ -224,6 +224,10 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
             await self.push_msg(remote, message)
         if rpc.HasField("control"):
             await self.router.handle_rpc(rpc, remote)
+
+    def followers(self, topic: str) -> Collection[ID]:
+        """Return the remotes that follow a topic."""
+        return frozenset(self.peer_topics.get(topic, ()))
 
     def handle_subscription(self, origin_id: ID, sub_message: Any) -> None:  # noqa: ANN401
         """Note that a remote follows, or no longer follows, a topic."""

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from p2pai.effects import Verdict
+from p2pai.gossip.libp2p import census
 from p2pai.gossip.libp2p.network import Network
 from p2pai.gossip.libp2p.own_host import OwnHost
 from p2pai.primitives import merkle
@@ -135,6 +136,12 @@ async def start(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Start]:
 
     yield start_node
     nursery.cancel_scope.cancel()
+
+
+def dial_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nodes be content with the links that their bootstrap gives them."""
+    monkeypatch.setattr(census, "OUTBOUND_WANTED", 0)
+    monkeypatch.setattr(census, "LINKS_WANTED", 0)
 
 
 async def until(condition: Callable[[], object], timeout_s: float = 10) -> None:

@@ -2,15 +2,14 @@
 
 import pytest
 import trio
-from gossip_lab import Node, Start, follow, meet, until
+from gossip_lab import Node, Start, dial_nobody, follow, meet, until
 
-from p2pai.gossip.libp2p import discovery
 from p2pai.gossip.limits import GOSSIP_SIZE_MAX
 
 
 async def start_line(start: Start, monkeypatch: pytest.MonkeyPatch) -> tuple[Node, Node, Node]:
     # The two ends refuse each other, so what one says reaches the other through the middle only.
-    monkeypatch.setattr(discovery, "REMOTES_WANTED", 0)
+    dial_nobody(monkeypatch)
     middle = await start("m")
     left, right = await start("l", middle), await start("r", middle)
     await left.network.hangup(right.network.peer_id, 60)

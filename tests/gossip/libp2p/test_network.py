@@ -219,4 +219,4 @@ def test_a_bootstrap_address_without_an_id_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="multiaddr"):
         Network(OwnHost(tmp_path / "k", []), ["/ip4/127.0.0.1/tcp/1"], "0a1b2c3d", Recorder())
     with pytest.raises(ValueError, match="multiaddr"):
-        discovery.parse_address("localhost:4001")
+        discovery.parse_bootstrap("localhost:4001")

@@ -2,9 +2,8 @@
 
 import pytest
 import trio
-from gossip_lab import CHAIN, Node, Shelf, Start, meet, until
+from gossip_lab import CHAIN, Node, Shelf, Start, dial_nobody, meet, until
 
-from p2pai.gossip.libp2p import discovery
 from p2pai.primitives import merkle
 from p2pai.primitives.errors import Unavailable
 from p2pai.primitives.ids import BlobId, Hash32
@@ -97,7 +96,7 @@ async def test_any_connected_remote_may_have_it(start: Start) -> None:
 async def test_a_provider_that_is_not_connected_is_found(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discovery, "REMOTES_WANTED", 0)
+    dial_nobody(monkeypatch)
     hub = await start("hub")
     node, holder = await start("n", hub), await start("h", hub)
     await until(lambda: len(hub.network.remotes()) == 2)

@@ -1,0 +1,147 @@
+"""Who is linked with us now: which side dialled, from where they talk, and how many are wanted.
+
+Of the links a certain number is ours to choose: those that we dialled. Whoever fills our inbound side gets no
+further than that.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import trio
+from libp2p.peer.id import ID
+
+from p2pai.gossip import addresses
+from p2pai.gossip.addresses import Address, Scope
+from p2pai.gossip.libp2p.host import Host
+from p2pai.primitives.errors import InvalidMessage
+from p2pai.primitives.ids import PeerId
+
+OUTBOUND_WANTED: Final = 8
+"""Links that we dialled, whoever else is there. Source: Bitcoin."""
+
+LINKS_WANTED: Final = 16
+"""Links in all that are enough; more may still come in."""
+
+FOR_TASKS_MAX: Final = 8
+"""Links beyond those that are dialled for the sake of our tasks."""
+
+
+@dataclass(slots=True)
+class Linked:
+    """A remote that can be asked."""
+
+    remote: ID
+    is_outbound: bool
+    network: str
+    """Where it talks from, as of gossip/addresses.py; empty when that isn't known."""
+    scope: Scope
+    dialled: Address | None
+    """Where we reached it, if we dialled."""
+    host: str = ""
+    claims: tuple[Address, ...] = ()
+    """Where it says that it listens, at the IP address that it talks from."""
+    since_s: float = field(default_factory=trio.current_time)
+    told_s: float = float("-inf")
+    """When it was told last whom we know."""
+
+    @property
+    def name(self) -> PeerId:
+        """Its id as the core knows it."""
+        return PeerId(str(self.remote))
+
+
+class Census:
+    """All links."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._links: dict[ID, Linked] = {}
+        self._dialled: dict[ID, Address] = {}
+        self.changed = trio.Event()
+        """Set, and replaced, when a link comes or goes."""
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def __iter__(self) -> Iterator[Linked]:
+        return iter(list(self._links.values()))
+
+    def get(self, remote: ID) -> Linked | None:
+        """Return the link to a remote."""
+        return self._links.get(remote)
+
+    def note_dial(self, remote: ID, address: Address | None) -> None:
+        """Remember where a remote is being dialled, until its link comes."""
+        self._dialled.pop(remote, None)
+        if address is not None:
+            self._dialled[remote] = address
+
+    def add(self, remote: ID) -> Linked:
+        """Note a new link."""
+        connections = list(self._host.get_network().get_connections(remote))
+        is_outbound = any(_is_outbound(connection) for connection in connections)
+        host = next((found for found in map(_host_of, connections) if found), "")
+        dialled = self._dialled.pop(remote, None) if is_outbound else None
+        linked = Linked(remote, is_outbound, *_whereabouts(host), dialled, host)
+        self._links[remote] = linked
+        self._tell()
+        return linked
+
+    def whereabouts(self, remote: ID) -> tuple[str, Scope]:
+        """Return the network that a connected remote talks from, and its scope; nothing known is far away."""
+        return _whereabouts(next(map(_host_of, self._host.get_network().get_connections(remote)), ""))
+
+    def remove(self, remote: ID) -> Linked | None:
+        """Note that a link is gone."""
+        self._tell()
+        return self._links.pop(remote, None)
+
+    @property
+    def names(self) -> frozenset[PeerId]:
+        """Who is linked."""
+        return frozenset(linked.name for linked in self._links.values())
+
+    @property
+    def outbound(self) -> int:
+        """How many links we dialled."""
+        return sum(linked.is_outbound for linked in self._links.values())
+
+    @property
+    def wanted(self) -> int:
+        """How many links are missing."""
+        return max(OUTBOUND_WANTED - self.outbound, LINKS_WANTED - len(self), 0)
+
+    @property
+    def room_for_tasks(self) -> int:
+        """How many links may be dialled for the sake of our tasks, whatever else is there."""
+        return max(LINKS_WANTED + FOR_TASKS_MAX - self.outbound, 0)
+
+    @property
+    def networks(self) -> frozenset[str]:
+        """Networks to which links that we dialled lead."""
+        return frozenset(linked.network for linked in self._links.values() if linked.is_outbound)
+
+    def _tell(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
+
+
+def _is_outbound(connection: Any) -> bool:  # noqa: ANN401
+    return bool(getattr(connection.muxed_conn, "is_initiator", False))
+
+
+def _whereabouts(host: str) -> tuple[str, Scope]:
+    try:
+        return addresses.network_of(host), addresses.host_scope(host)
+    except InvalidMessage:
+        return "", Scope.WORLD
+
+
+def _host_of(connection: Any) -> str:  # noqa: ANN401
+    # Not every transport of somebody else's host can tell.
+    with suppress(Exception):
+        host, _ = connection.muxed_conn.get_remote_address()
+        return str(host).removeprefix("::ffff:")
+    return ""

@@ -1,0 +1,58 @@
+"""Dialling one address of one remote, without the library's own memory of failures."""
+
+import secrets
+from typing import Any, Final
+
+import structlog
+import trio
+from libp2p.peer.peerinfo import info_from_p2p_addr
+from multiaddr import Multiaddr
+
+from p2pai.gossip import addresses
+from p2pai.gossip.libp2p.census import Census
+from p2pai.gossip.libp2p.mount import Mounted, Welcome
+
+DIAL_TIMEOUT_S: Final = 10.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Dialler:
+    """Dials for discovery, and notes where in the census."""
+
+    def __init__(self, mounted: Mounted, census: Census, is_welcome: Welcome) -> None:
+        self._mounted = mounted
+        self._census = census
+        self._is_welcome = is_welcome
+
+    async def dial(self, text: str) -> Any | None:  # noqa: ANN401
+        """Connect to the remote at a full multiaddr; return its id, or None when that fails."""
+        info = read_info(text)
+        host = self._mounted.host
+        if info is None or info.peer_id == host.get_id() or not self._is_welcome(info.peer_id):
+            return None
+        if host.is_peer_connected(info.peer_id):
+            return info.peer_id
+        self._mounted.forget_dials(info.peer_id)
+        self._census.note_dial(info.peer_id, addresses.read_or_none(text))
+        try:
+            with trio.move_on_after(DIAL_TIMEOUT_S):
+                await host.connect(info)
+                return info.peer_id
+        except Exception as error:  # noqa: BLE001
+            _log.debug("dial failed", address=text, error=repr(error))
+        self._census.note_dial(info.peer_id, None)
+        return None
+
+
+def read_info(text: str) -> Any | None:  # noqa: ANN401
+    """Return the id and address that a full multiaddr holds; None when it is none."""
+    try:
+        return info_from_p2p_addr(Multiaddr(text))
+    except Exception:  # noqa: BLE001
+        return None
+
+
+def jittered(seconds: float) -> float:
+    """Return three to five quarters of it, so that nodes that began together don't go on so."""
+    return seconds * (750 + secrets.randbelow(501)) / 1000
