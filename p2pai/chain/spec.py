@@ -110,7 +110,7 @@ def parse(text: str) -> ChainSpec:
         raise InvalidInput(f"the chain spec lacks the key {error}") from error
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InvalidInput(f"the chain spec has a value of the wrong kind: {error}") from error
-    _check(spec)
+    check_spec(spec)
     return spec
 
 
@@ -158,8 +158,12 @@ def _params(table: dict[str, Any]) -> Params:
     return Params(**table)
 
 
-def _check(spec: ChainSpec) -> None:
-    """Refuse what would stop the chain later."""
+def check_spec(spec: ChainSpec) -> None:
+    """Refuse what would stop the chain later.
+
+    Raises:
+      InvalidInput: some value is out of range.
+    """
     check_params(spec.params)
     if not 0 <= spec.genesis_time < 1 << 32:
         raise InvalidInput("the chain spec's genesis time does not fit 32 bits")

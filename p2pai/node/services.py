@@ -3,7 +3,7 @@
 Everything here is bookkeeping between `then` functions and effects; no rule of the protocol lives here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from p2pai import effects, events
 from p2pai.effects import Effect
@@ -126,6 +126,17 @@ class Services:
             case _:
                 return False
         return True
+
+    def awaited(self) -> Iterator[bytes]:
+        """Give names of all answers that are awaited, in order, and how many there were ever."""
+        yield self._sequence.to_bytes(8, "big")
+        for token in self._persisted:
+            yield b"write" + token.to_bytes(8, "big")
+        for request in self._answered:
+            yield b"question" + request.to_bytes(8, "big")
+        yield from (b"timer" + name.encode() for name in self._timers)
+        yield from (b"job" + request for request in self._trained)
+        yield from (b"blob" + wanted for wanted in self._fetched)
 
     def next_remote(self, turn: int) -> PeerId | None:
         """Return one of the connected remotes, another one each turn."""

@@ -12,14 +12,16 @@ from p2pai.chain.spec import ChainSpec, dense_layers, dev_account_seed
 from p2pai.chain.state import Stage, Task
 from p2pai.chain.task import FRAGMENT_COUNT_MIN, Reward, TaskDefinition
 from p2pai.jaxtrain.worker import Worker
+from p2pai.node.archive import Archive
 from p2pai.node.core import NodeCore
 from p2pai.node.orders import submission_id
-from p2pai.primitives import cbor
+from p2pai.primitives import cbor, ecdsa
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, PeerId, TaskId
-from p2pai.primitives.keys import derive_keys
+from p2pai.primitives.keys import PublishedKeys
 from p2pai.shell.specs import load_spec
 from testnet.simulator.invariants import Agreement, Watch, check_ledgers
-from testnet.simulator.world import Blobs, World
+from testnet.simulator.recordings import Recordings
+from testnet.simulator.world import Blobs, Core, World
 
 ROLES: Final[dict[int, tuple[str, ...]]] = {
     0: ("client",),
@@ -95,6 +97,8 @@ class Network:
     roles: Mapping[int, tuple[str, ...]] = field(default_factory=lambda: ROLES)
     """What each account does."""
     cores: dict[PeerId, NodeCore] = field(default_factory=dict)
+    recordings: Recordings | None = None
+    """What the nodes are recorded to."""
 
     def start(
         self,
@@ -103,8 +107,7 @@ class Network:
     ) -> NodeCore:
         """Add an account's node; `worker` makes a trainer other than the honest one."""
         name = name_of(account)
-        self.cores[name] = self._core(account)
-        host = self.world.add(name, self.cores[name])
+        host = self.world.add(name, self._core(account))
         if worker is not None:
             host.worker = worker(host.blobs)
         return self.cores[name]
@@ -112,13 +115,20 @@ class Network:
     def restart(self, account: int, down_ms: int = 1_000) -> NodeCore:
         """Kill an account's node and start it again."""
         name = name_of(account)
-        self.cores[name] = self._core(account)
-        self.world.restart(name, self.cores[name], down_ms)
+        self.world.restart(name, self._core(account), down_ms)
         return self.cores[name]
 
-    def _core(self, account: int) -> NodeCore:
-        keys, name = derive_keys(dev_account_seed(self.spec.name, account)), name_of(account)
-        return NodeCore(self.spec, keys, name, self.roles[account], self.world.disk(name))
+    def _core(self, account: int) -> Core:
+        source, name = PublishedKeys(dev_account_seed(self.spec.name, account)), name_of(account)
+        keys, roles, disk = source.account(0), self.roles[account], self.world.disk(name)
+
+        def make(archive: Archive) -> NodeCore:
+            self.cores[name] = NodeCore(self.spec, keys, name, roles, archive)
+            return self.cores[name]
+
+        if self.recordings is None:
+            return make(disk)
+        return self.recordings.core(name, self.spec, roles, ecdsa.public_key(keys.spending), make, disk)
 
     def core(self, account: int) -> NodeCore:
         """Return an account's node as it is now."""
@@ -168,6 +178,7 @@ def network(
     gossip_loss_percent: int = 0,
     spec: ChainSpec | None = None,
     roles: Mapping[int, tuple[str, ...]] | None = None,
+    recordings: Recordings | None = None,
 ) -> Network:
     """Start a network of accounts; those in `workers` have a trainer, those in `roles` work of their own."""
     world = World(seed, Worker, gossip_loss_percent=gossip_loss_percent)
@@ -176,6 +187,9 @@ def network(
     world.watchers.append(agreement)
     made = Network(world, spec or quick_spec(), agreement, {**ROLES, **(roles or {})})
     world.watchers.append(Watch(made.spec.params, made.cores))
+    if recordings is not None:
+        made.recordings = recordings
+        recordings.watch(world)
     for account in accounts:
         made.start(account, dishonest.get(account))
     return made

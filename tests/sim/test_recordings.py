@@ -1,0 +1,158 @@
+"""Recorded nodes live again: to the same hashes, through a kill, and not past what is not deterministic."""
+
+import hashlib
+
+import pytest
+
+from p2pai.chain.spec import dev_account_seed
+from p2pai.events import Received
+from p2pai.gossip.recording import Entry, Happened, Noted, Reacted, Reading, begin, encode
+from p2pai.gossip.sightings import Arrived
+from p2pai.node import core as node_core
+from p2pai.node.reenactment import Reenactment, number_of
+from p2pai.primitives import address, cbor
+from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives.keys import PublishedKeys
+from testnet.simulator.recordings import Recordings
+from testnet.simulator.scenario import ROLES, name_of, network, order, quick_spec
+
+ACCOUNTS = (7, 8, 1, 2, 4)
+
+
+def spend(made, atoms):
+    """Let account 7 pay account 8."""
+    whom = address.encode(made.spec.prefix, made.core(8).identity.key_hash)
+    made.world.submit(name_of(7), "wallet.send", cbor.encode({"address": whom, "atoms": atoms}))
+    made.world.run(lambda: False, 1)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """Return the files of a short history without training, in which a node is killed, and its world."""
+    with Recordings(tmp_path_factory.mktemp("recordings")) as recordings:
+        made = network(3, accounts=ACCOUNTS, recordings=recordings)
+        for atoms in range(1, 13):
+            spend(made, atoms)
+        made.restart(8)
+        made.world.run(lambda: False, 15)
+    return recordings, made
+
+
+def source(account):
+    return PublishedKeys(dev_account_seed(quick_spec().name, account))
+
+
+def read(recorded, account):
+    return Reading([recorded[0].path(name_of(account)).read_bytes()])
+
+
+def relive(recorded, account):
+    again = Reenactment(read(recorded, account), source(account))
+    moments = list(again.moments())
+    return again, moments
+
+
+@pytest.mark.parametrize("account", ACCOUNTS)
+def test_a_recorded_node_lives_again(recorded, account):
+    again, moments = relive(recorded, account)
+    assert not moments[-1].departure
+    assert again.checked > 0
+    assert again.core is not recorded[1].core(account)
+    assert again.core.state == recorded[1].core(account).state
+    ours, theirs = ((core.remotes, list(core.awaited())) for core in (again.core, recorded[1].core(account)))
+    assert ours == theirs
+
+
+def test_every_event_and_every_hash_is_checked(recorded):
+    entries = [entry.what for entry in read(recorded, 8)]
+    again, moments = relive(recorded, 8)
+    assert len(moments) == sum(isinstance(what, Reacted) for what in entries)
+    assert again.checked == sum(isinstance(what, Noted) for what in entries)
+
+
+def test_chance_in_the_core_is_found_where_it_first_acts(recorded, monkeypatch):
+    calls = iter(range(1000))
+    plain = node_core.seal
+
+    def seal(secret, topic, sequence, body):
+        # As a core would that looks at a clock of its own.
+        return plain(secret, topic, sequence + (next(calls) > 2), body)
+
+    monkeypatch.setattr(node_core, "seal", seal)
+    _, moments = relive(recorded, 7)
+    assert moments[-1].departure == "the core answers with Publish as recorded, but with other contents"
+    assert sum(type(e).__name__ == "Publish" for moment in moments for e in moment.effects) == 4
+
+
+def test_a_hidden_difference_is_found_by_the_next_state_hash(recorded, monkeypatch):
+    """A core that forgets a remote does not show it at once."""
+    again = Reenactment(read(recorded, 7), source(7))
+    for moment in again.moments():
+        if moment.number == 10:
+            again.core.remotes.popitem()
+    assert moment.number == 32
+    assert moment.departure.startswith("the state hash is ")
+
+
+def test_a_bug_that_stopped_the_node_comes_again(recorded, monkeypatch):
+    def fail(self, remote, topic, data):
+        raise AssertionError("two tips")
+
+    entries = list(read(recorded, 8))
+    at = next(i for i, e in enumerate(entries) if isinstance(getattr(e.what, "event", None), Received))
+    cut = begin(read(recorded, 8).head) + b"".join(map(encode, entries[: at + 1]))
+    monkeypatch.setattr(node_core.NodeCore, "_receive", fail)
+    moment = list(Reenactment(Reading([cut]), source(8)).moments())[-1]
+    assert "the recording ends here too: AssertionError('two tips')" in moment.departure
+
+
+def test_a_message_names_a_moment(recorded):
+    entries = [entry.what for entry in read(recorded, 8)]
+    at = next(i for i, what in enumerate(entries) if isinstance(what, Arrived) and i > 40)
+    wanted = entries[at].message.id.hex()
+    number = number_of(read(recorded, 8), wanted)
+    happened = [what for what in entries if isinstance(what, Happened)]
+    assert happened[number - 1].event.data == entries[at].message.data
+
+
+def test_no_message_is_named_by_other_digits(recorded):
+    with pytest.raises(InvalidInput, match="no message"):
+        number_of(read(recorded, 7), "00" * 12)
+
+
+def test_other_keys_are_refused(recorded):
+    with pytest.raises(InvalidInput, match="keys"):
+        Reenactment(read(recorded, 7), source(8))
+
+
+def test_no_recording_holds_a_secret_key(recorded):
+    """Not as it is, nor what it is derived from; of the whole network, in any recording."""
+    keys = [source(account).account(0) for account in ACCOUNTS]
+    secrets = [secret for k in keys for secret in (k.spending, k.vrf, k.bls)]
+    secrets += [dev_account_seed(quick_spec().name, account) for account in ACCOUNTS]
+    for account in ACCOUNTS:
+        data = recorded[0].path(name_of(account)).read_bytes()
+        assert not [secret for secret in secrets if secret in data or secret.hex().encode() in data]
+
+
+def test_effects_without_an_event_are_refused(recorded):
+    head = read(recorded, 7).head
+    stray = encode(Entry(0, Reacted((), hashlib.sha256().digest())))
+    with pytest.raises(InvalidInput, match="without an event"):
+        list(Reenactment(Reading([begin(head), stray]), source(7)).moments())
+
+
+@pytest.mark.slow
+def test_nodes_that_train_live_again(tmp_path):
+    """A history with every role, a task, and a miner that is killed; two minutes on a busy machine."""
+    with Recordings(tmp_path) as recordings:
+        made = network(3, recordings=recordings)
+        assert made.world.run(lambda: made.core(7).state.height >= 2, 60)
+        made.restart(4)
+        made.submit(order())
+        made.world.run(lambda: False, 10)
+    for account in ROLES:
+        if name_of(account) in made.cores:
+            again, moments = relive((recordings, made), account)
+            assert not moments[-1].departure
+            assert again.core.state == made.core(account).state
