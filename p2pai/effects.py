@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from p2pai.jobs import Job
-from p2pai.primitives.ids import BlobId, Hash32, Millis, PeerId
+from p2pai.primitives.ids import BlobId, Hash32, Millis, PeerId, TaskId
 
 
 class Verdict(Enum):
@@ -43,6 +43,25 @@ class Leave:
     """Stop following a topic."""
 
     topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakePart:
+    """Let others find this node as one who does a role's part in a task, until EndPart.
+
+    Who follows a task's topics is found under the task without it.
+    """
+
+    task: TaskId
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndPart:
+    """Undo TakePart; what was told of it ends within two hours."""
+
+    task: TaskId
+    role: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +195,8 @@ Effect = (
     | Publish
     | Join
     | Leave
+    | TakePart
+    | EndPart
     | Ask
     | Answer
     | Persist

@@ -11,7 +11,7 @@ from p2pai.jobs import Job, Result
 from p2pai.node import journal
 from p2pai.primitives import blob
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import BlobId, Hash32, Millis, PeerId
+from p2pai.primitives.ids import BlobId, Hash32, Millis, PeerId, TaskId
 
 Then = Callable[[], None]
 
@@ -80,6 +80,14 @@ class Services:
         waiting.append(then)
         if len(waiting) == 1:
             self.emit(effects.Fetch(wanted, providers, whole))
+
+    def take_part(self, task: TaskId, role: str) -> None:
+        """Let others find us as one who does a role's part in a task."""
+        self.emit(effects.TakePart(task, role))
+
+    def end_part(self, task: TaskId, role: str) -> None:
+        """Undo it."""
+        self.emit(effects.EndPart(task, role))
 
     def ask(self, remote: PeerId, body: bytes, then: Callable[[bytes | None], None]) -> None:
         """Ask one remote; `then` gets None when it does not answer."""

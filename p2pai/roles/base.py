@@ -104,6 +104,12 @@ class Node(Protocol):
     def unfollow(self, task: TaskId) -> None:
         """Leave a task's topics."""
 
+    def take_part(self, task: TaskId, role: str) -> None:
+        """Let others find us as one who does a role's part in a task."""
+
+    def end_part(self, task: TaskId, role: str) -> None:
+        """Undo it."""
+
     def record_slot(self, slot: CertifiedSlot) -> None:
         """Take in a certified slot as if a remote had said it."""
 

@@ -57,12 +57,14 @@ class Supervisor(Role):
             else:  # the training is over, or a reorganisation drew another group
                 recorder.stop()
                 del self._recorders[task_id]
+                self.node.end_part(task_id, self.name)
                 if task_id in seats:
                     self.node.unfollow(task_id)  # what was recorded for another group is void
         for task_id, (ticket, _) in seats.items():
             if task_id not in self._recorders:
                 self._begin_record(task_id)
                 self._recorders[task_id] = self.recorder(task_id, ticket)
+                self.node.take_part(task_id, self.name)
 
     def recorder(self, task: TaskId, ticket: Outpoint) -> Recorder:
         """Return who keeps our record of a task."""

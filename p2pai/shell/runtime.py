@@ -7,7 +7,7 @@ validator gets its verdict at once. What takes time is put in a queue or a task,
 * Persist, StoreBlock, StoreSnapshot: a queue; all that wait go to disk at once, then `Persisted` for each in
   the same order.
 * Train: a queue, one job at a time. Fetch, Ask: a task each. SetTimer: `Timers`.
-* Publish, Join, Leave, Hangup: a queue, in order, once the network is up.
+* Publish, Join, Leave, TakePart, EndPart, Hangup: a queue, in order, once the network is up.
 
 The queues need no bound of their own but for Publish: each of their entries is an effect of an event whose
 source is bounded (the limits of the network, of `asked` and of the core's own windows).
@@ -211,6 +211,8 @@ class Runtime:
             effects.Publish: self._queue_publish,
             effects.Join: lambda e: self._announcements.put(lambda network: network.join(e.topic)),
             effects.Leave: lambda e: self._announcements.put(lambda network: network.leave(e.topic)),
+            effects.TakePart: lambda e: self._announcements.put(lambda n: n.take_part(e.task, e.role)),
+            effects.EndPart: lambda e: self._announcements.put(lambda n: n.end_part(e.task, e.role)),
             effects.Hangup: self._queue_hangup,
             effects.Halt: lambda e: self._stop(InvalidInput(e.reason)),
             effects.Ask: lambda e: self._spawn(self._ask, e),

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from p2pai.effects import Effect
 from p2pai.events import Event
 from p2pai.gossip.reachability import Outlook
-from p2pai.primitives.ids import BlobId, Hash32, Millis, PeerId
+from p2pai.primitives.ids import BlobId, Hash32, Millis, PeerId, TaskId
 
 
 class Core(Protocol):
@@ -60,6 +60,12 @@ class Wire(Protocol):
 
     async def leave(self, topic: str) -> None:
         """Stop following it."""
+
+    async def take_part(self, task: TaskId, role: str) -> None:
+        """Let others find us as one who does a role's part in a task."""
+
+    async def end_part(self, task: TaskId, role: str) -> None:
+        """Undo it."""
 
     async def publish(self, topic: str, data: bytes) -> None:
         """Send to everyone who follows a topic; never raises."""

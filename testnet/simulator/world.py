@@ -331,6 +331,8 @@ class World:
             case effects.Fetch(wanted, providers, whole):
                 end = _Pending(lambda: self._fetched(name, host, wanted, providers, whole=whole))
                 self._post(name, self._draw(FETCH_MS), end)
+            case effects.TakePart() | effects.EndPart():
+                pass  # everybody is linked with everybody
             case _:
                 raise AssertionError(effect)
 

@@ -17,7 +17,7 @@ from p2pai.node import journal
 from p2pai.node.core import NodeCore
 from p2pai.primitives import blob, merkle, record
 from p2pai.primitives.errors import InvalidInput
-from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, PeerId
+from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, PeerId, TaskId
 from p2pai.roles.slots import SAID_SIZE_MAX, Said
 from testnet.simulator.disk import Disk
 from testnet.simulator.world import FETCHED_BYTES_MAX, START_MS, Blobs
@@ -51,6 +51,7 @@ class Lone:
     writing: list[effects.Write] = field(default_factory=list)
     delivered: dict[str, BlobId] = field(default_factory=dict)
     topics: list[str] = field(default_factory=list)
+    parts: list[tuple[TaskId, str]] = field(default_factory=list)
 
     def __post_init__(self):
         self.core = NodeCore(
@@ -104,6 +105,10 @@ class Lone:
                 self.topics.append(topic)
             case effects.Leave(topic):
                 self.topics.remove(topic)
+            case effects.TakePart(task, role):
+                self.parts.append((task, role))
+            case effects.EndPart(task, role):
+                self.parts.remove((task, role))
             case _:
                 self._handle_blob(effect)
 

@@ -36,10 +36,12 @@ class TestSeats:
         names = ("it_res", "message_history", "model")
         for name in names:
             assert str(Topic(chain.spec.short_id, chain.predefined, name)) in lone.topics
+        assert lone.parts == [(chain.predefined, "supervisor")]
 
     def test_without_a_seat_there_is_no_record(self, chain):
         lone = supervisor(chain, account=7)
         assert lone.role()._recorders == {}
+        assert lone.parts == []
         said = who(chain).proposal(0, iteration(chain, MINERS[0], 0))
         assert lone.hear_said(said, SUPERVISORS[0]).verdict is Verdict.IGNORE
 

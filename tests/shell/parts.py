@@ -94,6 +94,12 @@ class LoneNetwork:
     async def leave(self, topic):
         await self._tell("leave", topic)
 
+    async def take_part(self, task, role):
+        await self._tell("take_part", task, role)
+
+    async def end_part(self, task, role):
+        await self._tell("end_part", task, role)
+
     async def publish(self, topic, data):
         await self._tell("publish", topic, data)
 

@@ -207,11 +207,11 @@ class Network:
         """Stop telling so; what was told expires within two days."""
         self._providing.withdraw(blob)
 
-    def take_part(self, task: TaskId, role: str) -> None:
+    async def take_part(self, task: TaskId, role: str) -> None:
         """Let others find us as one who does a role's part in a task."""
         self._discovery.search.take_part(task, role)
 
-    def end_part(self, task: TaskId, role: str) -> None:
+    async def end_part(self, task: TaskId, role: str) -> None:
         """Undo it; what was told ends within two hours."""
         self._discovery.search.end_part(task, role)
 

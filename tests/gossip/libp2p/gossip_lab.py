@@ -116,11 +116,16 @@ async def start(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Start]:
     """Start nodes; each test's nodes end with it."""
 
     async def start_node(
-        name: str, *bootstrap: Node | str, chain: str = CHAIN, listen: str = "/ip4/127.0.0.1/tcp/0"
+        name: str,
+        *bootstrap: Node | str,
+        chain: str = CHAIN,
+        listen: str = "/ip4/127.0.0.1/tcp/0",
+        cache: Path | None = None,
     ) -> Node:
         seen = Recorder()
         addresses = [b if isinstance(b, str) else b.network.addresses[0] for b in bootstrap]
-        network = Network(OwnHost(tmp_path / f"{name}.key", [listen]), addresses, chain, seen)
+        host = OwnHost(tmp_path / f"{name}.key", [listen])
+        network = Network(host, addresses, chain, seen, cache=cache)
         node = Node(network, seen, trio.CancelScope(), trio.Event())
 
         async def run(task_status: trio.TaskStatus[None]) -> None:
