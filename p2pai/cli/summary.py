@@ -35,6 +35,17 @@ _HIDDEN: Final = frozenset(
 )
 """Fields that say nothing to people."""
 
+_FIRST: Final = frozenset(("statement", "place", "report", "height", "slot", "iteration"))
+"""Fields that are said before the others of their record."""
+
+_VOTES: Final = {
+    "PreparedStatement": "prepare",
+    "HistoryStatement": "a history",
+    "MalformedStatement": "malformed data",
+    "StatusStatement": "a miner's status",
+}
+"""What a share or a proposal is about, where it is no slot's certificate."""
+
 _LONG: Final = re.compile("[0-9A-Za-z]{40,}")
 """A hash, an address or a peer id."""
 
@@ -81,7 +92,7 @@ def _say_block(body: Fields) -> str:
     parts = [f"height {body['height']}"] if "height" in body else []
     parts += [f"hash {screen.short(body['hash'])}", f"after {screen.short(body['prev'])}"]
     if "transactions" in body:
-        parts.append(f"{len(body['transactions'])} transactions")
+        parts.append(_count(len(body["transactions"]), "transaction"))
     if "ticket" in body:
         parts.append(f"by ticket {_value(body['ticket'])}")
     return f"{', '.join(parts)}, made {screen.moment(body['time'])}"
@@ -89,15 +100,19 @@ def _say_block(body: Fields) -> str:
 
 def _say_iteration(body: Fields) -> str:
     parts = [
-        f"ticket {_value(body['ticket'])}",
         f"iteration {body['iteration']}",
         f"epoch {body['epoch']}",
-        f"map {body['elements']} elements ({body['map_size']} B)",
+        f"ticket {_value(body['ticket'])}",
+        f"{_count(body['elements'], 'element')} in {body['map_size']} B",
         f"tau 2^-{body['tau_bits']}",
-        f"{body['peer_count']} peers applied",
+        f"{_count(body['peer_count'], 'peer')} applied",
         *(f"{name} {' '.join(map(_float, body[name]))}" for name in ("metrics", "validation") if body[name]),
     ]
     return ", ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _float(bits: int) -> str:
@@ -109,17 +124,18 @@ def _say_fields(body: Mapping[str, Any], task: str) -> str:
 
 
 def _parts(body: Mapping[str, Any], task: str) -> Iterator[str]:
-    for name, value in body.items():
+    ordered = sorted(body.items(), key=lambda item: item[0] not in _FIRST)
+    for name, value in ordered:
         # The task stands in the topic already.
         if name in _HIDDEN or value is None or (task and value == task):
             continue
         title = name.replace("_", " ")
         if isinstance(value, Mapping) and "begin" not in value:
-            if title == "statement":
-                yield f"of {value['kind']}"
+            if value["kind"] in _VOTES:
+                yield f"of {_VOTES[value['kind']]}"
             yield from _parts(value, task)
         elif isinstance(value, list) and _is_long(value):
-            yield f"{len(value)} {title}"
+            yield _count(len(value), title.removesuffix("s"))
         else:
             yield f"{title} {_value(value)}"
 

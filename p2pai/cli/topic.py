@@ -2,10 +2,15 @@
 
 import typer
 
-from p2pai.cli import topic_record
+from p2pai.cli import topic_numbers, topic_publish, topic_record, topic_tap
 
 app = typer.Typer(
     no_args_is_help=True,
     help="See what is said on the network's topics: live, recorded, and lived through again.",
 )
+app.command("list")(topic_numbers.list_topics)
+app.command("tap")(topic_tap.tap)
+app.command("stats")(topic_numbers.stats)
+app.command("mesh")(topic_numbers.mesh)
+app.command("publish")(topic_publish.publish)
 app.command("record")(topic_record.record)

@@ -33,6 +33,12 @@ _TOKEN: Final = re.compile(
 )
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}(_[0-9]{1,20}){0,10}")
 _KEYWORDS: Final = frozenset(("and", "or", "not", "in"))
+_ODD: Final = {
+    "=": "two things are compared with ==",
+    "!": "use != or not",
+    '"': "a quote that does not end",
+    "'": "a quote that does not end",
+}
 _WILD: Final = re.compile(r"\*|\.\.+")
 
 Fields = Mapping[str, Any]
@@ -236,7 +242,7 @@ def _split(text: str) -> list[_Token]:
         match = _TOKEN.match(text, place)
         if match is None:
             mark = text[place]
-            what = "a quote that does not end" if mark in "\"'" else f"nothing begins with {mark!r}"
+            what = _ODD.get(mark, f"nothing begins with {mark!r}")
             raise InvalidInput(f"the condition can't be read at character {place + 1}: {what}")
         kind = match.lastgroup or ""
         quoted = kind in ("double", "single")

@@ -32,6 +32,9 @@ VERSION: Final = 1
 
 _PATTERN: Final = re.compile(rf"/p2pai/([0-9a-f]{{8}})/(chain|[0-9a-f]{{64}})/({'|'.join(NAMES)})/{VERSION}")
 
+_TASK_BEGINS: Final = re.compile("[0-9a-f]{4,64}")
+_SHORT_LENGTH: Final = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:
@@ -62,6 +65,27 @@ def parse(text: str) -> Topic:
 
 
 def matches(topic: str, pattern: str) -> bool:
-    """Tell whether a topic is meant: by its name, or by what is said on it; `*` stands for anything."""
-    said = topic.rsplit("/", 2)[-2] if topic.count("/") > 1 else topic
-    return fnmatchcase(topic, pattern) or fnmatchcase(said, pattern)
+    """Tell whether a topic is meant; in a pattern `*` stands for anything.
+
+    A topic is meant by its whole name, by what is said on it (`block`), by its task's id or the beginning of
+    it, from four digits on (`6f2a`), or by both (`6f2a/it_res`, `chain/tx`).
+    """
+    match = _PATTERN.fullmatch(topic)
+    if match is None:
+        said = topic.rsplit("/", 2)[-2] if topic.count("/") > 1 else topic
+        return fnmatchcase(topic, pattern) or fnmatchcase(said, pattern)
+    _, scope, name = match.groups()
+    wanted, mark, named = pattern.rpartition("/")
+    if mark and fnmatchcase(name, named) and (fnmatchcase(scope, wanted) or _begins(scope, wanted)):
+        return True
+    return fnmatchcase(topic, pattern) or fnmatchcase(name, pattern) or _begins(scope, pattern)
+
+
+def _begins(scope: str, digits: str) -> bool:
+    return _TASK_BEGINS.fullmatch(digits) is not None and scope.startswith(digits)
+
+
+def short_name(topic: str) -> str:
+    """Return the shortest form of a topic that `matches` takes: `chain/block`, `6f2ac1/it_res`."""
+    match = _PATTERN.fullmatch(topic)
+    return topic if match is None else f"{match[2][:_SHORT_LENGTH]}/{match[3]}"

@@ -26,7 +26,8 @@ COMMANDS = [
     ("ticket",), ("ticket", "buy"), ("ticket", "list"), ("ticket", "refund"),
     ("faucet",), ("faucet", "claim"),
     ("chain",), *(("chain", name) for name in ("status", "export", "import", "verify")),
-    ("supply",), ("tx",), ("tx", "show"), ("topic",), ("topic", "record"),
+    ("supply",), ("tx",), ("tx", "show"), ("topic",),
+    *(("topic", name) for name in ("list", "tap", "stats", "mesh", "publish", "record")),
 ]  # fmt: skip
 
 READS = [

@@ -98,7 +98,7 @@ def test_does_not_hold(text):
         ("(name", "at its end: expected )"),
         ("name name", "at character 6: expected `and`, `or` or the end"),
         ("== 3", "at character 1: expected the name"),
-        ("name = 3", "at character 6: nothing begins with '='"),
+        ("name = 3", "at character 6: two things are compared with =="),
         ("name == 'open", "at character 9: a quote"),
         ("iteraton > 3", "at character 1: no message has a field iteraton; did you mean iteration?"),
         ("name in (", "at its end: expected a value"),

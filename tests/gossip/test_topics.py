@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pai.gossip.topics import NAMES, Topic, matches, parse
+from p2pai.gossip.topics import NAMES, Topic, matches, parse, short_name
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import Hash32, TaskId
 
@@ -59,12 +59,14 @@ def test_our_own_malformed_topic_is_a_bug() -> None:
         str(Topic("0a1b2c3d", None, "gossip"))
 
 
-@pytest.mark.parametrize("pattern", ["*", "block", "b*", "/p2pai/0a1b2c3d/chain/*"])
+@pytest.mark.parametrize(
+    "pattern", ["*", "block", "b*", "chain/block", "chain/*", "*/block", "/p2pai/0a1b2c3d/chain/*"]
+)
 def test_a_pattern_means_a_topic(pattern: str) -> None:
     assert matches("/p2pai/0a1b2c3d/chain/block/1", pattern)
 
 
-@pytest.mark.parametrize("pattern", ["tx", "chain", "lock", ""])
+@pytest.mark.parametrize("pattern", ["tx", "chain", "lock", "", "chain/tx", "*/tx", "0a1b", "0a1b/block"])
 def test_a_pattern_means_another_topic(pattern: str) -> None:
     assert not matches("/p2pai/0a1b2c3d/chain/block/1", pattern)
 
@@ -72,3 +74,22 @@ def test_a_pattern_means_another_topic(pattern: str) -> None:
 def test_a_pattern_meets_foreign_topics_too() -> None:
     assert matches("chat", "ch*")
     assert not matches("", "ch*")
+
+
+IT_RES = f"/p2pai/0a1b2c3d/{'6f2a' * 16}/it_res/1"
+
+
+@pytest.mark.parametrize("pattern", ["6f2a", "6f2a6f", "6f2a/it_res", "6f2a6/it_*", "6f2a*/it_res", "it_res"])
+def test_a_pattern_means_a_task(pattern: str) -> None:
+    assert matches(IT_RES, pattern)
+
+
+@pytest.mark.parametrize("pattern", ["6f2", "6f2b", "6f2a/block", "chain", "6f2/it_res", "2a6f"])
+def test_a_pattern_means_another_task(pattern: str) -> None:
+    assert not matches(IT_RES, pattern)
+
+
+@given(topics)
+def test_what_is_shown_of_a_topic_means_it(topic: Topic) -> None:
+    assert matches(str(topic), short_name(str(topic)))
+    assert short_name("chat") == "chat"

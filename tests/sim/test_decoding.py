@@ -58,7 +58,7 @@ def test_what_people_look_for_is_in_the_line(history):
     assert f"height {block.body['height']}, hash {block.body['hash'][:6]}" in summarize(block)
     assert set(lines) == {"BLOCK"}
     iteration = decoded(history, "it_res")[-1][0]
-    for said in (f"iteration {iteration.body['iteration']}", f"map {iteration.body['elements']} elements"):
+    for said in (f"iteration {iteration.body['iteration']}", f"{iteration.body['elements']} elements in"):
         assert said in summarize(iteration)
     kinds = {m.kind for m, _ in decoded(history, "message_history")}
     assert {"SlotOpening", "Ballot", "SlotProposal", "Share", "Prepared", "CertifiedSlot"} <= kinds

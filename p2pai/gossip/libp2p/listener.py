@@ -48,7 +48,7 @@ class Listener:
             for address in bootstrap:
                 parse_bootstrap(address)
         except ValueError as error:
-            raise InvalidInput(f"{error}; an address is like /ip4/127.0.0.1/tcp/4001/p2p/12D3...") from error
+            raise InvalidInput(str(error)) from error
         if not bootstrap:
             raise InvalidInput("to listen, the address of at least one node is needed")
         self._mount = OwnHost(None, ["/ip4/127.0.0.1/tcp/0"])
@@ -78,9 +78,9 @@ class Listener:
         """Return the topics that are followed now."""
         return tuple(self._joined)
 
-    def followers(self, topic: str) -> int:
-        """Return how many remotes follow a topic."""
-        return len(self._gossip.peer_topics.get(topic, ()))
+    def followed(self) -> tuple[str, ...]:
+        """Return the topics that remotes follow."""
+        return tuple(topic for topic, remotes in self._gossip.peer_topics.items() if remotes)
 
     async def publish(self, topic: str, data: bytes) -> int:
         """Send a message to those who follow a topic; returns to how many it was sent at once."""
@@ -88,7 +88,7 @@ class Listener:
         return await count_sent(self.observers, topic, data, self._gossip.publish)
 
     async def _join_and_leave(self) -> None:
-        followed = [topic for topic, remotes in self._gossip.peer_topics.items() if remotes]
+        followed = self.followed()
         for topic in [topic for topic in self._joined if topic not in followed]:
             del self._joined[topic]
             await self._gossip.unsubscribe(topic)

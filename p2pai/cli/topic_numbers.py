@@ -1,0 +1,271 @@
+"""`p2pai topic list`, `stats` and `mesh`: gossip in numbers, once or again and again in place."""
+
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from p2pai.cli import options, screen, topic_source
+from p2pai.cli.summary import printable
+from p2pai.cli.topic_line import duration, remote_name, size, topic_name
+from p2pai.gossip.topics import matches
+
+WINDOW_S: Final = 10
+"""Seconds over which rates are taken."""
+
+Report = dict[str, Any]
+Row = dict[str, Any]
+
+Follow = Annotated[
+    bool,
+    typer.Option("--follow", "--watch", help="Again every second, in place on a terminal; Ctrl-C ends it."),
+]
+Pattern = Annotated[
+    str, typer.Argument(metavar="[TOPIC|PATTERN]", help="Only these topics, as in p2pai topic tap.")
+]
+Dot = Annotated[bool, typer.Option("--dot", help="Print a graph in Graphviz's language.")]
+
+
+class By(StrEnum):
+    """What the rows of `stats` are."""
+
+    TOPIC = "topic"
+    REMOTE = "remote"
+
+
+def list_topics(
+    pattern: Pattern = "*",
+    *,
+    follow: Follow = False,
+    seconds: topic_source.Seconds = None,
+    as_json: options.AsJson = False,
+    bootstrap: topic_source.Bootstrap = None,
+    chain: topic_source.Chain = None,
+    file: topic_source.From = None,
+    data_dir: options.DataDir = options.DATA_DIR_DEFAULT,
+) -> None:
+    """List topics: who follows them, the mesh, rates over the last 10 seconds, and totals."""
+    source = topic_source.open_source(data_dir, bootstrap, chain, file, pattern)
+    with _Shown(lambda report: render_list(report, pattern), as_json=as_json, follow=follow) as shown:
+        source.count(shown.show, seconds, follow=follow)
+
+
+def stats(
+    pattern: Pattern = "*",
+    *,
+    by: Annotated[By, typer.Option(help="A row for each topic, or for each remote.")] = By.TOPIC,
+    follow: Follow = False,
+    seconds: topic_source.Seconds = None,
+    as_json: options.AsJson = False,
+    bootstrap: topic_source.Bootstrap = None,
+    chain: topic_source.Chain = None,
+    file: topic_source.From = None,
+    data_dir: options.DataDir = options.DATA_DIR_DEFAULT,
+) -> None:
+    """Show how gossip does: copies, what was refused or dropped, latency, and the lag of later copies."""
+    source = topic_source.open_source(data_dir, bootstrap, chain, file, pattern)
+
+    def render(report: Report) -> RenderableType:
+        return render_topics(report, pattern) if by is By.TOPIC else render_remotes(report)
+
+    with _Shown(render, as_json=as_json, follow=follow) as shown:
+        source.count(shown.show, seconds, follow=follow)
+
+
+def mesh(
+    pattern: Pattern = "*",
+    *,
+    dot: Dot = False,
+    follow: Follow = False,
+    seconds: topic_source.Seconds = None,
+    as_json: options.AsJson = False,
+    bootstrap: topic_source.Bootstrap = None,
+    chain: topic_source.Chain = None,
+    file: topic_source.From = None,
+    data_dir: options.DataDir = options.DATA_DIR_DEFAULT,
+) -> None:
+    """Show the mesh of each topic: with whom, since when, and who asked for it."""
+    source = topic_source.open_source(data_dir, bootstrap, chain, file, pattern)
+    if dot:
+        source.count(lambda report: print(graph(report, pattern)), seconds, follow=False)  # noqa: T201
+        return
+    with _Shown(lambda report: render_mesh(report, pattern), as_json=as_json, follow=follow) as shown:
+        source.count(shown.show, seconds, follow=follow)
+
+
+class _Shown:
+    """Shows reports: as JSON, one below the other, or in place of the one before."""
+
+    def __init__(self, render: Callable[[Report], RenderableType], *, as_json: bool, follow: bool) -> None:
+        self._render, self._as_json = render, as_json
+        in_place = follow and not as_json and sys.stdout.isatty()
+        self._live = Live(console=Console(highlight=False), auto_refresh=False) if in_place else None
+
+    def __enter__(self) -> "_Shown":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, report: Report) -> None:
+        """Show one report."""
+        if self._as_json:
+            screen.show_json(report)
+        elif self._live is not None:
+            self._live.update(self._render(report), refresh=True)
+        else:
+            screen.show(self._render(report))
+
+
+def render_list(report: Report, pattern: str) -> RenderableType:
+    """Show the topics of a report."""
+    rows = [
+        (
+            topic_name(row["topic"]),
+            len(row["followers"]),
+            len(row["mesh"]),
+            *_rates(row, report),
+            row["messages"],
+            size(row["bytes"]),
+        )
+        for row in _topics(report, pattern)
+    ]
+    headings = ("topic", "remotes>", "mesh>", "msg/s>", "per s>", "messages>", "bytes>")
+    return screen.stack(_head(report), screen.table(headings, rows))
+
+
+def render_topics(report: Report, pattern: str) -> RenderableType:
+    """Show how each topic does."""
+    rows = [
+        (topic_name(row["topic"]), row["messages"], row["duplicate"], *_losses(row), *_latencies(row))
+        for row in _topics(report, pattern)
+    ]
+    headings = ("topic", "new>", "copies>", "refused>", "dropped>", "p50>", "p90>", "p99>", "lag>")
+    return screen.stack(_head(report), screen.table(headings, rows), _KEY)
+
+
+def render_remotes(report: Report) -> RenderableType:
+    """Show how each remote does."""
+    ordered = sorted(report["remotes"], key=lambda row: (row["since_us"] is None, -row["arrived"]))
+    rows = [
+        (
+            remote_name(row["remote"]),
+            row["messages"],
+            _share(row["messages"], row["messages"] + row["duplicate"]),
+            row["duplicate"],
+            *_losses(row),
+            *_latencies(row),
+        )
+        for row in ordered
+    ]
+    headings = (
+        "remote",
+        "first>",
+        "share>",
+        "copies>",
+        "refused>",
+        "dropped>",
+        "p50>",
+        "p90>",
+        "p99>",
+        "lag>",
+    )
+    return screen.stack(_head(report), screen.table(headings, rows), _KEY)
+
+
+def render_mesh(report: Report, pattern: str) -> RenderableType:
+    """Show who is in the mesh of which topic."""
+    rows = [
+        (
+            topic_name(topic["topic"]),
+            remote_name(link["remote"]),
+            _asker(link),
+            _age(report, link["since_us"]),
+        )
+        for topic in _topics(report, pattern)
+        for link in topic["mesh"]
+    ]
+    outside = [
+        (topic_name(topic["topic"]), ", ".join(map(remote_name, others)))
+        for topic in _topics(report, pattern)
+        if (others := _outside(topic))
+    ]
+    return screen.stack(
+        _head(report),
+        screen.table(("topic", "remote", "grafted by", "since>"), rows),
+        screen.table(("topic", "followed outside our mesh by"), outside) if outside else None,
+    )
+
+
+def graph(report: Report, pattern: str) -> str:
+    """Return the mesh as a graph: an edge goes from who asked for it."""
+    lines = ["digraph mesh {", '  us [shape=box, label="this node"];']
+    for topic in _topics(report, pattern):
+        for link in topic["mesh"]:
+            ends = (_quoted(link["remote"]), "us") if link["by_remote"] else ("us", _quoted(link["remote"]))
+            lines.append(f"  {ends[0]} -> {ends[1]} [label={_quoted(topic_name(topic['topic']))}];")
+    names = dict.fromkeys(link["remote"] for topic in _topics(report, pattern) for link in topic["mesh"])
+    lines += [f"  {_quoted(name)} [label={_quoted(remote_name(name))}];" for name in names]
+    return "\n".join([*lines, "}"])
+
+
+_KEY: Final = screen.clean(
+    "Latency: from the sender's stamp, by its clock, to us. Lag: p90 from the first copy to a later one."
+)
+
+
+def _head(report: Report) -> RenderableType:
+    here = sum(row["since_us"] is not None for row in report["remotes"])
+    return screen.clean(
+        f"{here} {'remote' if here == 1 else 'remotes'}, counted for {_age(report, report['began_us'])}"
+    )
+
+
+def _topics(report: Report, pattern: str) -> Iterator[Row]:
+    return (row for row in report["topics"] if matches(row["topic"], pattern))
+
+
+def _rates(row: Row, report: Report) -> tuple[str, str]:
+    elapsed_s = max(1, min(WINDOW_S, (report["now_us"] - report["began_us"]) // 1_000_000))
+    messages, count = row[f"last_{WINDOW_S}_s"]
+    return f"{messages / elapsed_s:.1f}", size(count // elapsed_s)
+
+
+def _losses(row: Row) -> tuple[int, int]:
+    return row["rejected"] + row["invalid"], row["dropped"]
+
+
+def _latencies(row: Row) -> tuple[str, ...]:
+    latency = row["latency_us"]
+    return (*(duration(latency[name]) for name in ("p50", "p90", "p99")), duration(row["lag_us"]["p90"]))
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part // whole} %" if whole else "-"
+
+
+def _asker(link: Row) -> str:
+    return "the remote" if link["by_remote"] else "us"
+
+
+def _age(report: Report, since_us: int) -> str:
+    seconds = max(0, report["now_us"] - since_us) // 1_000_000
+    minutes, hours = seconds // 60, seconds // 3600
+    return f"{seconds} s" if seconds < 120 else f"{minutes} min" if minutes < 120 else f"{hours} h"
+
+
+def _outside(topic: Row) -> list[str]:
+    inside = [link["remote"] for link in topic["mesh"]]
+    return [remote for remote in topic["followers"] if remote not in inside]
+
+
+def _quoted(text: str) -> str:
+    escaped = printable(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

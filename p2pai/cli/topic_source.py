@@ -1,0 +1,187 @@
+"""Where the commands of `p2pai topic` see gossip: a running node, the network itself, or a recording.
+
+All three give the same entries, so a command does not know which of them it looks at.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Final, Protocol, get_args
+
+import typer
+
+from p2pai.cli import options
+from p2pai.gossip.meter import Meter
+from p2pai.gossip.recording import Entry, Reading
+from p2pai.gossip.sightings import Sighting
+from p2pai.gossip.topics import matches
+from p2pai.primitives.errors import InvalidInput
+from p2pai.shell import config as node_config
+from p2pai.shell.client import RpcClient
+from p2pai.shell.specs import load_spec
+
+TICK_S: Final = 1.0
+"""Seconds between two pictures of numbers that are followed."""
+
+LISTEN_S: Final = 10
+"""Seconds for which a listener counts when nothing else is said."""
+
+READ_SIZE: Final = 1 << 20
+
+Bootstrap = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MULTIADDR",
+        help="Listen on the network itself, joined by this node; no node of your own is needed. Repeatable.",
+    ),
+]
+Chain = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|FILE", help="The network; devnet, or the node's own, if not given."),
+]
+From = Annotated[
+    Path | None, typer.Option("--from", metavar="FILE", help="Look at a recording instead of a node.")
+]
+Seconds = Annotated[int | None, typer.Option(min=1, metavar="N", help="End after so many seconds.")]
+
+Take = Callable[[Entry], bool]
+"""Takes what was seen; False when it has enough."""
+
+Show = Callable[[dict[str, Any]], None]
+"""Takes all numbers, as `meter.Meter.report` gives them."""
+
+
+class Source(Protocol):
+    """Something that gossip is seen at."""
+
+    prefix: str
+    """Of the network's addresses."""
+
+    def watch(self, take: Take, seconds: int | None) -> None:
+        """Give what is seen until `take` has enough, time is over, or the user interrupts."""
+
+    def count(self, show: Show, seconds: int | None, *, follow: bool) -> None:
+        """Show the numbers: once, or again and again until time is over or the user interrupts."""
+
+
+def open_source(
+    data_dir: Path, bootstrap: list[str] | None, chain: str | None, file: Path | None, pattern: str = "*"
+) -> Source:
+    """Return what the options name.
+
+    Raises:
+      InvalidInput: two of them at once, or a wrong one.
+    """
+    if bootstrap and file is not None:
+        raise InvalidInput("--bootstrap and --from exclude each other")
+    if file is not None:
+        return _File(file, load_spec(chain or "devnet").prefix)
+    if bootstrap:
+        return _Network(bootstrap, chain or "devnet", pattern)
+    return _Node(options.expand(data_dir), chain)
+
+
+class _Node:
+    """A node that runs on this machine, asked over its RPC."""
+
+    def __init__(self, data_dir: Path, chain: str | None) -> None:
+        self._client = RpcClient(data_dir)
+        known = node_config.find(data_dir) if chain is None else None
+        self.prefix = load_spec(chain or (known.config.chain if known else "devnet")).prefix
+
+    def watch(self, take: Take, seconds: int | None) -> None:
+        with suppress(KeyboardInterrupt), self._client.gossip(seconds) as pieces:
+            _take_all(Reading(pieces), take)
+
+    def count(self, show: Show, seconds: int | None, *, follow: bool) -> None:
+        show(self._client.report())
+        if not follow:
+            return
+        import time
+
+        end_s = None if seconds is None else time.monotonic() + seconds
+        with suppress(KeyboardInterrupt):
+            while end_s is None or time.monotonic() < end_s:
+                time.sleep(TICK_S)
+                show(self._client.report())
+
+
+class _Network:
+    """The network, heard by a listener of our own."""
+
+    def __init__(self, bootstrap: list[str], chain: str, pattern: str) -> None:
+        spec = load_spec(chain)
+        self.prefix = spec.prefix
+        # libp2p takes a second to load; who asks a running node shall not wait for it.
+        from p2pai.gossip.libp2p.listener import Listener
+
+        self._listener = Listener(spec.short_id, bootstrap, lambda topic: matches(topic, pattern))
+
+    def watch(self, take: Take, seconds: int | None) -> None:
+        from p2pai.shell.listening import hear
+
+        hear(self._listener, take, seconds)
+
+    def count(self, show: Show, seconds: int | None, *, follow: bool) -> None:
+        from p2pai.shell.listening import hear
+        from p2pai.shell.recorder import now_us
+
+        meter = Meter(now_us())
+
+        def take(entry: Entry) -> bool:
+            _see(meter, entry)
+            return True
+
+        def tick() -> None:
+            show(meter.report(now_us()))
+
+        if follow:
+            hear(self._listener, take, seconds, tick, TICK_S)
+        else:
+            hear(self._listener, take, seconds or LISTEN_S)
+            tick()
+
+
+class _File:
+    """A recording."""
+
+    def __init__(self, file: Path, prefix: str) -> None:
+        self._file, self.prefix = file, prefix
+
+    def watch(self, take: Take, seconds: int | None) -> None:
+        with suppress(KeyboardInterrupt):
+            end_us: int | None = None
+            reading = Reading(self._pieces())
+            if seconds is not None:
+                end_us = reading.head.began_us + seconds * 1_000_000
+            _take_all(reading, lambda entry: (end_us is None or entry.time_us <= end_us) and take(entry))
+
+    def count(self, show: Show, seconds: int | None, *, follow: bool) -> None:
+        if follow:
+            raise InvalidInput("a recording does not change: leave out --follow")
+        reading = Reading(self._pieces())
+        meter, now_us = Meter(reading.head.began_us), reading.head.began_us
+
+        def take(entry: Entry) -> bool:
+            nonlocal now_us
+            _see(meter, entry)
+            now_us = max(now_us, entry.time_us)
+            return seconds is None or now_us < reading.head.began_us + seconds * 1_000_000
+
+        _take_all(reading, take)
+        show(meter.report(now_us))
+
+    def _pieces(self) -> Iterator[bytes]:
+        with self._file.open("rb") as file:
+            yield from iter(lambda: file.read(READ_SIZE), b"")
+
+
+def _take_all(reading: Reading, take: Take) -> None:
+    for entry in reading:
+        if isinstance(entry.what, get_args(Sighting)) and not take(entry):
+            return
+
+
+def _see(meter: Meter, entry: Entry) -> None:
+    what: Any = entry.what
+    meter.see(what, entry.time_us)
