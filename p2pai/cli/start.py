@@ -73,6 +73,13 @@ DevAccount = Annotated[
     int | None,
     typer.Option(min=0, metavar="N", help="Use the N-th account whose keys the chain publishes (devnet)."),
 ]
+Record = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Record all that the node sees and is told, for p2pai topic; or continue its recording.",
+    ),
+]
 
 
 def start(
@@ -85,6 +92,7 @@ def start(
     checkpoint: Checkpoint = None,
     rpc_port: RpcPort = 0,
     dev_account: DevAccount = None,
+    record: Record = None,
     password_file: passwords.PasswordFile = None,
     data_dir: options.DataDir = options.DATA_DIR_DEFAULT,
 ) -> None:
@@ -103,6 +111,7 @@ def start(
         checkpoint=None if checkpoint is None else str(trust.parse(checkpoint)),
         rpc_port=rpc_port,
         dev_account=_dev_account(directory, dev_account),
+        record=record,
     )
     source = _keys(config, password_file)
     # The whole node, libp2p included, takes seconds to load; other commands shall not wait for it.

@@ -2,7 +2,7 @@
 
 import typer
 
-from p2pai.cli import topic_numbers, topic_publish, topic_record, topic_tap
+from p2pai.cli import topic_numbers, topic_publish, topic_record, topic_replay, topic_tap
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -14,3 +14,4 @@ app.command("stats")(topic_numbers.stats)
 app.command("mesh")(topic_numbers.mesh)
 app.command("publish")(topic_publish.publish)
 app.command("record")(topic_record.record)
+app.command("replay")(topic_replay.replay)

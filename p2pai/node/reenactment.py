@@ -55,6 +55,8 @@ class Moment:
     effects: tuple[Effect, ...]
     departure: str = ""
     """What is different from the recording; empty: nothing is."""
+    is_last: bool = False
+    """Whether this life ended with the event: the node failed of it, or was killed just then."""
 
 
 class Reenactment:
@@ -92,10 +94,12 @@ class Reenactment:
           InvalidInput: the recording is damaged.
         """
         for entry in self._reading:
-            moment = self._meet(entry)
+            begins_life = isinstance(entry.what, Found | Happened) and self._awaited is not None
+            moment = self._live(None) if begins_life else None
+            moment = self._meet(entry) or moment
             if moment is not None:
                 yield moment
-                if moment.departure:
+                if moment.departure and not moment.is_last:
                     return
         if self._awaited is not None:
             yield self._live(None)
@@ -132,7 +136,8 @@ class Reenactment:
             departure = f"the core reads {missing} from its disk, which it did not when it was recorded"
         except Exception as error:  # noqa: BLE001  # whatever it is, it is what is looked for
             departure = _failure(error, recorded)
-        self._last = Moment(self.number, time_us, happened.now_ms, event, tuple(effects), departure)
+        done, is_last = tuple(effects), recorded is None
+        self._last = Moment(self.number, time_us, happened.now_ms, event, done, departure, is_last)
         return self._last
 
     def _begin_life(self) -> Started:

@@ -35,6 +35,8 @@ class Config:
     """TCP port of the RPC on loopback; 0 lets the system choose."""
     dev_account: int | None = None
     """Number of the account, published by the chain, whose keys the node uses; None: its key store's."""
+    record: Path | None = None
+    """File to record everything in that the node sees and is told."""
 
     @property
     def blobs_dir(self) -> Path:

@@ -8,7 +8,7 @@ node that serves.
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import trio
 from p2pai import __version__
 from p2pai.gossip.libp2p.mount import Mount
 from p2pai.gossip.libp2p.network import Network
-from p2pai.gossip.recording import FORMAT, Recording
+from p2pai.gossip.recording import FORMAT, Birth, Recording, What
 from p2pai.node.archive import Archive
 from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidInput
@@ -30,6 +30,7 @@ from p2pai.shell.clock import Clock
 from p2pai.shell.config import Config
 from p2pai.shell.delivery import DIRECTORY_NAME as MODELS_NAME
 from p2pai.shell.files import make_directory
+from p2pai.shell.record_file import RecordFile
 from p2pai.shell.recorder import Recorder
 from p2pai.shell.rpc import run_server, submit
 from p2pai.shell.runtime import Runtime
@@ -164,8 +165,19 @@ async def _joined(
         network = _make_network(config, mount, runtime)
         node_config.save(node_config.NodeRecord(config, network.peer_id, public))
         watching = Watching(network.observers, network.publish)
-        gossip = Recorder(_head(config, network.peer_id, public), network.observers, watching.standing)
-        core = make_core(config, keys, network.peer_id, store.archive, source)
+        head = _head(config, network.peer_id, public)
+        gossip = Recorder(head, network.observers, watching.standing)
+
+        def make(archive: Archive) -> Core:
+            return make_core(config, keys, network.peer_id, archive, source)
+
+        if config.record is None:
+            core = make(store.archive)
+        else:
+            file = RecordFile(config.record, _birth(config, head))
+            await nursery.start(file.run)
+            network.observers.append(file.write)
+            core = _recorded(make, store.archive, file.write)
         await nursery.start(runtime.run, core, network)
         url: str | None = None
         if has_rpc:
@@ -188,6 +200,20 @@ def _head(config: Config, peer: PeerId, public: PublicKey) -> Recording:
     """Return the head of this node's recordings, which have yet to begin."""
     spec = load_spec(config.chain)
     return Recording(FORMAT, __version__, spec.id, peer, config.roles, public, 0, (), None)
+
+
+def _recorded(make: Callable[[Archive], Any], archive: Archive, write: Callable[[What], None]) -> Core:
+    from p2pai.node.recorded import RecordedCore  # noqa: PLC0415
+
+    return RecordedCore(make, archive, write)
+
+
+def _birth(config: Config, head: Recording) -> Recording:
+    """Return the head of a recording that holds the inbox too."""
+    from p2pai.node import trust  # noqa: PLC0415
+
+    checkpoint = trust.parse(config.checkpoint) if config.checkpoint else None
+    return replace(head, birth=Birth(load_spec(config.chain), checkpoint))
 
 
 def _make_network(config: Config, mount: Mount, runtime: Runtime) -> Network:

@@ -1,13 +1,11 @@
 """The commands against a real HTTP server, answered by a node that knows fixed answers."""
 
 import json
-import sys
 import threading
 
 import pytest
 import trio
 
-from p2pai.cli.main import main
 from p2pai.primitives import cbor
 from p2pai.primitives.errors import InvalidInput
 from p2pai.shell import rpc
@@ -62,21 +60,6 @@ def node(tmp_path, monkeypatch):
     token.run_sync_soon(scope.cancel)
     thread.join(10)
     assert not thread.is_alive()
-
-
-@pytest.fixture
-def p2pai(monkeypatch, capsys):
-    """Run the command line; gives (exit status, standard output, standard error)."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["p2pai", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ COMMANDS = [
     ("faucet",), ("faucet", "claim"),
     ("chain",), *(("chain", name) for name in ("status", "export", "import", "verify")),
     ("supply",), ("tx",), ("tx", "show"), ("topic",),
-    *(("topic", name) for name in ("list", "tap", "stats", "mesh", "publish", "record")),
+    *(("topic", name) for name in ("list", "tap", "stats", "mesh", "publish", "record", "replay")),
 ]  # fmt: skip
 
 READS = [

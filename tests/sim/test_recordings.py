@@ -1,6 +1,12 @@
 """Recorded nodes live again: to the same hashes, through a kill, and not past what is not deterministic."""
 
 import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +22,7 @@ from p2pai.primitives.keys import PublishedKeys
 from testnet.simulator.recordings import Recordings
 from testnet.simulator.scenario import ROLES, name_of, network, order, quick_spec
 
+ROOT = Path(__file__).parents[2]
 ACCOUNTS = (7, 8, 1, 2, 4)
 
 
@@ -140,6 +147,78 @@ def test_effects_without_an_event_are_refused(recorded):
     stray = encode(Entry(0, Reacted((), hashlib.sha256().digest())))
     with pytest.raises(InvalidInput, match="without an event"):
         list(Reenactment(Reading([begin(head), stray]), source(7)).moments())
+
+
+def command(*arguments, seed="0"):
+    """Run `p2pai topic replay` as a process."""
+    return subprocess.run(
+        [sys.executable, "-m", "p2pai", "topic", "replay", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+
+
+def test_the_state_hash_is_the_same_in_another_process_whatever_its_hash_seed(recorded):
+    again, _ = relive(recorded, 8)
+    file = recorded[0].path(name_of(8))
+    for seed in ("1", "2"):
+        answer = json.loads(command(file, "--json", seed=seed).stdout)
+        assert answer["state"] == again.standing.note(again.core).state.hex()
+        assert (answer["number"], answer["departure"]) == (again.number, "")
+
+
+def test_the_command_shows_what_one_event_changed(recorded, p2pai):
+    """The event is one by which account 8 hears of a payment."""
+    file = recorded[0].path(name_of(8))
+    entries = [entry.what for entry in read(recorded, 8)]
+    arrived = next(what for what in entries if isinstance(what, Arrived) and "/tx/" in what.message.topic)
+    status, out, _ = p2pai(
+        "topic", "replay", file, "--until", arrived.message.id.hex(), "--changes", "--json"
+    )
+    answer = json.loads(out)
+    assert status == 0
+    assert answer["event"]["kind"] == "Received"
+    assert answer["changes"]["node.mempool"] == [0, 1]
+    assert "parts.ledger" not in answer["changes"]
+
+
+def test_the_command_shows_what_was_recorded(recorded, p2pai):
+    status, out, _ = p2pai(
+        "topic", "replay", recorded[0].path(name_of(8)), "--until", "40", "--recorded", "--json"
+    )
+    answer = json.loads(out)
+    assert (status, answer["number"], answer["noted"]["number"]) == (0, 40, 32)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--until", "99999"), "there is none of number 99999"),
+        (("--until", "zzz"), "neither a number nor"),
+        (("--until", "0" * 20), "no message"),
+    ],
+)
+def test_the_command_refuses_moments_that_are_none(recorded, p2pai, options, sentence):
+    status, _, err = p2pai("topic", "replay", recorded[0].path(name_of(8)), *options)
+    assert status == 1
+    assert sentence in err
+
+
+def test_a_departure_is_a_status(recorded, p2pai, tmp_path):
+    """One answer from outside is another one than was recorded."""
+    reading = read(recorded, 8)
+    entries = list(reading)
+    at = next(i for i, e in enumerate(entries) if isinstance(getattr(e.what, "event", None), Received))
+    other = replace(entries[at].what, event=replace(entries[at].what.event, data=b"garbage"))
+    entries[at] = replace(entries[at], what=other)
+    file = tmp_path / "other.rec"
+    file.write_bytes(begin(reading.head) + b"".join(map(encode, entries)))
+    status, out, _ = p2pai("topic", "replay", file, "--verify", "--json")
+    assert status == 1
+    assert "the core answers with Judge" in json.loads(out)["departure"]
 
 
 @pytest.mark.slow

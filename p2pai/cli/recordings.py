@@ -1,0 +1,29 @@
+"""Recordings as the commands read them: one file, opened, with errors that name it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from p2pai.cli import screen
+from p2pai.gossip.recording import Holds, Reading
+from p2pai.primitives.errors import InvalidInput, InvalidMessage
+from p2pai.shell.record_file import pieces
+
+
+@contextmanager
+def opened(path: Path, holds: Holds | None = None) -> Iterator[Reading]:
+    """Give a recording, and say at the end whether it was cut off.
+
+    Raises:
+      InvalidInput: it is none, is damaged, or does not hold such entries.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            reading = Reading(pieces(file))
+            if holds is not None and holds not in reading.head.holds:
+                raise InvalidInput(f"{path} does not hold the node's {holds}")
+            yield reading
+    except InvalidMessage as error:
+        raise InvalidInput(f"{path}: {error}") from error
+    if reading.cut_bytes:
+        screen.complain(f"{path} ends inside an entry, of which {reading.cut_bytes} bytes are there")
