@@ -80,8 +80,7 @@ class GuestGossip:
         owner = _Owner(topic in self._pubsub.topic_ids, self._pubsub.topic_validators.get(topic))
         self._followed[topic] = owner
         self._pubsub.set_topic_validator(topic, self._validate, is_async_validator=False)
-        # Who left a topic is kept out of its mesh for a while; a node that comes again would be deaf so long.
-        self._pubsub.router.back_off.pop(topic, None)
+        self._forget_leaving(topic)
         if not owner.is_subscribed:
             self._nursery.start_soon(_drain, await self._pubsub.subscribe(topic))
 
@@ -110,6 +109,14 @@ class GuestGossip:
             await self._pubsub.publish(topic, data)
         except Exception as error:  # noqa: BLE001
             _log.warning("message not published", topic=topic, error=repr(error))
+
+    def _forget_leaving(self, topic: str) -> None:
+        # The stock router keeps remotes out of the mesh of a topic that it left itself, and takes their grafts
+        # for a flood: a node that comes again would be deaf for 20 s.
+        router = self._pubsub.router
+        router.back_off.pop(topic, None)
+        for grafts in router.graft_flood_tracking.values():
+            grafts.pop(topic, None)
 
     def _validate(self, forwarder: ID, message: Any) -> bool:  # noqa: ANN401
         # What leaves this function as an exception would end the host's gossip.
