@@ -111,8 +111,8 @@ class GuestGossip:
             _log.warning("message not published", topic=topic, error=repr(error))
 
     def _forget_leaving(self, topic: str) -> None:
-        # The stock router keeps remotes out of the mesh of a topic that it left itself, and takes their grafts
-        # for a flood: a node that comes again would be deaf for 20 s.
+        # The stock router keeps remotes out of the mesh of a topic that it left itself, and takes their
+        # grafts for a flood: a node that comes again would be deaf for 20 s.
         router = self._pubsub.router
         router.back_off.pop(topic, None)
         for grafts in router.graft_flood_tracking.values():

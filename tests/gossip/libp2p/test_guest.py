@@ -245,6 +245,7 @@ async def test_verdicts_are_carried_out_and_seen(start: Start) -> None:
         guest.network.observers.append(sightings.append)
         guest.seen.received = lambda remote, topic, data: Verdict[data.decode().split()[0]]
         await follow(node, guest, far)
+        await until(lambda: len(mesh_of(guest)) == 2)
         for data in (b"IGNORE this", b"REJECT this", b"ACCEPT this"):
             await node.network.publish("t", data)
         await guest.network.publish("t", b"ours")
