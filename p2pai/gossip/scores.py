@@ -76,6 +76,8 @@ class Offence(Enum):
     """Content that is not what its id says; whoever stores it has checked it."""
     OVERRUN = ("overrun", 100, False)
     """Bytes beyond the window that its stream had been granted: the connection is lost anyway."""
+    HEEDLESS = ("heedless", 3, False)
+    """A frame while it is not listened to; who waits is forgiven."""
     SUBSCRIPTIONS = ("subscriptions", 2, False)
     """A topic of no chain, or one more topic than a remote may follow."""
     EAGER_GRAFT = ("eager graft", 4, True)

@@ -18,22 +18,16 @@ if TYPE_CHECKING:
 def answer(core: NodeCore, body: bytes) -> bytes:
     """Return the answer to a question; nothing where it makes no sense, or we do not know."""
     try:
-        reply = _answer(core, sync.read_question(body))
+        question = sync.read_question(body)
     except InvalidInput:
         return b""
-    return b"" if reply is None else record.encode_tagged(reply)
-
-
-def _answer(core: NodeCore, question: sync.Question) -> sync.Reply | None:
     if isinstance(question, sync.AskHeaders):
-        return core.ledger.answer_headers(question)
+        return record.encode_tagged(core.ledger.answer_headers(question))
     if isinstance(question, sync.AskBodies):
-        return core.ledger.answer_bodies(question)
+        return record.encode_tagged(core.ledger.answer_bodies(question))
     followed = core.following.get(question.task)
     if followed is None:
-        return None
+        return b""
     if isinstance(question, sync.AskSlots):
-        return followed.answer_slots(question)
-    if isinstance(question, sync.AskUnrecorded):
-        return followed.comparison.answer(question)
-    return followed.answer_messages(question)
+        return record.encode_tagged(followed.answer_slots(question))
+    return record.encode_tagged(followed.answer_messages(question))

@@ -62,6 +62,9 @@ from p2pai.primitives.ids import PeerId
 RPC_SIZE_MAX: Final = 1 << 20
 """Bytes of one RPC; four of the largest messages."""
 
+TURN_COUNT: Final = 16
+"""Subscriptions of one frame that are dealt with before others have a turn."""
+
 TOPIC_SIZE_MAX: Final = 128
 """Bytes of a topic's name that is remembered; ours have at most 103."""
 
@@ -139,6 +142,9 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
     def _judge_arrival(self, remote: ID, msg: Any, message_id: bytes) -> Outcome:  # noqa: ANN401
         if self.seen_messages.has(message_id):
             return Outcome.DUPLICATE
+        if len(msg.data) > GOSSIP_SIZE_MAX:
+            self.warden.blame(remote, Offence.MALFORMED)
+            return Outcome.INVALID
         if not self._is_wellformed(msg):
             return Outcome.INVALID
         if not self.warden.admits(remote, msg.topicIDs[0], len(msg.data)):
@@ -153,7 +159,6 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         return (
             len(msg.topicIDs) == 1
             and msg.topicIDs[0] in self.topic_ids
-            and len(msg.data) <= GOSSIP_SIZE_MAX
             and len(msg.seqno) <= SEQNO_SIZE_MAX
             and msg.from_id != self.my_id.to_bytes()
         )
@@ -208,6 +213,7 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
             rpc = parse(data)
             if self.warden.standing(remote) >= Standing.IGNORED:
                 self.warden.lose(Loss.IGNORED_REMOTE)
+                self.warden.blame(remote, Offence.HEEDLESS)
             elif is_crumbs(rpc):
                 self.warden.blame(remote, Offence.CRUMBS)
                 self.warden.lose(Loss.CRUMBS)
@@ -218,8 +224,10 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
             await self.warden.pace(remote, len(data), *count_entries(rpc))
 
     async def _carry_out(self, rpc: Any, remote: ID) -> None:  # noqa: ANN401
-        for option in rpc.subscriptions:
+        for number, option in enumerate(rpc.subscriptions):
             self.handle_subscription(remote, option)
+            if number % TURN_COUNT == 0:
+                await trio.lowlevel.checkpoint()
         for message in rpc.publish:
             await self.push_msg(remote, message)
         if rpc.HasField("control"):
@@ -239,7 +247,12 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
                 self.warden.lose(Loss.SUBSCRIPTION)
                 return
             self.router.welcome_subscriber(origin_id, topic)
-        super().handle_subscription(origin_id, sub_message)
+        if not sub_message.subscribe or topic in self.topic_ids:
+            super().handle_subscription(origin_id, sub_message)
+        elif not before:
+            # The library would start three tasks, also for a topic that is nothing to us.
+            self.peer_topics.setdefault(topic, set()).add(origin_id)
+            self._peer_subscription_count[origin_id] = self._peer_subscription_count.get(origin_id, 0) + 1
         if not before and origin_id in self.peer_topics.get(topic, ()):
             self._foreign[origin_id] += not self.warden.is_of_chain(topic)
             if self.observers:
