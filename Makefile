@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 FORKING := tests/shell/test_store_crash.py tests/shell/test_node_crash.py
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
-.PHONY: help demo test lint types contracts unit slow crash identity interop stateful fuzz bench bench-committee bench-ledger bench-restart learning format wheel clean setup
+.PHONY: help demo test lint types contracts unit slow crash identity interop stateful fuzz bench bench-committee bench-ledger bench-blobs bench-restart learning format wheel clean setup
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -68,6 +68,9 @@ bench-committee: setup ## draws, common keys, threshold signatures, the order of
 
 bench-ledger: setup ## connecting blocks of transfers and empty ones, against what the primitives alone cost
 	@$(BIN)/python -m benchmarks.ledger
+
+bench-blobs: setup ## fetching a blob from one holder and from three, against a bare stream
+	@$(BIN)/python benchmarks/blobs.py
 
 bench-restart: setup ## starting a node whose chain has 100,000 blocks
 	@$(BIN)/python -m benchmarks.restart

@@ -9,13 +9,14 @@ from p2pai.cli.access import Offline, reader
 
 
 def status(*, data_dir: options.DataDir = options.DATA_DIR_DEFAULT, as_json: options.AsJson = False) -> None:
-    """Show the node's version, chain, address, roles, height and remotes."""
+    """Show the node's version, chain, address, roles, height, remotes and what it fetches."""
     source = reader(options.expand(data_dir))
     is_running = not isinstance(source, Offline)
     answer = {
         **source.call("node.status", {}),
         "running": is_running,
         "network": source.call("node.network", {}) if is_running else None,
+        "fetches": source.call("node.fetches", {}) if is_running else [],
     }
     if as_json:
         screen.show_json(answer)
@@ -38,6 +39,7 @@ def render(answer: dict[str, Any]) -> RenderableType:
             ("Checkpoint", answer["checkpoint"]),
             ("Began at", answer["origin"] or "genesis"),
             *_network_rows(answer["network"]),
+            *(("Fetching", fetch(each)) for each in answer["fetches"]),
             ("Mempool", f"{answer['mempool']} transactions"),
             ("Ticket price", screen.coins(answer["ticket_price"])),
         ]
@@ -56,6 +58,15 @@ def remotes(network: dict[str, Any]) -> str:
     if network["alone"]:
         return f"none: this node works alone, and goes on trying; {known} addresses are known"
     return f"{inbound + outbound}: {outbound} dialled, {inbound} dialled us; {known} addresses are known"
+
+
+def fetch(progress: dict[str, Any]) -> str:
+    """Say how far a fetch is, of an answer of `node.fetches`."""
+    name = progress["blob"][:16]
+    if progress["chunks"] is None:
+        return f"{name}, nobody found yet who has it"
+    remotes = "1 remote" if progress["sources"] == 1 else f"{progress['sources']} remotes"
+    return f"{name}, {progress['here']} of {progress['chunks']} chunks, from {remotes}"
 
 
 def reach(network: dict[str, Any]) -> str:

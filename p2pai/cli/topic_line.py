@@ -33,6 +33,7 @@ _OUTCOMES: Final = {
     "invalid": "bold red",
     "duplicate": "bright_black",
 }
+_EVENTS: Final = {"sent": "bright_black", "dropped": "red", "blamed": "red", "banned": "bold red"}
 _INDENT: Final = 4
 
 
@@ -118,9 +119,14 @@ def _tail(fields: Fields) -> list[str]:
 
 
 def _add_event(made: Text, fields: Fields) -> None:
-    asked = "" if "by_remote" not in fields else "as it asked" if fields["by_remote"] else "as we asked"
     made.append(f"{remote_name(fields['remote']):{_SENDER_WIDTH}} ", "bold")
-    made.append(f"{fields['seen']} {asked}", "bright_black" if fields["seen"] == "sent" else "")
+    made.append(fields["seen"], _EVENTS.get(fields["seen"], ""))
+    if "by_remote" in fields:
+        made.append(" as it asked" if fields["by_remote"] else " as we asked")
+    if "offence" in fields:
+        made.append(f" for {printable(fields['offence'])}, {fields['against']} points against it")
+    if "seconds" in fields:
+        made.append(f" for {fields['seconds']} s")
     if "size" in fields:
         made.append(f" {size(fields['size'])}", "bright_black")
     if fields.get("task"):

@@ -1,7 +1,7 @@
 """`p2pai topic list`, `stats` and `mesh`: gossip in numbers, once or again and again in place."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -159,9 +159,9 @@ def render_remotes(report: Report) -> RenderableType:
             remote_name(row["remote"]),
             row["messages"],
             _share(row["messages"], row["messages"] + row["duplicate"]),
-            row["duplicate"],
             *_losses(row),
-            *_latencies(row),
+            *_latencies(row, ("p50", "p99")),
+            row["score"],
         )
         for row in ordered
     ]
@@ -182,12 +182,14 @@ def render_remotes(report: Report) -> RenderableType:
 
 def render_mesh(report: Report, pattern: str) -> RenderableType:
     """Show who is in the mesh of which topic."""
+    scores = {row["remote"]: row["score"] for row in report["remotes"]}
     rows = [
         (
             topic_name(topic["topic"]),
             remote_name(link["remote"]),
-            _asker(link),
+            "the remote" if link["by_remote"] else "us",
             _age(report, link["since_us"]),
+            scores.get(link["remote"]),
         )
         for topic in _topics(report, pattern)
         for link in topic["mesh"]
@@ -199,7 +201,7 @@ def render_mesh(report: Report, pattern: str) -> RenderableType:
     ]
     return screen.stack(
         _head(report),
-        screen.table(("topic", "remote", "grafted by", "since>"), rows),
+        screen.table(("topic", "remote", "grafted by", "since>", "score>"), rows),
         screen.table(("topic", "followed outside our mesh by"), outside) if outside else None,
     )
 
@@ -242,17 +244,12 @@ def _losses(row: Row) -> tuple[int, int]:
     return row["rejected"] + row["invalid"], row["dropped"]
 
 
-def _latencies(row: Row) -> tuple[str, ...]:
-    latency = row["latency_us"]
-    return (*(duration(latency[name]) for name in ("p50", "p90", "p99")), duration(row["lag_us"]["p90"]))
+def _latencies(row: Row, names: Sequence[str] = ("p50", "p90", "p99")) -> tuple[str, ...]:
+    return (*(duration(row["latency_us"][name]) for name in names), duration(row["lag_us"]["p90"]))
 
 
 def _share(part: int, whole: int) -> str:
     return f"{100 * part // whole} %" if whole else "-"
-
-
-def _asker(link: Row) -> str:
-    return "the remote" if link["by_remote"] else "us"
 
 
 def _age(report: Report, since_us: int) -> str:

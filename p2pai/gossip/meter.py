@@ -89,6 +89,10 @@ class _Remote:
     counts: Counts = field(default_factory=Counts)
     since_us: int | None = None
     """When gossip with it began; None when it has ended."""
+    against: int = 0
+    """Points when it was blamed last (scores.py)."""
+    offences: dict[str, int] = field(default_factory=dict)
+    bans: int = 0
 
 
 class Meter:
@@ -183,12 +187,18 @@ class Meter:
                     self._topic(topic).followers[remote] = None
             case sightings.Unsubscribed(remote, topic):
                 self._topic(topic).followers.pop(remote, None)
+            case sightings.Blamed(remote, offence, times, against):
+                row = self._remote(remote)
+                row.against = against
+                row.offences[offence] = row.offences.get(offence, 0) + times
+            case sightings.Banned(remote):
+                self._remote(remote).bans += 1
             case sightings.Opened(remote):
                 self._remote(remote).since_us = now_us
             case sightings.Closed(remote):
                 self._remote(remote).since_us = None
-                for row in self._topics.values():
-                    row.mesh.pop(remote, None)
+                for topic_row in self._topics.values():
+                    topic_row.mesh.pop(remote, None)
 
     def _both(self, remote: PeerId, topic: str, *, ours: bool = True) -> tuple[Counts, Counts]:
         return self._topic(topic, ours=ours).counts, self._remote(remote).counts
@@ -250,7 +260,14 @@ def _topic_row(name: str, topic: _Topic, now_s: int) -> dict[str, Any]:
 
 
 def _remote_row(name: PeerId, remote: _Remote, now_s: int) -> dict[str, Any]:
-    return {"remote": name, "since_us": remote.since_us, **remote.counts.report(now_s)}
+    return {
+        "remote": name,
+        "since_us": remote.since_us,
+        "score": -remote.against,
+        "offences": dict(remote.offences),
+        "bans": remote.bans,
+        **remote.counts.report(now_s),
+    }
 
 
 def _add_all(histograms: list[Histogram], duration_us: int) -> None:

@@ -64,6 +64,16 @@ class AskMessages:
 
 
 @dataclass(frozen=True, slots=True)
+class AskUnrecorded:
+    """The ids of a task's messages that are in no slot you know of, but for those that I have."""
+
+    task: TaskId
+    place: int
+    pieces: bytes
+    """Of the ids of mine that are in no slot, at this place (comparing.py)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Headers:
     """Encoded headers, one behind the other, oldest first."""
 
@@ -91,8 +101,15 @@ class Messages:
     messages: tuple[bytes, ...]
 
 
-Question = AskHeaders | AskBodies | AskSlots | AskMessages
-Reply = Headers | Blocks | Slots | Messages
+@dataclass(frozen=True, slots=True)
+class Unrecorded:
+    """Ids of messages, at most `MESSAGES_MAX`; they may be had with AskMessages."""
+
+    ids: tuple[Hash32, ...]
+
+
+Question = AskHeaders | AskBodies | AskSlots | AskMessages | AskUnrecorded
+Reply = Headers | Blocks | Slots | Messages | Unrecorded
 
 
 def read_question(data: bytes) -> Question:

@@ -18,16 +18,22 @@ if TYPE_CHECKING:
 def answer(core: NodeCore, body: bytes) -> bytes:
     """Return the answer to a question; nothing where it makes no sense, or we do not know."""
     try:
-        question = sync.read_question(body)
+        reply = _answer(core, sync.read_question(body))
     except InvalidInput:
         return b""
+    return b"" if reply is None else record.encode_tagged(reply)
+
+
+def _answer(core: NodeCore, question: sync.Question) -> sync.Reply | None:
     if isinstance(question, sync.AskHeaders):
-        return record.encode_tagged(core.ledger.answer_headers(question))
+        return core.ledger.answer_headers(question)
     if isinstance(question, sync.AskBodies):
-        return record.encode_tagged(core.ledger.answer_bodies(question))
+        return core.ledger.answer_bodies(question)
     followed = core.following.get(question.task)
     if followed is None:
-        return b""
+        return None
     if isinstance(question, sync.AskSlots):
-        return record.encode_tagged(followed.answer_slots(question))
-    return record.encode_tagged(followed.answer_messages(question))
+        return followed.answer_slots(question)
+    if isinstance(question, sync.AskUnrecorded):
+        return followed.comparison.answer(question)
+    return followed.answer_messages(question)

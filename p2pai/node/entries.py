@@ -8,10 +8,10 @@ from typing import Any, Final
 from p2pai.gossip import sightings, topics
 from p2pai.gossip.sightings import Message, Sighting
 from p2pai.node.decoding import decode, field_names
-from p2pai.node.fields import Fields, fields_of
+from p2pai.node.fields import Fields, fields_of, names_of
 from p2pai.primitives.errors import InvalidInput
 
-_OWN: Final = ("time_us", "seen", "remote", "outcome", "id", "author", "by_remote", "latency_ms")
+_OWN: Final = ("time_us", "seen", "outcome", "author", "latency_ms")
 
 
 def entry_fields(time_us: int, sighting: Sighting, prefix: str) -> Fields:
@@ -34,7 +34,7 @@ def entry_fields(time_us: int, sighting: Sighting, prefix: str) -> Fields:
 
 def entry_names() -> frozenset[str]:
     """Return the names of all fields that an entry can have."""
-    return field_names() | frozenset(_OWN)
+    return field_names() | names_of(Sighting) | frozenset(_OWN)
 
 
 def topic_of(sighting: Sighting) -> str | None:

@@ -14,10 +14,11 @@ from p2pai.chain.task_life import group_key
 from p2pai.effects import Verdict
 from p2pai.events import Fetched
 from p2pai.gossip import sync
+from p2pai.node.comparison import Comparison
 from p2pai.node.services import Services
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidInput, InvalidMessage
-from p2pai.primitives.ids import BlobId, BlsPublicKey, Hash32, Millis, Outpoint, PublicKey, TaskId
+from p2pai.primitives.ids import BlobId, BlsPublicKey, Hash32, Millis, Outpoint, PeerId, PublicKey, TaskId
 from p2pai.roles.history import ModelAnnouncement, TaskHistory
 from p2pai.roles.slots import SAID_SIZE_MAX, DataFault, Said
 
@@ -26,6 +27,9 @@ PULL_MS: Final = Millis(700)
 
 REMOTES_ASKED: Final = 2
 """For messages, at each look."""
+
+COMPARE_TURNS: Final = 4
+"""Every so many looks, a supervisor compares what it has with one of those who work on the task."""
 
 FETCH_TURNS: Final = 8
 """Every so many looks, messages that are still missing are fetched as a supervisor's blob of their slot."""
@@ -62,6 +66,7 @@ class Following:
         self._plan: tuple[Hash32, schedule.Schedule] | None = None
         """With the task definition block it follows from: a reorganisation changes both."""
         self.stopped = False
+        self.comparison = Comparison(task_id, services, self.history, self._take_messages)
         self.pull()
 
     def begin_at(self, slot: int) -> None:
@@ -107,6 +112,10 @@ class Following:
     def _owners(self, tickets: tuple[Outpoint, ...]) -> tuple[PublicKey, ...]:
         known = self._ledger().tickets
         return tuple(known[t].owner for t in tickets)
+
+    def _peers(self, task: Task) -> tuple[PeerId, ...]:
+        known = self._ledger().tickets
+        return tuple(dict.fromkeys(known[t].peer for t in (*task.supervisors, *task.miners)))
 
     def _hear_iteration(self, task: Task, body: bytes) -> Verdict:
         identifier = it_res.message_id(body)
@@ -234,6 +243,8 @@ class Following:
                 self._asked_slots += 1
                 question = sync.AskSlots(self.task_id, self.history.next_slot)
                 self._ask(question, self._asked_slots, self._take_slots)
+            if self.history.is_whole and self._turn % COMPARE_TURNS == 0:
+                self.comparison.ask(self._peers(task))
         self._services.set_timer(f"pull:{self.task_id.hex()}", PULL_MS, self.pull)
 
     def _ask_messages(self) -> None:

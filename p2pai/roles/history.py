@@ -107,6 +107,8 @@ class TaskHistory:
     models: dict[Outpoint, ModelAnnouncement] = field(default_factory=dict)
     is_whole: bool = False
     """Whether no slot may be left out: the record of a supervisor."""
+    forgotten: dict[Outpoint, int] = field(default_factory=dict)
+    """The last iteration of each miner whose message was recorded and is no longer kept."""
     wanted: tuple[Hash32, ...] = ()
     """Ids of further messages that somebody here waits for."""
 
@@ -122,7 +124,8 @@ class TaskHistory:
             return None
         rival = self.places.get(place)
         named = identifier in self.recorded or (identifier in self.wanted and rival not in self.recorded)
-        if not named and (rival is not None or len(self.unrecorded) >= UNRECORDED_MAX):
+        is_old = message.iteration <= self.forgotten.get(message.ticket, -1)
+        if not named and (is_old or rival is not None or len(self.unrecorded) >= UNRECORDED_MAX):
             return None
         if rival is not None:
             self.unrecorded.pop(rival, None)
@@ -182,6 +185,7 @@ class TaskHistory:
         """Forget all slots: they were certified by supervisors that the task has no more."""
         self.slots.clear()
         self.recorded.clear()
+        self.forgotten.clear()
         self.unrecorded = dict.fromkeys(self.messages)
         self.next_slot = 0
 
@@ -219,4 +223,6 @@ class TaskHistory:
             self.recorded.pop(identifier, None)
             if message is not None:
                 self.places.pop((message.ticket, message.iteration), None)
+                last = self.forgotten.get(message.ticket, -1)
+                self.forgotten[message.ticket] = max(last, message.iteration)
         del self.slots[number]

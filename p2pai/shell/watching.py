@@ -11,31 +11,37 @@ from p2pai.gossip.limits import GOSSIP_SIZE_MAX
 from p2pai.gossip.meter import Meter
 from p2pai.gossip.sightings import Observer, Sighting
 from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives.ids import PeerId
 from p2pai.shell.recorder import now_us
 
 TOPIC_LENGTH_MAX: Final = 256
 """Characters of a topic that is published to; one of ours has 98."""
 
 Publish = Callable[[str, bytes], Awaitable[None]]
+Describe = Callable[[PeerId], dict[str, object]]
 
 
 class Watching:
     """What a node's RPC shows of its gossip, besides recordings."""
 
-    def __init__(self, observers: list[Observer], publish: Publish) -> None:
+    def __init__(self, observers: list[Observer], publish: Publish, describe: Describe) -> None:
         """Begin to count.
 
         Args:
           observers: of the network.
           publish: the network's.
+          describe: tells how a remote stands now; its score fades, which no sighting shows.
         """
         self._meter = Meter(now_us())
-        self._observers, self._publish = observers, publish
+        self._observers, self._publish, self._describe = observers, publish, describe
         observers.append(self._see)
 
     def report(self) -> dict[str, Any]:
         """Return all numbers in JSON's types."""
-        return self._meter.report(now_us())
+        report = self._meter.report(now_us())
+        for row in report["remotes"]:
+            row.update(self._describe(row["remote"]))
+        return report
 
     def standing(self) -> Iterator[Sighting]:
         """Return what holds now, as sightings: with whom there is gossip, what they follow, and the mesh."""

@@ -66,6 +66,10 @@ ANSWERS = {
         "inbound": 3, "outbound": 5, "known": 40, "alone": False,
         "clock_ahead_ms": -1500, "clock_error_ms": 20, "clocks": 3,
     },
+    "node.fetches": [
+        {"blob": "ab" * 32, "chunks": 8, "here": 3, "sources": 2},
+        {"blob": "cd" * 32, "chunks": None, "here": None, "sources": 0},
+    ],
     "chain.status": {
         "chain": "devnet", "chain_id": HASH, "height": 9, "tip": HASH, "time": 1_700_000_000, "weight": 4096,
         "checkpoint": {"height": 8, "block": "12" * 32, "snapshot": "34" * 32},

@@ -55,7 +55,8 @@ def test_help_explains(p2pai, command):
 
 @pytest.mark.parametrize(("command", "method"), READS, ids=lambda v: v if isinstance(v, str) else " ".join(v))
 def test_reads_as_json(node, p2pai_json, command, method):
-    extra = {"running": True, "network": ANSWERS["node.network"]} if command == ("status",) else {}
+    extra = {"running": True, "network": ANSWERS["node.network"], "fetches": ANSWERS["node.fetches"]}
+    extra = extra if command == ("status",) else {}
     answer = p2pai_json(*command)
     assert answer == ({**ANSWERS[method], **extra} if extra else ANSWERS[method])
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pai.cli.status import clock, reach, remotes
+from p2pai.cli.status import clock, fetch, reach, remotes
 from tests.cli.answers import ANSWERS
 
 NETWORK = ANSWERS["node.network"]
@@ -34,6 +34,13 @@ def test_a_running_node_shows_its_network(p2pai, node):
     status, out, _ = p2pai("status")
     assert status == 0
     assert "2 of 3 remotes reached this node" in out
+    assert "abababababababab, 3 of 8 chunks, from 2 remotes" in out
+
+
+def test_a_fetch_is_said_in_words():
+    under_way, sought = ANSWERS["node.fetches"]
+    assert fetch({**under_way, "sources": 1}).endswith("3 of 8 chunks, from 1 remote")
+    assert fetch(sought) == "cdcdcdcdcdcdcdcd, nobody found yet who has it"
 
 
 def test_who_is_there():

@@ -11,12 +11,14 @@ from recordings import BEGAN_US, head
 from rich.console import Console
 
 from p2pai.cli import topic_line, topic_numbers
+from p2pai.cli.topic_numbers import render_list, render_mesh, render_remotes, render_topics
 from p2pai.cli.topic_publish import choose
 from p2pai.gossip import recording
 from p2pai.gossip.envelope import seal, sequence_at
 from p2pai.gossip.recording import Entry
 from p2pai.gossip.sightings import (
     Arrived,
+    Blamed,
     Closed,
     Dropped,
     Grafted,
@@ -73,6 +75,7 @@ def history():
     yield 6 * STEP_US, Sent(ALICE, BLOCK, own.id, len(own.data))
     yield 6 * STEP_US, Dropped(BOB, BLOCK, own.id, len(own.data))
     yield 7 * STEP_US, Arrived(BOB, Message(b"bad", b"x", BLOCK, b"\x1b[2Jjunk\n"), Outcome.REJECTED)
+    yield 7 * STEP_US, Blamed(BOB, "rejected", 1, 15)
     yield 8 * STEP_US, Closed(BOB)
 
 
@@ -131,7 +134,7 @@ class TestTap:
             (("--where", "outcome == rejected or fault"), 1),
             (("--where", "remote == ..22222"), 1),
             (("--all",), len(HISTORY)),
-            (("--all", "block"), len(HISTORY) - 3 - 1 - 2 * 2),
+            (("--all", "block"), len(HISTORY) - 4 - 1 - 2 * 2),
             (("--all", "--where", "seen in (grafted, dropped)"), 3),
             (("--seconds", "3"), 3),
         ],
@@ -217,13 +220,14 @@ class TestNumbers:
 
     def test_stats_by_remote(self, topic):
         rows = {line.split()[0]: line.split()[1:] for line in topic("stats", "--by", "remote")[3:5]}
-        assert rows["..ice11111"][:4] == ["5", "100", "%", "0"]
-        assert rows["..bob22222"][:5] == ["1", "16", "%", "5", "1"]
+        assert rows["..ice11111"] == ["5", "100", "%", "0", "0", "20", "ms", "20", "ms", "-", "0"]
+        assert rows["..bob22222"][:5] == ["1", "16", "%", "1", "1"]
+        assert rows["..bob22222"][-3:] == ["40", "ms", "-15"]
 
     def test_mesh(self, topic):
         lines = topic("mesh")
         assert [line.split() for line in lines if line.startswith("chain/block  ..ice")] == [
-            ["chain/block", "..ice11111", "us", "8", "s"]
+            ["chain/block", "..ice11111", "us", "8", "s", "0"]
         ]
         assert any("..bob22222" in line and line.startswith("chain/block") for line in lines)
 
@@ -241,10 +245,10 @@ class TestNumbers:
         status, _, err = p2pai("topic", "list", "--follow", "--from", file)
         assert (status, "does not change" in err) == (1, True)
 
-    @pytest.mark.parametrize("render", ["render_list", "render_topics", "render_mesh"])
+    @pytest.mark.parametrize("render", [render_list, render_topics, render_remotes, render_mesh])
     def test_eighty_columns_are_enough(self, p2pai_json, file, render):
         report = p2pai_json("topic", "stats", "--from", file)
-        for row in report["topics"]:
+        for row in (*report["topics"], *report["remotes"]):
             row.update(
                 messages=123_456,
                 bytes=987_654_321,
@@ -253,7 +257,7 @@ class TestNumbers:
             )
         console = Console(width=80)
         with console.capture() as captured:
-            console.print(getattr(topic_numbers, render)(report, "*"))
+            console.print(render(report) if render is render_remotes else render(report, "*"))
         text = captured.get()
         assert "…" not in text
         assert max(map(len, text.splitlines())) <= 80

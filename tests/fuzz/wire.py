@@ -140,6 +140,7 @@ def questions():
         sync.AskBodies(tuple(label(i) for i in range(3))),
         sync.AskSlots(chain().predefined, 2),
         sync.AskMessages(chain().predefined, (label("a"), label("b"))),
+        sync.AskUnrecorded(chain().predefined, 3, b"abcdefgh"),
     )
     return tuple(record.encode_tagged(question) for question in asked)
 
@@ -151,6 +152,7 @@ def replies():
         sync.Blocks(tuple(b.encoded for b in chain().blocks)),
         sync.Slots((slot(chain(), 0, [message]), slot(chain(), 1, [message]))),
         sync.Messages((message,)),
+        sync.Unrecorded((label("a"), label("b"))),
     )
     return tuple(record.encode_tagged(reply) for reply in given)
 

@@ -263,6 +263,7 @@ class TestGarbage:
         sync.AskSlots(Chain().predefined, 0),
         sync.AskSlots(Chain().predefined, 2**64 - 1),
         sync.AskMessages(Chain().predefined, (label("message"),)),
+        sync.AskUnrecorded(Chain().predefined, 3, b"abcdefgh"),
     )
 
     @pytest.mark.parametrize(

@@ -307,6 +307,23 @@ async def test_a_fetched_blob_is_stored_shared_and_comes_with_its_bytes(tmp_path
     assert len(network.fetched) == 2, "a stored blob is not fetched again"
 
 
+async def test_large_shared_blobs_are_made_known_until_they_are_discarded(tmp_path):
+    network, large, small, hidden = LoneNetwork(), (b"a" * (1 << 20),), (b"b",), (b"c" * (1 << 20),)
+    puts = [PutBlob(large, shared=True), PutBlob(small, shared=True), PutBlob(hidden, shared=False)]
+    name, _, private = [blobs_format.blob_id(put.chunks) for put in puts]
+    core = ScriptedCore(Submitted=puts, Connected=[Share(private)], Disconnected=[Discard(name, ())])
+    async with running(tmp_path, core, network) as runtime:
+        _submit(runtime)
+        await until(lambda: list(network.provided) == [name])
+        runtime.connected(REMOTE)
+        assert list(network.provided) == [name, private]
+        runtime.disconnected(REMOTE)
+        assert list(network.provided) == [private]
+    again = LoneNetwork()
+    async with running(tmp_path, ScriptedCore(), again):
+        await until(lambda: list(again.provided) == [private])
+
+
 @pytest.mark.parametrize("first_whole", [True, False])
 async def test_a_large_blob_comes_with_its_bytes_to_who_wants_it_whole(tmp_path, first_whole):
     network, large = LoneNetwork(), (b"z" * (1 << 20), b"1")

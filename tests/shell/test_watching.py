@@ -43,7 +43,7 @@ class Wire:
 @asynccontextmanager
 async def served(directory):
     wire = Wire()
-    watching = Watching(wire.observers, wire.publish)
+    watching = Watching(wire.observers, wire.publish, lambda remote: {"score": -len(remote)})
     gossip = Recorder(head(), wire.observers, watching.standing)
     with trio.fail_after(BUSY_S):
         async with trio.open_nursery() as nursery:
@@ -61,6 +61,7 @@ async def test_numbers_since_the_start(tmp_path):
     assert by_topic[message(1).topic]["messages"] == 1
     assert by_topic["t"]["followers"] == [OTHER]
     assert [(m["remote"], m["by_remote"]) for m in by_topic["t"]["mesh"]] == [(OTHER, True)]
+    assert [(row["remote"], row["score"]) for row in report["remotes"]] == [(OTHER, -len(OTHER))]
     assert report["began_us"] < by_topic["t"]["mesh"][0]["since_us"] <= report["now_us"]
 
 
@@ -86,7 +87,7 @@ async def test_strangers_neither_see_nor_publish(tmp_path):
 
 def test_a_recording_begins_with_what_stands():
     observers = []
-    watching = Watching(observers, Wire().publish)
+    watching = Watching(observers, Wire().publish, lambda remote: {})
     for sighting in STANDING:
         observers[0](sighting)
     with Recorder(head(), observers, watching.standing).reading() as feed:

@@ -79,7 +79,7 @@ def paid(net, task):
 
 
 def test_images_with_state_beside_the_weights_until_a_target_is_reached():
-    net = network(31)
+    net = network(35)
     task_id = net.submit(order(IMAGES))
     task = paid(net, task_id)
     assert min(task.conclusion.scores) > 0.7 * SCORE_MAX

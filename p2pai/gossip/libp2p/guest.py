@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import structlog
 import trio
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11
@@ -23,6 +24,12 @@ from p2pai.primitives.errors import InvalidInput, Unavailable
 
 READY_TIMEOUT_S: Final = 5.0
 """Seconds for the host's gossip service to be running."""
+
+
+HEARTBEAT_S_MAX: Final = 2
+"""Seconds between a router's heartbeats; only there it mends its meshes, and offers what remotes missed."""
+
+_log = structlog.get_logger(__name__)
 
 
 class GuestHost:
@@ -43,6 +50,7 @@ class GuestHost:
             raise InvalidInput(f"the host's gossip router must speak {PROTOCOL_ID_V11}")
         if not pubsub.strict_signing:
             raise InvalidInput("the host's pubsub must sign its messages (strict_signing)")
+        _warn_of_losses(pubsub.router)
         self._host, self._pubsub, self._dht = host, pubsub, dht
         self.id: ID = host.get_id()
 
@@ -68,3 +76,16 @@ class GuestHost:
             raise Unavailable("the host's pubsub service is not running") from error
         async with GuestGossip(self._pubsub, judge, warden, observers).running() as gossip:
             yield Mounted(self._host, gossip, self._dht, is_ours=False)
+
+
+def _warn_of_losses(router: Any) -> None:  # noqa: ANN401
+    """Tell which of the library's defaults lose messages without a word; the router is the owner's."""
+    better: dict[str, bool | int] = {}
+    if router.spam_protection_enabled:
+        better["spam_protection_enabled"] = False
+    if router.adaptive_gossip_enabled:
+        better["adaptive_gossip_enabled"] = False
+    if router.heartbeat_interval > HEARTBEAT_S_MAX:
+        better["heartbeat_interval"] = 1
+    if better:
+        _log.warning("the host's GossipSub loses messages; make it with these settings", **better)

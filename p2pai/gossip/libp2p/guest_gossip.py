@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 import trio
 from libp2p.peer.id import ID
+from libp2p.pubsub.pb import rpc_pb2
 
 from p2pai.gossip.libp2p.mount import Judge
 from p2pai.gossip.libp2p.observing import OUTCOMES, message_of
@@ -28,6 +29,9 @@ from p2pai.primitives.ids import PeerId
 
 LEAVE_TIMEOUT_S: Final = 2.0
 """Seconds for leaving all topics at the end; the host may have stopped already."""
+
+NEWCOMERS_S: Final = 1.0
+"""Seconds between two looks for remotes whose streams have opened."""
 
 _log = structlog.get_logger(__name__)
 
@@ -63,6 +67,7 @@ class GuestGossip:
         """Follow topics while inside; all are left at the end."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self._tell_newcomers)
             try:
                 yield self
             finally:
@@ -80,8 +85,7 @@ class GuestGossip:
         owner = _Owner(topic in self._pubsub.topic_ids, self._pubsub.topic_validators.get(topic))
         self._followed[topic] = owner
         self._pubsub.set_topic_validator(topic, self._validate, is_async_validator=False)
-        # Who left a topic is kept out of its mesh for a while; a node that comes again would be deaf so long.
-        self._pubsub.router.back_off.pop(topic, None)
+        self._forget_leaving(topic)
         if not owner.is_subscribed:
             self._nursery.start_soon(_drain, await self._pubsub.subscribe(topic))
 
@@ -110,6 +114,35 @@ class GuestGossip:
             await self._pubsub.publish(topic, data)
         except Exception as error:  # noqa: BLE001
             _log.warning("message not published", topic=topic, error=repr(error))
+
+    async def _tell_newcomers(self) -> None:
+        """Tell each remote our topics once its stream is open.
+
+        The library greets with the topics of when the stream was about to open, and announces others to
+        open streams only: what is followed between the two nobody learns.
+        """
+        told: dict[ID, Any] = {}
+        while True:
+            streams = dict(self._pubsub.peers)
+            for remote, stream in streams.items():
+                if told.get(remote) is not stream:
+                    self._announce_to(remote)
+            told = streams
+            await trio.sleep(NEWCOMERS_S)
+
+    def _announce_to(self, remote: ID) -> None:
+        topics = [rpc_pb2.RPC.SubOpts(subscribe=True, topicid=topic) for topic in self._followed]
+        queue = self._pubsub.peer_queues.get(remote)
+        if topics and queue is not None:
+            queue.push(rpc_pb2.RPC(subscriptions=topics))
+
+    def _forget_leaving(self, topic: str) -> None:
+        # The stock router keeps remotes out of the mesh of a topic that it left itself, and takes their
+        # grafts for a flood: a node that comes again would be deaf for 20 s.
+        router = self._pubsub.router
+        router.back_off.pop(topic, None)
+        for grafts in router.graft_flood_tracking.values():
+            grafts.pop(topic, None)
 
     def _validate(self, forwarder: ID, message: Any) -> bool:  # noqa: ANN401
         # What leaves this function as an exception would end the host's gossip.

@@ -82,9 +82,10 @@ def guarded(handle: Callable[[Stream], Awaitable[None]]) -> Callable[[Stream], A
     async def handle_guarded(stream: Stream) -> None:
         try:
             await handle(stream)
-        except Exception as error:  # noqa: BLE001
-            remote = str(stream.muxed_conn.peer_id)
-            _log.debug("stream failed", protocol=stream.get_protocol(), remote=remote, error=repr(error))
+        # It may fail in the very moment in which we are cancelled: that goes on, its failure doesn't.
+        except* Exception as errors:  # noqa: BLE001
+            remote, failures = str(stream.muxed_conn.peer_id), repr(errors.exceptions)
+            _log.debug("stream failed", protocol=stream.get_protocol(), remote=remote, error=failures)
             await reset(stream)
 
     return handle_guarded

@@ -85,6 +85,8 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
         self._promises = Promises()
         self._answered: dict[Any, Counter[bytes]] = {}
         self._beats = 0
+        self._pruned_us: set[tuple[Any, str]] = set()
+        """Whose back-off is of their own making."""
         self._noted: dict[str, frozenset[Any]] = {}
         """The mesh as observers know it."""
 
@@ -187,6 +189,7 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
 
     def welcome_subscriber(self, remote: Any, topic: str) -> None:  # noqa: ANN401
         """Forget that a remote left a topic: it subscribes again, and may graft us at once."""
+        self._pruned_us.discard((remote, topic))
         self.back_off.get(topic, {}).pop(remote, None)
 
     def forget_subscriber(self, remote: Any, topic: str) -> None:  # noqa: ANN401
@@ -203,6 +206,7 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
         self.iwant_request_limits.pop(peer_id, None)
         self.ihave_message_limits.pop(peer_id, None)
         self.graft_flood_tracking.pop(peer_id, None)
+        self._pruned_us = {pair for pair in self._pruned_us if pair[0] != peer_id}
         for topic in self.mesh:
             self._note_mesh(topic, by_remote=True)
 
@@ -214,6 +218,10 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
     async def handle_graft(self, graft_msg: Any, sender_peer_id: Any) -> None:  # noqa: ANN401
         """Let a remote into the mesh unless it is full; then both sides back off."""
         topic = graft_msg.topicID
+        # Who pruned us may come back before its time. A stock node that leaves a topic and follows it again
+        # sends the graft ahead of the subscription.
+        if (sender_peer_id, topic) in self._pruned_us:
+            self.welcome_subscriber(sender_peer_id, topic)
         neighbours = self.mesh.get(topic, ())
         if topic in self.mesh and self._check_back_off(sender_peer_id, topic):
             self.pubsub.warden.blame(sender_peer_id, Offence.EAGER_GRAFT)
@@ -232,6 +240,7 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
         prune_msg.ClearField("peers")
         prune_msg.backoff = min(prune_msg.backoff, BACK_OFF_S_MAX)
         await super().handle_prune(prune_msg, sender_peer_id)
+        self._pruned_us.add((sender_peer_id, prune_msg.topicID))
         self._note_mesh(prune_msg.topicID, by_remote=True)
 
     def mesh_heartbeat(self) -> Any:  # noqa: ANN401

@@ -13,7 +13,7 @@ from p2pai.gossip.libp2p.frames import FrameStream, remote_of
 from p2pai.gossip.libp2p.host import Host, Stream, guarded, reset
 from p2pai.gossip.libp2p.warden import Warden
 from p2pai.gossip.scores import Offence
-from p2pai.primitives.errors import InvalidMessage
+from p2pai.primitives.errors import InvalidInput, InvalidMessage
 
 STREAMS_PER_REMOTE_MAX: Final = 2
 """Ask streams of one remote; it needs one, and a second while the first is ending."""
@@ -38,7 +38,13 @@ class Serving:
 
     @asynccontextmanager
     async def running(self, host: Host) -> AsyncIterator[None]:
-        """Serve while inside; no stream of ours is left at the end."""
+        """Serve while inside; no stream of ours is left at the end.
+
+        Raises:
+          InvalidInput: somebody serves the protocol on this host already.
+        """
+        if self._protocol in host.get_mux().handlers:
+            raise InvalidInput(f"the host serves {self._protocol} already: one node of a chain to a host")
         host.set_stream_handler(self._protocol, guarded(self._serve))
         try:
             yield

@@ -58,6 +58,10 @@ class Warden:
         """Return what may be done with a remote."""
         return self.conduct.standing(_name(remote), _now_ms())
 
+    def report(self, remote: PeerId) -> dict[str, object]:
+        """Describe a remote: its score, standing and offences, and how long it is refused."""
+        return self.conduct.report(remote, _now_ms())
+
     def blame(self, remote: ID, offence: Offence, times: int = 1) -> None:
         """Hold something against a remote."""
         self.conduct.blame(_name(remote), offence, _now_ms(), times)

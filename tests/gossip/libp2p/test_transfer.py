@@ -4,11 +4,34 @@ import pytest
 import trio
 from gossip_lab import CHAIN, Node, Shelf, Start, dial_nobody, meet, until
 
+from p2pai.gossip import gathering
+from p2pai.gossip.libp2p import providing
+from p2pai.gossip.libp2p.frames import Frame, FrameStream, Kind
+from p2pai.gossip.libp2p.host import Stream, guarded
 from p2pai.primitives import merkle
 from p2pai.primitives.errors import Unavailable
 from p2pai.primitives.ids import BlobId, Hash32
 
 CHUNKS = [bytes([number]) * (1 << 20) for number in range(5)] + [b"the end"]
+
+
+async def answer_badly(node: Node, pause_s: float) -> None:
+    """Let a node that nobody is connected to give its manifests at once and each chunk after a while."""
+
+    async def handle(stream: Stream) -> None:
+        frames = FrameStream(stream)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(frames.run_writer)
+            while True:
+                question = await frames.read()
+                blob = BlobId(Hash32(question.payload[:32]))
+                answer = b"".join(node.seen.manifests[blob])
+                if question.kind is Kind.CHUNK:
+                    await trio.sleep(pause_s)
+                    answer = node.seen.blobs[blob][int.from_bytes(question.payload[32:], "little")]
+                await frames.write(Frame(question.request, Kind.ANSWER, answer))
+
+    node.network._host.set_stream_handler(node.network._protocol, guarded(handle))
 
 
 async def start_star(start: Start, count: int) -> tuple[Node, ...]:
@@ -78,6 +101,106 @@ async def test_chunks_of_several_incomplete_holders(start: Start) -> None:
 
 
 @pytest.mark.trio
+async def test_four_holders_of_disjoint_parts(start: Start) -> None:
+    node, *holders = await start_star(start, 5)
+    chunks = [bytes([number]) * 1000 for number in range(40)]
+    for number, holder in enumerate(holders):
+        blob = holder.seen.share(chunks)
+        holder.seen.blobs[blob] = {index: chunks[index] for index in range(number, 40, 4)}
+    leaves, got = await fetch(node, blob, *holders[:1])
+    assert [got[leaf] for leaf in leaves] == chunks
+    for holder in holders:
+        assert len(holder.seen.chunks_asked) == len(set(holder.seen.chunks_asked)), "asked for a chunk twice"
+
+
+@pytest.mark.trio
+async def test_a_liar_a_silent_and_a_slow_remote_hold_up_nothing(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "STALE_MS", 300)
+    honest, liar = await start("hub"), await start("liar")
+    silent, slow = await start("silent"), await start("slow")
+    await answer_badly(silent, 60)
+    await answer_badly(slow, 0.2)
+    chunks = [bytes([number]) * 50_000 for number in range(60)]
+    for holder in (honest, liar, silent, slow):
+        blob = holder.seen.share(chunks)
+    liar.seen.blobs[blob] = dict.fromkeys(range(60), b"a lie")
+    node = await start("n", honest, liar, silent, slow)
+    await until(lambda: len(node.network.remotes()) == 4)
+    offences: list[tuple[str, str]] = []
+    monkeypatch.setattr(node.network._fetching, "_offence", lambda *what: offences.append(what))
+    began = trio.current_time()
+    leaves, got = await fetch(node, blob, liar, silent, slow)
+    assert [got[leaf] for leaf in leaves] == chunks
+    assert trio.current_time() - began < 15, "less than a chunk is waited for"
+    assert offences == [(liar.network.peer_id, "chunk is not what the manifest names")]
+    assert len(liar.seen.chunks_asked) <= 2, "a liar is asked for nothing more"
+
+
+@pytest.mark.trio
+async def test_what_is_here_is_not_fetched(start: Start) -> None:
+    node, holder = await start_star(start, 2)
+    blob = holder.seen.share(CHUNKS)
+    shelf = Shelf(here={merkle.leaf_hash(chunk): chunk for chunk in CHUNKS[:4]})
+    with trio.fail_after(5):
+        await node.network.fetch(blob, [holder.network.peer_id], shelf)
+    assert sorted(holder.seen.chunks_asked) == [4, 5]
+    assert (1, 1) in shelf.reports
+    with trio.fail_after(5):
+        await node.network.fetch(blob, [holder.network.peer_id], Shelf(here=shelf.here | shelf.got))
+    assert len(holder.seen.chunks_asked) == 2
+
+
+@pytest.mark.trio
+async def test_a_small_blob_does_not_wait_for_a_large_one(start: Start, nursery: trio.Nursery) -> None:
+    node, holder = await start_star(start, 2)
+    large = holder.seen.share([number.to_bytes(4, "big") * 100_000 for number in range(150)])
+    small = holder.seen.share([b"a", b"b", b"c", b"d"])
+    shelf = Shelf()
+    nursery.start_soon(node.network.fetch, large, [holder.network.peer_id], shelf)
+    await until(lambda: len(shelf.got) >= 10)
+    await fetch(node, small, holder)
+    assert len(shelf.got) < 75
+    await until(lambda: len(shelf.got) == 150)
+
+
+@pytest.mark.trio
+async def test_a_shelf_that_is_full_ends_the_transfer(start: Start) -> None:
+    class Full(Shelf):
+        def put(self, leaf: Hash32, chunk: bytes) -> None:
+            raise OSError("no space left")
+
+    node, holder = await start_star(start, 2)
+    with pytest.raises(OSError, match="no space"), trio.fail_after(5):
+        await node.network.fetch(holder.seen.share(CHUNKS), [], Full())
+
+
+@pytest.mark.trio
+async def test_a_holder_that_goes_away_in_the_middle(start: Start) -> None:
+    hub, holder = await start("hub"), await start("h")
+    await answer_badly(holder, 0.05)
+    blob = holder.seen.share([bytes([number]) * 1000 for number in range(100)])
+    node = await start("n", hub, holder)
+    await until(lambda: len(node.network.remotes()) == 2)
+    shelf, failures = Shelf(), []
+
+    async def go() -> None:
+        try:
+            await node.network.fetch(blob, [], shelf)
+        except Unavailable as error:
+            failures.append(str(error))
+
+    async with trio.open_nursery() as going:
+        going.start_soon(go)
+        await until(lambda: len(shelf.got) >= 5)
+        await holder.stop()
+        await until(lambda: failures)
+    assert 5 <= len(shelf.got) < 100
+    assert failures == [f"{100 - len(shelf.got)} of 100 chunks could not be had"]
+
+
+@pytest.mark.trio
 async def test_what_is_not_shared_stays(start: Start) -> None:
     node, holder = await start_star(start, 2)
     holder.seen.share([b"something else"])
@@ -105,3 +228,20 @@ async def test_a_provider_that_is_not_connected_is_found(
     assert list(got.values()) == [b"chunk"]
     assert holder.network.peer_id in node.network.remotes()
     assert CHAIN in node.network._protocol
+
+
+@pytest.mark.trio
+async def test_a_holder_that_nobody_named_is_found_in_the_dht(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dial_nobody(monkeypatch)
+    hub = await start("hub")
+    node, holder = await start("n", hub), await start("h", hub)
+    await until(lambda: len(hub.network.remotes()) == 2)
+    blob = holder.seen.share(CHUNKS)
+    holder.network.provide(blob)
+    key = providing.content_key(blob)
+    await until(lambda: hub.network._providing._dht.provider_store.get_providers(key))
+    _, got = await fetch(node, blob)
+    assert len(got) == len(CHUNKS)
+    assert holder.network.peer_id in node.network.remotes()
