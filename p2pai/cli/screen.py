@@ -18,6 +18,9 @@ from p2pai.cli.money import format_atoms
 
 PIPE_COLUMNS: Final = 1000
 
+END_LENGTH: Final = 12
+"""Of names that begin alike, such as peer ids, so much of the end is shown."""
+
 
 def show_json(value: object) -> None:
     """Print a value as JSON on standard output."""
@@ -107,6 +110,11 @@ def line(value: Any) -> str:  # noqa: ANN401
 def moment(seconds: int) -> str:
     """Show a time in seconds since 1970 as UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def milliseconds(us: int | None) -> str:
+    """Show a duration."""
+    return "-" if us is None else f"{us / 1000:.1f} ms"
 
 
 def short(text: str | None, keep: int = 6) -> str:

@@ -2,7 +2,15 @@
 
 import typer
 
-from p2pai.cli import topic_numbers, topic_publish, topic_record, topic_replay, topic_tap
+from p2pai.cli import (
+    topic_diff,
+    topic_numbers,
+    topic_publish,
+    topic_record,
+    topic_replay,
+    topic_tap,
+    topic_trace,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,3 +23,5 @@ app.command("mesh")(topic_numbers.mesh)
 app.command("publish")(topic_publish.publish)
 app.command("record")(topic_record.record)
 app.command("replay")(topic_replay.replay)
+app.command("diff")(topic_diff.diff)
+app.command("trace")(topic_trace.trace)

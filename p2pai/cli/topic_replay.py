@@ -16,6 +16,7 @@ from rich.console import RenderableType
 from p2pai.chain.spec import dev_account_seed
 from p2pai.cli import options, passwords, screen
 from p2pai.cli.recordings import opened
+from p2pai.gossip.message_names import read_name
 from p2pai.gossip.recording import Happened, Holds, Noted, Reacted, Reading
 from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidInput, Unavailable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from p2pai.node.reenactment import Reenactment
 
 MESSAGE_DIGITS_MIN: Final = 12
-"""Of a message's id; fewer decimal digits are a number."""
+"""Decimal digits that may be of a message's id; fewer are a number."""
 
 BYTES_SHOWN: Final = 16
 
@@ -150,13 +151,9 @@ def _number(file: Path, until: str) -> int:
 
     if until.isdigit() and len(until) < MESSAGE_DIGITS_MIN:
         return int(until)
-    if len(until) < MESSAGE_DIGITS_MIN or not set(until) <= set("0123456789abcdef"):
-        raise InvalidInput(
-            f"{until!r} is neither a number nor the first hexadecimal digits, {MESSAGE_DIGITS_MIN} at least, "
-            "of a message's id"
-        )
+    name = read_name(until)
     with opened(file, Holds.GOSSIP) as reading:
-        return number_of(reading, until)
+        return number_of(reading, name)
 
 
 def _keys(reading: Reading, directory: Path, password_file: Path | None) -> KeySource:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from p2pai.chain.spec import check_spec
 from p2pai.effects import Effect
 from p2pai.events import Event, Started
+from p2pai.gossip.message_names import MessageName
 from p2pai.gossip.recording import (
     Birth,
     BodyRead,
@@ -164,12 +165,12 @@ class Reenactment:
         )
 
 
-def number_of(reading: Reading, digits: str) -> int:
+def number_of(reading: Reading, name: MessageName) -> int:
     """Return the number of the event by which a core was given a message, or after which it published one.
 
     Args:
       reading: a recording that holds both gossip and inbox; it is read.
-      digits: the first hexadecimal digits of the message's id.
+      name: of the message.
 
     Raises:
       InvalidInput: there is no such message.
@@ -179,11 +180,11 @@ def number_of(reading: Reading, digits: str) -> int:
         match entry.what:
             case Happened():
                 number += 1
-            case Arrived(_, message, outcome) if outcome in JUDGED and message.id.hex().startswith(digits):
+            case Arrived(_, message, outcome) if outcome in JUDGED and name.means(message.id):
                 return number
-            case Published(message) if message.id.hex().startswith(digits):
+            case Published(message) if name.means(message.id):
                 return number
-    raise InvalidInput(f"the node was given no message whose id begins with {digits}")
+    raise InvalidInput("the node was given no such message")
 
 
 def _birth(head: Recording) -> Birth:

@@ -27,7 +27,9 @@ COMMANDS = [
     ("faucet",), ("faucet", "claim"),
     ("chain",), *(("chain", name) for name in ("status", "export", "import", "verify")),
     ("supply",), ("tx",), ("tx", "show"), ("topic",),
-    *(("topic", name) for name in ("list", "tap", "stats", "mesh", "publish", "record", "replay")),
+    *(("topic", name) for name in (
+        "list", "tap", "stats", "mesh", "publish", "record", "replay", "diff", "trace",
+    )),
 ]  # fmt: skip
 
 READS = [

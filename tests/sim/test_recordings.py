@@ -12,6 +12,7 @@ import pytest
 
 from p2pai.chain.spec import dev_account_seed
 from p2pai.events import Received
+from p2pai.gossip.message_names import read_name
 from p2pai.gossip.recording import Entry, Happened, Noted, Reacted, Reading, begin, encode
 from p2pai.gossip.sightings import Arrived
 from p2pai.node import core as node_core
@@ -117,14 +118,14 @@ def test_a_message_names_a_moment(recorded):
     entries = [entry.what for entry in read(recorded, 8)]
     at = next(i for i, what in enumerate(entries) if isinstance(what, Arrived) and i > 40)
     wanted = entries[at].message.id.hex()
-    number = number_of(read(recorded, 8), wanted)
+    number = number_of(read(recorded, 8), read_name(wanted))
     happened = [what for what in entries if isinstance(what, Happened)]
     assert happened[number - 1].event.data == entries[at].message.data
 
 
 def test_no_message_is_named_by_other_digits(recorded):
-    with pytest.raises(InvalidInput, match="no message"):
-        number_of(read(recorded, 7), "00" * 12)
+    with pytest.raises(InvalidInput, match="no such message"):
+        number_of(read(recorded, 7), read_name("00" * 12))
 
 
 def test_other_keys_are_refused(recorded):
@@ -197,8 +198,8 @@ def test_the_command_shows_what_was_recorded(recorded, p2pai):
     ("options", "sentence"),
     [
         (("--until", "99999"), "there is none of number 99999"),
-        (("--until", "zzz"), "neither a number nor"),
-        (("--until", "0" * 20), "no message"),
+        (("--until", "zzz"), "hexadecimal digits"),
+        (("--until", "0" * 20), "no such message"),
     ],
 )
 def test_the_command_refuses_moments_that_are_none(recorded, p2pai, options, sentence):
