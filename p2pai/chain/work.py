@@ -167,8 +167,8 @@ def _check_nonce(
     task: TaskDefinition,
     params: Params,
 ) -> None:
-    if header.hash_msg != it_res.message_id(lucky.encode()):
-        raise InvalidBlock("hash_msg is not the lucky iteration's message")
+    if header.hash_msg != proof.messages_root:
+        raise InvalidBlock("hash_msg is not the root of the proof's messages")
     first = it_res.first_nonce(lucky.nonce, proof.slots[0].root)
     offset = int.from_bytes(header.nonce, "big") - int.from_bytes(first, "big")
     if offset % NONCE_MODULUS >= nonce_count(task, params):
@@ -197,9 +197,9 @@ def _check_turn(
 
 
 def has_its_proof(block: Block) -> bool:
-    """Return whether a block's work proof has the lucky message and the slots that its header commits to."""
+    """Return whether a block's work proof has the messages and the slots that its header commits to."""
     proof, header = block.work_proof, block.header
-    if proof is None or not proof.slots or header.hash_msg != it_res.message_id(proof.lucky.message):
+    if proof is None or not proof.slots or header.hash_msg != proof.messages_root:
         return False
     return header.hash_msg_hist == committee.history_root([s.root for s in proof.slots])
 

@@ -143,7 +143,7 @@ class Mining:
 def _complete(lucky: Lucky, proof: WorkProof) -> Block:
     header = replace(
         lucky.header,
-        hash_msg=it_res.message_id(proof.lucky.message),
+        hash_msg=proof.messages_root,
         hash_msg_hist=committee.history_root([slot.root for slot in proof.slots]),
     )
     return Block(header, proof, lucky.transactions)

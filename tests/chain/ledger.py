@@ -481,7 +481,7 @@ class Drafting:
         roots = [slot.root for slot in proof.slots]
         header = replace(
             header,
-            hash_msg=it_res.message_id(proof.lucky.message),
+            hash_msg=proof.messages_root,
             hash_msg_hist=committee.history_root(roots),
         )
         self.chain.precursors[header.hash] = precursor

@@ -12,6 +12,7 @@ from p2pai.chain.params import VIEW_MAX, WORK_PROOF_SLOTS_MAX
 from p2pai.chain.state import Stage
 from p2pai.chain.training import Numerics
 from p2pai.chain.transaction import Transfer
+from p2pai.chain.work_proof import Recorded
 from p2pai.primitives import bls, merkle
 from p2pai.primitives.errors import InvalidBlock
 from p2pai.primitives.ids import ZERO_HASH, Hash32, Outpoint
@@ -26,6 +27,7 @@ from tests.chain.ledger import (
     flip,
     label,
     refused,
+    sign_message,
     with_proof,
 )
 
@@ -189,7 +191,26 @@ class TestMessages:
     def test_hash_msg_is_changed(self, chain):
         block = chain.draft()
         changed = with_header(block, hash_msg=flip(block.header.hash_msg))
-        refused(chain, changed, "hash_msg is not the lucky iteration's message")
+        refused(chain, changed, "hash_msg is not the root of the proof's messages")
+
+    @pytest.mark.parametrize("name", ["committed", "previous"])
+    def test_another_message_of_the_same_iteration_is_recorded_too(self, chain, name):
+        """Else two nodes know one block by two messages, of which only one stands a replay."""
+        made = []
+
+        def with_rival(slots):
+            number, index = {"committed": (0, 1), "previous": (2, 0)}[name]
+            ours = it_res.decode(slots[number][index])
+            rival = sign_message(replace(ours, nonce=label("rival")), chain.predefined, MINERS[0]).encode()
+            slots[number].insert(index + 1, rival)
+            path = merkle.inclusion_path([it_res.message_id(m) for m in slots[number]], index + 1)
+            made.append(Recorded(rival, number, index + 1, len(slots[number]), path))
+            return slots
+
+        block = chain.draft(slots=with_rival)
+        transition.apply_block(chain.state, block, chain.params)
+        changed = with_proof(block, **{name: made[-1]})
+        refused(chain, changed, "hash_msg is not the root of the proof's messages")
 
 
 class TestIterations:
