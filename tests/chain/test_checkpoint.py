@@ -16,7 +16,7 @@ from p2pai.primitives import ecdsa, record
 from p2pai.primitives.errors import InvalidInput, InvalidProof, InvalidTicket
 from p2pai.primitives.ids import ZERO_HASH, Outpoint
 from tests.chain.ledger import CLIENT, MINERS, Chain, devnet, key_hash, keys, label, public
-from tests.chain.voters import EVERY, OPENS, SNAPSHOT, WINDOW, Voters, opened, quick
+from tests.chain.voters import EVERY, OPENS, SNAPSHOT, WINDOW, Voters, busy, opened, quick
 
 
 @pytest.fixture
@@ -139,10 +139,9 @@ class TestVotes:
         assert chain.state.checkpoint.snapshot == SNAPSHOT
 
     def test_a_worker_votes_while_it_works(self, chain):
-        busy = [t for t in chain.voting.validators if chain.state.tickets[t].task is not None]
-        assert busy, "devnet's workers are drawn"
-        chain.cast(busy[0])
-        assert chain.voting.votes == (Vote(busy[0], SNAPSHOT),)
+        worker = busy(chain)[0]
+        chain.cast(worker)
+        assert chain.voting.votes == (Vote(worker, SNAPSHOT),)
 
     @pytest.mark.parametrize("height", [0, EVERY - 1, 2 * EVERY])
     def test_of_another_height(self, chain, height):

@@ -62,9 +62,34 @@ def quick(**params):
     return replace(spec, params=replace(spec.params, checkpoint_blocks=EVERY, **params))
 
 
+PAYERS = range(10)
+"""Accounts whose payment makes another block, and so another draw."""
+
+
 @cache
 def opened():
-    """A chain on which the block at height EVERY is voted on, since this very block; nobody may change it."""
+    """A chain on which the block at height EVERY is voted on, since this very block; nobody may change it.
+
+    The validators drawn on it include a ticket that works on a task.
+    """
     chain = Voters(quick())
-    chain.grow(OPENS)
-    return chain
+    chain.grow(EVERY - 1)
+    found = (branch for branch in branches(chain) if busy(branch))
+    return next(found)
+
+
+def branches(chain):
+    """Return chains that differ from the block at height EVERY on, on which that block is voted on."""
+    for payer in PAYERS:
+        branch = Voters(chain.spec)
+        for block in chain.blocks[: EVERY - 1]:
+            branch.connect(block)
+        branch.precursors.update(chain.precursors)
+        branch.add(branch.fund(payer))
+        branch.grow(OPENS)
+        yield branch
+
+
+def busy(chain):
+    """Return the validators' tickets that work on a task."""
+    return [ticket for ticket in chain.voting.validators if chain.state.tickets[ticket].task is not None]

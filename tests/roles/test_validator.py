@@ -15,7 +15,7 @@ from p2pai.primitives.ids import PeerId
 from p2pai.roles import validator
 from p2pai.roles.validator import CheckpointVoted
 from tests.chain.ledger import label
-from tests.chain.voters import EVERY, OPENS, opened
+from tests.chain.voters import EVERY, OPENS, branches, opened
 from tests.roles.lone import Lone
 
 WATCHER = 7
@@ -43,15 +43,13 @@ def noted(lone):
 
 
 def other_branch(chain):
-    """A chain with another block at the candidate's height, on which the same tickets may be drawn."""
-    fork = type(chain)(chain.spec)
-    for block in chain.blocks[: EVERY - 1]:
-        fork.connect(block)
-    fork.precursors.update(chain.precursors)
-    fork.add(fork.fund(9))
-    fork.grow(OPENS + 1)
-    assert fork.blocks[EVERY - 1] != chain.blocks[EVERY - 1]
-    return fork
+    """Return a heavier chain with another block at the candidate's height, and a ticket drawn on both."""
+    for fork in branches(chain):
+        both = [ticket for ticket in fork.voting.validators if ticket in chain.voting.validators]
+        if both and fork.blocks[EVERY - 1] != chain.blocks[EVERY - 1]:
+            fork.grow(OPENS + 1)
+            return fork, both[0]
+    raise AssertionError("no ticket is drawn on two branches")
 
 
 class TestVoting:
@@ -112,9 +110,7 @@ class TestVoting:
 
     def test_another_block_at_that_height_gets_no_vote(self, chain):
         """Before the restart we voted on a chain that is not the best one any more."""
-        fork = other_branch(chain)
-        both = [t for t in fork.voting.validators if t in chain.voting.validators]
-        ticket = both[0]
+        fork, ticket = other_branch(chain)
         lone = Lone(chain, chain.account(ticket), ("peer",))
         (vote,) = votes_of(lone)
         for block in fork.blocks[EVERY - 1 :]:
@@ -198,8 +194,7 @@ class TestEvidence:
         assert self.accused(lone) == []
 
     def test_on_two_branches(self, chain):
-        fork = other_branch(chain)
-        ticket = next(t for t in fork.voting.validators if t in chain.voting.validators)
+        fork, ticket = other_branch(chain)
         for branch in (chain, fork):
             branch.cast(ticket)
             branch.mine()
