@@ -255,7 +255,8 @@ class TestChoice:
         assert book.tried[0].due_ms - now <= 500
 
 
-def test_sybils_four_to_one_with_twenty_addresses_each_do_not_eclipse():
+@pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 23), marks=pytest.mark.slow)])
+def test_sybils_four_to_one_with_twenty_addresses_each_do_not_eclipse(seeds):
     """A node that knew honest remotes before keeps two of them outbound at each of its restarts.
 
     100 honest nodes, of which one in ten is down at a time; 400 Sybils in 200 networks that answer always,
@@ -263,7 +264,7 @@ def test_sybils_four_to_one_with_twenty_addresses_each_do_not_eclipse():
     that answers enters the table of good ones.
     """
     starved = 0
-    for seed in range(8):
+    for seed in seeds:
         dice = random.Random(seed)
         book = Book(OWN, dice.randrange)
         honest = [public(n, n) for n in range(100)]

@@ -68,7 +68,8 @@ ROVERS_MAX: Final = 2
 """Seconds between two links beyond those wanted, and how many of them are kept."""
 
 SAVE_S: Final = 60.0
-"""Seconds between two writes of the cache."""
+SAVE_SOON_S: Final = 5.0
+"""Seconds between two writes of the cache; and to the next one when somebody came or went."""
 
 ALONE_S: Final = 10.0
 """Seconds without any link after which a node says that it is alone."""
@@ -307,12 +308,15 @@ class Discovery:
 
     async def _remember(self) -> None:
         while True:
-            await trio.sleep(jittered(SAVE_S))
+            with trio.move_on_after(SAVE_S):
+                await self._census.changed.wait()
+            await trio.sleep(SAVE_SOON_S)
             self._save()
 
     def _save(self) -> None:
         if self._places.cache is not None:
-            remotes_cache.save(self._places.cache, self._book, self._chain)
+            claims = [address for linked in self._census for address in linked.claims]
+            remotes_cache.save(self._places.cache, self._book, self._chain, claims)
 
     async def _watch_company(self) -> None:
         while True:

@@ -2,12 +2,14 @@
 
 import os
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from p2pai.gossip import remotes_file
+from p2pai.gossip.addresses import Address
 from p2pai.gossip.remotes import Book
 from p2pai.primitives.ids import Millis
 
@@ -29,8 +31,8 @@ def load(path: Path, book: Book, chain: str, now_ms: Millis) -> None:
         _log.warning("the cache of remotes is damaged; the rest of it is used", lines=damaged, path=str(path))
 
 
-def save(path: Path, book: Book, chain: str) -> None:
-    """Write a book's good remotes, mode 0600; a full disk is logged, and no more.
+def save(path: Path, book: Book, chain: str, linked: Iterable[Address]) -> None:
+    """Write a book's good remotes, and those that dialled us, mode 0600; a full disk is logged, and no more.
 
     It need not survive a loss of power: the old file or none is as good.
     """
@@ -38,7 +40,7 @@ def save(path: Path, book: Book, chain: str) -> None:
     try:
         descriptor, draft = tempfile.mkstemp(prefix=".new-", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(remotes_file.encode(book, chain))
+            file.write(remotes_file.encode(book, chain, linked))
         Path(draft).replace(path)
     except OSError as error:
         _log.warning("the cache of remotes can't be written", path=str(path), reason=str(error))

@@ -254,6 +254,6 @@ async def serve_dns(records: dict[str, list[str]], task_status: trio.TaskStatus[
 def test_a_cache_that_is_no_file_is_no_reason_to_stop(tmp_path: Path) -> None:
     book = discovery.Book("own", lambda n: 0)
     remotes_cache.load(tmp_path, book, CHAIN, 0)
-    remotes_cache.save(tmp_path / "gone" / "x", book, CHAIN)
-    remotes_cache.save(tmp_path, book, CHAIN)
+    remotes_cache.save(tmp_path / "gone" / "x", book, CHAIN, ())
+    remotes_cache.save(tmp_path, book, CHAIN, ())
     assert list(tmp_path.iterdir()) == []
