@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 FORKING := tests/shell/test_store_crash.py tests/shell/test_node_crash.py
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
-.PHONY: help demo test lint types contracts unit slow crash identity interop stateful fuzz bench bench-committee bench-ledger bench-blobs bench-restart learning format wheel clean setup
+.PHONY: help demo test lint types contracts unit slow crash identity interop upstream stateful fuzz bench bench-committee bench-ledger bench-blobs bench-restart learning format wheel clean setup
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -51,6 +51,10 @@ interop: setup ## nodes of js-libp2p in our network: installs them from npm (Nod
 	@command -v npm >/dev/null || { echo "make: interop needs Node.js 20 or newer, with npm" >&2; exit 1; }
 	@cd tests/interop && npm ci --ignore-scripts --silent
 	@$(BIN)/python -m pytest tests/interop
+
+upstream: setup ## faults of py-libp2p, each tried on the stock library (about 5 minutes)
+	@for script in docs/upstream/repro/[0-9]*.py; do \
+	  printf '%s ' "$$(basename $$script .py)"; $(BIN)/python $$script || true; done
 
 stateful: setup ## models against the real ledger, fork choice, mempool and store: make stateful EXAMPLES=1000
 	@EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/stateful

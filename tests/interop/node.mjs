@@ -91,6 +91,8 @@ function answer ({ request, kind, payload }) {
     asked.push(hex(payload.subarray(4)))
     return frame(request, KIND.ANSWER, reply(payload.subarray(4)))
   }
+  if (kind === KIND.CLOCK) return frame(request, KIND.ANSWER, wire.little(Date.now(), 8))
+  if (kind === KIND.KNOWN) return frame(request, KIND.ANSWER)
   if (kind === KIND.MANIFEST && blob) return frame(request, KIND.ANSWER, wire.concatBytes(...blob.map(wire.leafHash)))
   const chunk = kind === KIND.CHUNK && blob?.[new DataView(payload.buffer, payload.byteOffset).getUint32(32, true)]
   return chunk ? frame(request, KIND.ANSWER, chunk) : frame(request, KIND.ABSENT)
@@ -230,6 +232,14 @@ const commands = {
     const payload = wire.concatBytes(wire.little(patience, 4), wire.encode(question.map(readable)))
     const reply = await (await askerOf(remote)).request(wire.KIND.ASK, payload)
     return printable(wire.decode(reply, wire.ANSWER_SIZE_MAX))
+  },
+  clock: async ({ remote }) => {
+    const time = await (await askerOf(remote)).request(wire.KIND.CLOCK, new Uint8Array())
+    return Number(new DataView(time.buffer, time.byteOffset).getBigUint64(0, true))
+  },
+  known: async ({ remote }) => {
+    const lines = await (await askerOf(remote)).request(wire.KIND.KNOWN, new Uint8Array())
+    return new TextDecoder().decode(lines).split('\n').filter(Boolean).map(line => multiaddr(line).toString())
   },
   fetch: fetchBlob,
   share: ({ data }) => {

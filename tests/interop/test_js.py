@@ -3,13 +3,14 @@
 Skipped where Node.js or the packages of package.json are missing; `make interop` installs them.
 """
 
+import time
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import trio
-from gossip_lab import CHAIN, Node, Start, dial_nobody, follow, meet, until
+from gossip_lab import CHAIN, Node, Shelf, Start, dial_nobody, follow, meet, until
 
 from p2pai.gossip import envelope
 from p2pai.primitives import ecdsa
@@ -150,6 +151,18 @@ async def test_questions_both_ways(js: JsNode, start: Start) -> None:
 
 @slow
 @pytest.mark.trio
+async def test_the_time_and_whom_one_knows(js: JsNode, start: Start) -> None:
+    hub = await start("hub")
+    node = await start("n", hub)
+    await meet(hub, node)
+    await connect(js, node)
+    remote = node.network.addresses[0]
+    assert abs(await js.call("clock", remote=remote) - time.time() * 1000) < 10_000
+    assert await js.call("known", remote=remote) == list(hub.network.addresses)
+
+
+@slow
+@pytest.mark.trio
 async def test_blobs_both_ways(js: JsNode, start: Start) -> None:
     node = await start("n")
     await connect(js, node)
@@ -166,11 +179,11 @@ async def test_blobs_both_ways(js: JsNode, start: Start) -> None:
 
     data = bytes(range(256)) * 5000
     theirs = bytes.fromhex(await js.call("share", data=data.hex()))
-    got: dict[bytes, bytes] = {}
-    leaves = await node.network.fetch(theirs, (PeerId(js.peer_id),), got.__setitem__)
-    assert b"".join(got[leaf] for leaf in leaves) == data
+    shelf = Shelf()
+    leaves = await node.network.fetch(theirs, (PeerId(js.peer_id),), shelf)
+    assert b"".join(shelf.got[leaf] for leaf in leaves) == data
     with pytest.raises(Unavailable):
-        await node.network.fetch(bytes(32), (PeerId(js.peer_id),), got.__setitem__)
+        await node.network.fetch(bytes(32), (PeerId(js.peer_id),), Shelf())
 
 
 @slow

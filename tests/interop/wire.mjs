@@ -9,7 +9,7 @@ export const GOSSIP_SIZE_MAX = 262144
 export const ANSWER_SIZE_MAX = 2097152
 export const CHUNK_SIZE_MAX = 1048576
 export const BLOB_CHUNKS_MAX = 4096
-export const KIND = { ASK: 0, MANIFEST: 1, CHUNK: 2, ANSWER: 16, ABSENT: 17, BUSY: 18 }
+export const KIND = { ASK: 0, MANIFEST: 1, CHUNK: 2, CLOCK: 3, KNOWN: 4, ANSWER: 16, ABSENT: 17, BUSY: 18 }
 
 const NAMES = ['tx', 'block', 'it_res', 'model', 'message_history', 'consider_pause', 'heartbeat', 'dkg', 'vote', 'candidate']
 const TOPIC = new RegExp(`^/p2pai/([0-9a-f]{8})/(chain|[0-9a-f]{64})/(${NAMES.join('|')})/1$`)

@@ -44,3 +44,10 @@ async def test_too_long_is_refused_before_it_is_read() -> None:
     reader = BufferedReader(Pieces(b"\xff" * 6, [6]))
     with pytest.raises(InvalidMessage):
         await reader.prefixed(300)
+
+
+@pytest.mark.trio
+async def test_any_number_of_pieces_makes_a_frame() -> None:
+    # Stock: a frame of more than 100 pieces is taken for a closed connection.
+    reader = BufferedReader(Pieces(bytes(5000), [1] * 5000))
+    assert await reader.exactly(5000) == bytes(5000)
