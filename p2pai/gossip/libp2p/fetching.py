@@ -7,6 +7,7 @@ named ones that aren't connected, and whoever the DHT says has the blob. These a
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+import trio
 from libp2p.peer.id import ID
 
 from p2pai.gossip.libp2p.asking import Asker
@@ -18,6 +19,13 @@ from p2pai.primitives.ids import BlobId, Hash32, PeerId
 
 LINK_TIMEOUT_S: Final = 5.0
 """Seconds from a new connection to a stream that can be asked."""
+
+LOOKED_PAUSE_S: Final = 60.0
+"""Seconds in which a blob is looked for in the DHT once: small ones have no records there, and whoever wants
+one asks again every few seconds."""
+
+LOOKED_MAX: Final = 1024
+"""Blobs of which that is remembered."""
 
 STRANGERS_SOUGHT_MAX: Final = 4
 """Providers named but not connected that are looked up; each may cost half a minute."""
@@ -37,6 +45,7 @@ class Fetching:
         self._own, self._links, self._connect = own, links, connect
         self._providing, self._offence = providing, offence
         self._allotment = Allotment()
+        self._looked_s: dict[BlobId, float] = {}
 
     async def fetch(self, blob: BlobId, providers: Sequence[PeerId], shelf: Shelf) -> tuple[Hash32, ...]:
         """Get what is missing of a blob; see `Network.fetch`."""
@@ -51,10 +60,20 @@ class Fetching:
             return unknown[:STRANGERS_SOUGHT_MAX]
 
         async def found() -> Sequence[PeerId]:
-            return [remote for remote in await self._providing.find(blob) if remote != self._own]
+            return await self._providing.find(blob) if self._may_look(blob) else ()
 
         transfer = Transfer(blob, shelf, self._reach, self._offence, self._allotment)
         return await transfer.run((connected, strangers, found))
+
+    def _may_look(self, blob: BlobId) -> bool:
+        now_s = trio.current_time()
+        if now_s - self._looked_s.get(blob, -LOOKED_PAUSE_S) < LOOKED_PAUSE_S:
+            return False
+        self._looked_s.pop(blob, None)
+        self._looked_s[blob] = now_s
+        if len(self._looked_s) > LOOKED_MAX:
+            del self._looked_s[next(iter(self._looked_s))]
+        return True
 
     async def _reach(self, remote: PeerId) -> Asker | None:
         known = parse_id(remote)

@@ -8,9 +8,10 @@ from p2pai.gossip import gathering
 from p2pai.gossip.libp2p import providing
 from p2pai.gossip.libp2p.frames import Frame, FrameStream, Kind
 from p2pai.gossip.libp2p.host import Stream, guarded
+from p2pai.gossip.scores import Standing
 from p2pai.primitives import merkle
 from p2pai.primitives.errors import Unavailable
-from p2pai.primitives.ids import BlobId, Hash32
+from p2pai.primitives.ids import BlobId, Hash32, PeerId
 
 CHUNKS = [bytes([number]) * (1 << 20) for number in range(5)] + [b"the end"]
 
@@ -73,6 +74,8 @@ async def test_a_liar_then_an_honest_remote(start: Start) -> None:
     liar.seen.blobs[blob][4] = b"not what was asked for"
     leaves, got = await fetch(node, blob, liar, holder)
     assert [got[leaf] for leaf in leaves] == CHUNKS
+    standings = [node.network.warden.standing(n.network._mount.id) for n in (liar, holder)]
+    assert standings == [Standing.UNWANTED, Standing.GOOD], "a lie is held against who told it"
     # What the liar gave truly is not asked for again.
     assert 4 in holder.seen.chunks_asked
     assert 0 not in holder.seen.chunks_asked
@@ -245,3 +248,23 @@ async def test_a_holder_that_nobody_named_is_found_in_the_dht(
     _, got = await fetch(node, blob)
     assert len(got) == len(CHUNKS)
     assert holder.network.peer_id in node.network.remotes()
+
+
+@pytest.mark.trio
+async def test_what_nobody_has_is_looked_for_in_the_dht_once_a_minute(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, _ = await start_star(start, 2)
+    looked: list[BlobId] = []
+    find = node.network._providing.find
+
+    async def look(blob: BlobId) -> tuple[PeerId, ...]:
+        looked.append(blob)
+        return await find(blob)
+
+    monkeypatch.setattr(node.network._providing, "find", look)
+    blobs = [BlobId(merkle.leaf_hash(bytes([number]))) for number in range(2)]
+    for blob in (*blobs, *blobs):
+        with pytest.raises(Unavailable, match="no remote has the blob"):
+            await fetch(node, blob)
+    assert looked == blobs
