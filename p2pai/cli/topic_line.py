@@ -35,6 +35,8 @@ _OUTCOMES: Final = {
 }
 _EVENTS: Final = {"sent": "bright_black", "dropped": "red", "blamed": "red", "banned": "bold red"}
 _INDENT: Final = 4
+_ID_DIGITS: Final = 8
+"""Of a message's id: its end tells apart what one author says."""
 
 
 def line(fields: Fields) -> Text:
@@ -115,7 +117,7 @@ def _tail(fields: Fields) -> list[str]:
     took = [duration(latency * 1000)] if latency is not None and 0 <= latency < 600_000 else []
     came = [f"from {remote_name(fields['remote'])}"] if "remote" in fields else ["of ours"]
     on = [f"task {fields['task'][:6]}"] if fields["task"] else []
-    return [size(fields["size"]), *took, *came, *on]
+    return [size(fields["size"]), *took, *came, *on, f"id ..{fields['id'][-_ID_DIGITS:]}"]
 
 
 def _add_event(made: Text, fields: Fields) -> None:

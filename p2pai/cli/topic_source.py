@@ -3,14 +3,16 @@
 All three give the same entries, so a command does not know which of them it looks at.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol, get_args
 
 import typer
 
-from p2pai.cli import options
+from p2pai.cli import options, screen
+from p2pai.cli.topic_line import topic_name
 from p2pai.gossip.meter import Meter
 from p2pai.gossip.recording import Entry, Reading
 from p2pai.gossip.sightings import Sighting
@@ -26,6 +28,10 @@ TICK_S: Final = 1.0
 LISTEN_S: Final = 10
 """Seconds for which a listener counts when nothing else is said."""
 
+SILENCE_TICKS: Final = 3
+"""Ticks after which a listener that may join no topic says so."""
+
+TOPICS_NAMED: Final = 20
 READ_SIZE: Final = 1 << 20
 
 Bootstrap = Annotated[
@@ -78,18 +84,19 @@ def open_source(
         return _File(file, load_spec(chain or "devnet").prefix)
     if bootstrap:
         return _Network(bootstrap, chain or "devnet", pattern)
-    return _Node(options.expand(data_dir), chain)
+    return _Node(options.expand(data_dir), chain, pattern)
 
 
 class _Node:
     """A node that runs on this machine, asked over its RPC."""
 
-    def __init__(self, data_dir: Path, chain: str | None) -> None:
-        self._client = RpcClient(data_dir)
+    def __init__(self, data_dir: Path, chain: str | None, pattern: str) -> None:
+        self._client, self._pattern = RpcClient(data_dir), pattern
         known = node_config.find(data_dir) if chain is None else None
         self.prefix = load_spec(chain or (known.config.chain if known else "devnet")).prefix
 
     def watch(self, take: Take, seconds: int | None) -> None:
+        _remark_on_silence(self._pattern, [row["topic"] for row in self._client.report()["topics"]])
         with suppress(KeyboardInterrupt), self._client.gossip(seconds) as pieces:
             _take_all(Reading(pieces), take)
 
@@ -116,11 +123,18 @@ class _Network:
         from p2pai.gossip.libp2p.listener import Listener
 
         self._listener = Listener(spec.short_id, bootstrap, lambda topic: matches(topic, pattern))
+        self._pattern = pattern
 
     def watch(self, take: Take, seconds: int | None) -> None:
         from p2pai.shell.listening import hear
 
-        hear(self._listener, take, seconds)
+        ticks = count()
+
+        def tick() -> None:
+            if next(ticks) == SILENCE_TICKS:
+                _remark_on_silence(self._pattern, self._listener.followed())
+
+        hear(self._listener, take, seconds, tick, TICK_S)
 
     def count(self, show: Show, seconds: int | None, *, follow: bool) -> None:
         from p2pai.shell.listening import hear
@@ -174,6 +188,12 @@ class _File:
     def _pieces(self) -> Iterator[bytes]:
         with self._file.open("rb") as file:
             yield from iter(lambda: file.read(READ_SIZE), b"")
+
+
+def _remark_on_silence(pattern: str, known: Sequence[str]) -> None:
+    if not any(matches(topic, pattern) for topic in known):
+        names = ", ".join(sorted(map(topic_name, known))[:TOPICS_NAMED]) or "none"
+        screen.remark(f"No remote follows a topic that {pattern} means; there are: {names}. Waiting for one.")
 
 
 def _take_all(reading: Reading, take: Take) -> None:

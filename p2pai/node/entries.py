@@ -9,6 +9,7 @@ from p2pai.gossip import sightings, topics
 from p2pai.gossip.sightings import Message, Sighting
 from p2pai.node.decoding import decode, field_names
 from p2pai.node.fields import Fields, fields_of, names_of
+from p2pai.primitives import base58
 from p2pai.primitives.errors import InvalidInput
 
 _OWN: Final = ("time_us", "seen", "outcome", "author", "latency_ms")
@@ -53,7 +54,7 @@ def _message(message: Message, time_us: int, prefix: str) -> Fields:
         "latency_ms": None if sent_ms is None else time_us // 1000 - sent_ms,
         "size": len(message.data),
         "id": message.id.hex(),
-        "author": message.author.hex(),
+        "author": base58.encode(message.author[: base58.SIZE_MAX]),
         "kind": decoded.kind,
         "fault": decoded.fault,
         "body": decoded.body,

@@ -84,6 +84,7 @@ def publish(*arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_what_is_published_is_tapped_heard_and_counted(network, tap):
     devnet, first, other = network
     listener = tap("--all", "--bootstrap", first.multiaddr)
@@ -102,6 +103,12 @@ def test_what_is_published_is_tapped_heard_and_counted(network, tap):
     )
     # Ctrl-C is how they end, in order.
     assert (listener.end(), at_other.end()) == ((0, ""), (0, ""))
+    command = (sys.executable, "-m", "p2pai", "topic", "tap", "blok", "--seconds", "1")
+    silent = subprocess.run(
+        (*command, "--data-dir", other.directory), capture_output=True, text=True, timeout=60, check=True
+    )
+    assert silent.stdout == ""
+    assert "there are: chain/block, chain/tx" in silent.stderr
     row = row_of(first, "/chain/tx/1")
     assert (row["published"], row["sent"], row["ours"]) == (1, 2, True)
     listed = p2pai(devnet, other.directory, "topic", "list", "chain/tx").splitlines()
