@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 FORKING := tests/shell/test_store_crash.py tests/shell/test_node_crash.py
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
-.PHONY: help demo test lint types contracts unit slow crash identity interop upstream stateful fuzz bench bench-committee bench-ledger bench-blobs bench-restart learning format wheel clean setup
+.PHONY: help demo test lint types contracts unit slow crash identity interop upstream lab stateful fuzz bench bench-committee bench-ledger bench-blobs bench-restart learning format wheel clean setup
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -55,6 +55,9 @@ interop: setup ## nodes of js-libp2p in our network: installs them from npm (Nod
 upstream: setup ## faults of py-libp2p, each tried on the stock library (about 5 minutes)
 	@for script in docs/upstream/repro/[0-9]*.py; do \
 	  printf '%s ' "$$(basename $$script .py)"; $(BIN)/python $$script || true; done
+
+lab: setup ## nodes behind routers and far apart, in network namespaces (needs root; 3 minutes)
+	@$(BIN)/python -m pytest -m slow tests/testnet/test_nat.py
 
 stateful: setup ## models against the real ledger, fork choice, mempool and store: make stateful EXAMPLES=1000
 	@EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/stateful

@@ -37,6 +37,13 @@ class Role(StrEnum):
     AUDITOR = "auditor"
 
 
+class NatWay(StrEnum):
+    """What a node does when others can't call it."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
 Roles = Annotated[
     list[Role] | None,
     typer.Option(
@@ -57,6 +64,20 @@ Chain = Annotated[
 Listen = Annotated[
     str,
     typer.Option(metavar="MULTIADDR", help="Where to listen for other nodes; port 0 is any free one."),
+]
+Announce = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MULTIADDR",
+        help="The address to tell others when a router passes a port on to this machine; repeat for several.",
+    ),
+]
+Nat = Annotated[
+    NatWay,
+    typer.Option(help="auto: while others can't call this node, use relays, punch holes; off: don't."),
+]
+RelayService = Annotated[
+    bool, typer.Option("--relay-service", help="Be a relay for nodes of the chain that can't be called.")
 ]
 Checkpoint = Annotated[
     str | None,
@@ -89,6 +110,9 @@ def start(
     chain: Chain = "devnet",
     listen: Listen = "/ip4/127.0.0.1/tcp/0",
     mdns: Mdns = False,
+    announce: Announce = None,
+    nat: Nat = NatWay.AUTO,
+    relay_service: RelayService = False,
     checkpoint: Checkpoint = None,
     rpc_port: RpcPort = 0,
     dev_account: DevAccount = None,
@@ -108,6 +132,9 @@ def start(
         listen=listen,
         bootstrap=tuple(bootstrap or ()),
         mdns=mdns,
+        announce=tuple(announce or ()),
+        uses_relays=nat is NatWay.AUTO,
+        relay_service=relay_service,
         checkpoint=None if checkpoint is None else str(trust.parse(checkpoint)),
         rpc_port=rpc_port,
         dev_account=_dev_account(directory, dev_account),
@@ -117,7 +144,7 @@ def start(
     # The whole node, libp2p included, takes seconds to load; other commands shall not wait for it.
     from p2pai.shell.node_process import run_node
 
-    trio.run(run_node, config, source, partial(announce, config, source))
+    trio.run(run_node, config, source, partial(greet, config, source))
 
 
 def _dev_account(directory: Path, given: int | None) -> int | None:
@@ -140,7 +167,7 @@ def _keys(config: Config, password_file: Path | None) -> KeySource:
     return unlocking.unlock(directory, password_file)
 
 
-def announce(config: Config, source: KeySource, node: "Node") -> None:
+def greet(config: Config, source: KeySource, node: "Node") -> None:
     """Print where the node is found, and whom to pay."""
     spec = load_spec(config.chain)
     key = ecdsa.public_key(source.account(0).spending)

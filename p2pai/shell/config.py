@@ -29,6 +29,12 @@ class Config:
     """Multiaddrs of nodes to join the network by."""
     mdns: bool = False
     """Whether to look, and to be found, on the local network."""
+    announce: tuple[str, ...] = ()
+    """Multiaddrs to tell others, in place of those that it listens on."""
+    uses_relays: bool = True
+    """Whether to use relays, and to punch holes, when others can't call it."""
+    relay_service: bool = False
+    """Whether to be a relay for others."""
     checkpoint: str | None = None
     """HEIGHT:BLOCK:SNAPSHOT to begin the chain at, on an empty data directory; None for genesis."""
     rpc_port: int = 0

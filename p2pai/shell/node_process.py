@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from p2pai.gossip.libp2p.own_host import OwnHost
+from p2pai.gossip.libp2p.traversal import Ways
 from p2pai.primitives.errors import InvalidInput, P2paiError, Unavailable
 from p2pai.primitives.keys import KeySource
 from p2pai.shell import node, telemetry
@@ -59,7 +60,8 @@ async def run_node(
 
 def _make_host(config: Config) -> OwnHost:
     try:
-        return OwnHost(config.identity, [config.listen])
+        ways = Ways(config.announce, config.uses_relays, config.relay_service)
+        return OwnHost(config.identity, [config.listen], ways=ways)
     except ValueError as error:
         raise InvalidInput(f"an address or the identity file is malformed: {error}") from error
 

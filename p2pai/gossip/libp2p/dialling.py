@@ -37,7 +37,7 @@ class Dialler:
         self._census.note_dial(info.peer_id, addresses.read_or_none(text))
         try:
             with trio.move_on_after(DIAL_TIMEOUT_S):
-                await host.connect(info)
+                await self._mounted.connect(info)
                 return info.peer_id
         except Exception as error:  # noqa: BLE001
             _log.debug("dial failed", address=text, error=repr(error))

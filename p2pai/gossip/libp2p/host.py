@@ -65,7 +65,6 @@ def make_host(key_pair: Any, listen: Sequence[str]) -> Host:  # noqa: ANN401
             enable_circuit_breaker=False,
             enable_graceful_degradation=False,
         ),
-        disable_identify_address_discovery=True,
     )
     network = host.get_network()
     network.set_stream_handler(guarded(network.common_stream_handler))

@@ -17,6 +17,7 @@ from libp2p.peer.id import ID
 
 from p2pai.effects import Verdict
 from p2pai.gossip.libp2p.host import Host, close_connection
+from p2pai.gossip.libp2p.traversal import Traversal
 from p2pai.gossip.libp2p.warden import Warden
 from p2pai.gossip.sightings import Observer
 
@@ -54,6 +55,15 @@ class Mounted:
     dht: Any | None
     is_ours: bool
     """Whether everything on the host is p2pai's."""
+    traversal: Traversal | None = None
+    """What gets it through routers; on a host of our own alone."""
+
+    async def connect(self, info: Any) -> None:  # noqa: ANN401
+        """Connect to a remote at its one address; raises whatever the library does."""
+        if self.traversal is None:
+            await self.host.connect(info)
+        else:
+            await self.traversal.connect(self.host, info)
 
     async def disconnect(self, remote: ID) -> None:
         """Close the connections to a remote, where they are ours to close."""

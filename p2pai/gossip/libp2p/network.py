@@ -139,6 +139,8 @@ class Network:
                 nursery.start_soon(self._discovery.run)
                 nursery.start_soon(self._providing.run)
                 nursery.start_soon(self._outside.run)
+                if mounted.traversal is not None:
+                    nursery.start_soon(mounted.traversal.run, self.outlook, self._links.askers)
                 task_status.started()
                 await self._failed.wait()
                 nursery.cancel_scope.cancel()

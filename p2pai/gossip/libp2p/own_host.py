@@ -25,6 +25,7 @@ from p2pai.gossip.libp2p.host import (
 from p2pai.gossip.libp2p.mount import Judge, Mounted
 from p2pai.gossip.libp2p.pubsub import HardenedPubsub
 from p2pai.gossip.libp2p.router import MeshRouter
+from p2pai.gossip.libp2p.traversal import Traversal, Ways
 from p2pai.gossip.libp2p.warden import Warden
 from p2pai.gossip.sightings import Observer
 
@@ -40,6 +41,7 @@ class OwnHost:
         identity: Path | None,
         listen: Sequence[str],
         limits: Limits = LIMITS,
+        ways: Ways = Ways(),  # noqa: B008
     ) -> None:
         """Read or make the identity.
 
@@ -47,12 +49,14 @@ class OwnHost:
           identity: file of the key that gives the peer id; None: a new one that nobody keeps.
           listen: multiaddrs to listen on; port 0 picks a free one.
           limits: how many connections it takes.
+          ways: what it may do so that others reach it.
 
         Raises:
           ValueError: a malformed identity file or address.
         """
         self._key_pair = create_new_key_pair() if identity is None else load_or_create_identity(identity)
         self._limits = limits
+        self._traversal = Traversal(ways)
         self._listen = [Multiaddr(address) for address in listen]
         self.id = ID.from_pubkey(self._key_pair.public_key)
 
@@ -80,11 +84,12 @@ class OwnHost:
             background_trio_service(pubsub),
             background_trio_service(router),
             background_trio_service(dht),
+            self._traversal.running(host),
         ):
             if not host.get_addrs():
                 raise OSError("cannot listen on any address")
             try:
-                yield Mounted(host, pubsub, dht, is_ours=True)
+                yield Mounted(host, pubsub, dht, is_ours=True, traversal=self._traversal)
             finally:
                 await stop_listening(host)
                 await sockets.close_all()
