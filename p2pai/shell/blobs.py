@@ -73,6 +73,7 @@ class BlobStore:
             self._write("chunks", leaf, bytes(chunk))
         blob = BlobId(merkle.root(leaves))
         self._write("manifests", blob, b"".join(leaves))
+        self._remove("begun", blob)
         if shared:
             self.share(blob)
         return blob

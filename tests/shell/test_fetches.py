@@ -154,6 +154,13 @@ def test_a_chunk_whose_manifest_is_about_to_follow_is_left(store, tmp_path):
     assert store.chunk(leaf) == b"chunk"
 
 
+def test_what_is_begun_and_then_put_is_whole(store):
+    name = begin(store, 1)
+    assert store.put([b"one of 1", b"the other"], shared=False) == name
+    assert store.begun(name) is None
+    assert store.get(name) == (b"one of 1", b"the other")
+
+
 def test_discarding_what_is_begun_removes_its_chunks(store, tmp_path):
     name = begin(store, 1)
     store.discard(name)
