@@ -131,8 +131,10 @@ def _parts(body: Mapping[str, Any], task: str) -> Iterator[str]:
             continue
         title = name.replace("_", " ")
         if isinstance(value, Mapping) and "begin" not in value:
-            if value["kind"] in _VOTES:
-                yield f"of {_VOTES[value['kind']]}"
+            # What stands on a reserved topic may have any key, and anything under it.
+            vote = _VOTES.get(str(value.get("kind")))
+            if vote:
+                yield f"of {vote}"
             yield from _parts(value, task)
         elif isinstance(value, list) and _is_long(value):
             yield _count(len(value), title.removesuffix("s"))

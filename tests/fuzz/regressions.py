@@ -50,6 +50,10 @@ FOUND: dict[str, dict[str, bytes]] = {
         ),
         "an unknown method was quoted whole": b'{"jsonrpc": "2.0", "method": "%s"}' % (b"x" * 10_000),
     },
+    "message": {
+        "a mapping on a reserved topic that is no record": b"\xa1ax\xa1ay\x01",
+        "one whose kind is no text": b"\xa1ax\xa1dkind\x81\x01",
+    },
     "task_file": {
         "what YAML says of a control character has two lines": b"\0",
     },
