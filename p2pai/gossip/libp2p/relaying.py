@@ -74,7 +74,10 @@ class Relay(CircuitV2Protocol):  # type: ignore[misc]
         await guarded(self._serve)(stream)
 
     async def _handle_stop_stream(self, stream: Stream) -> None:
-        if remote_of(stream) in self.relays:
+        # Beside the doorman, who sees only sockets.
+        swarm = self.host.get_network()
+        is_full = len(swarm.get_connections()) >= swarm.connection_config.max_connections
+        if remote_of(stream) in self.relays and not is_full:
             await guarded(super()._handle_stop_stream)(stream)
         else:
             await reset(stream)

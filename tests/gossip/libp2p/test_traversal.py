@@ -230,6 +230,38 @@ async def test_a_circuit_that_nobody_ordered_is_refused(lab: Lab) -> None:
         await order()
 
 
+@pytest.mark.trio
+async def test_a_relay_that_fails_is_left_alone(lab: Lab, monkeypatch) -> None:
+    relay = await lab.start("relay", relay_service=True)
+    hidden = await reserved(lab, relay)
+    relay._host.remove_stream_handler(PROTOCOL_ID)
+    client = hidden._mount._traversal._circuits
+    attempts = []
+    stock = client._reserve
+
+    async def counted(remote):
+        attempts.append(remote)
+        await stock(remote)
+
+    monkeypatch.setattr(client, "_reserve", counted)
+    # The place is to be renewed now, and the relay no longer does that.
+    client._renew_at[relay._host.get_id()] = trio.current_time()
+    await until(lambda: circuit_of(hidden) is None)
+    await trio.sleep(1)
+    assert attempts == [relay._host.get_id()]
+
+
+@pytest.mark.trio
+async def test_a_full_node_takes_no_circuit(lab: Lab) -> None:
+    relay = await lab.start("relay", relay_service=True)
+    hidden = await reserved(lab, relay)
+    node = await lab.start("node", relay.addresses[0], circuits=False)
+    await until(lambda: node.peer_id in relay.remotes())
+    hidden._host.get_network().connection_config.max_connections = 1
+    status, _ = await hop(node, relay, connect_to(hidden._host.get_id()))
+    assert status is StatusCode.CONNECTION_FAILED
+
+
 class StandInHost:
     def __init__(self, *listened):
         self._listened = [Multiaddr(text) for text in listened]
