@@ -1,8 +1,8 @@
 """A libp2p host as p2pai wants it: TCP, noise and yamux and nothing else, and no handler that can kill us.
 
-The stock host also accepts plaintext, secio, tls and mplex; its resource manager refuses connections when the
-machine's memory is in use; and any exception that leaves a stream handler ends the process. `make_host`
-closes all three.
+The stock host also accepts plaintext, secio, tls and mplex, and any exception that leaves a stream handler
+ends the process. `make_host` closes both, and leaves out what of the resource manager looks at the machine
+instead of this process.
 """
 
 import os

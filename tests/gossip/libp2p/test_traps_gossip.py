@@ -1,5 +1,7 @@
 """What the stock gossip does to messages without a word (docs/upstream), and ours does not."""
 
+from typing import Any
+
 import pytest
 import trio
 from gossip_lab import Node, Start, follow, meet, until
@@ -7,6 +9,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.envelope import seal_record
 from libp2p.peer.id import ID
 from libp2p.peer.peer_record import PeerRecord
+from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.pubsub.pb import rpc_pb2
 from multiaddr import Multiaddr
 from test_hostile import GOSSIP, enemy_of, message, send
@@ -102,6 +105,60 @@ async def test_a_node_is_not_muted_by_what_it_refuses_itself(start: Start) -> No
         await node.network.publish("t", b"%d" % number)
     await until(lambda: len(hub.seen.messages) == 20)
     assert node.seen.messages == []
+
+
+@pytest.mark.trio
+async def test_nobody_is_dialled_because_a_remote_names_him(start: Start) -> None:
+    # Stock: a PRUNE makes a node connect to up to 16 others, whoever they are.
+    node, victim = await start("n"), await start("v", chain="ffffffff")
+    await node.network.join("t")
+    record = PeerRecord(ID.from_base58(victim.network.peer_id), [address_of(victim)])
+    named = rpc_pb2.PeerInfo(peerID=record.peer_id.to_bytes())
+    private_key = victim.network._host.get_private_key()
+    named.signedPeerRecord = seal_record(record, private_key).marshal_envelope()
+    control = rpc_pb2.ControlMessage(prune=[rpc_pb2.ControlPrune(topicID="t", peers=[named])])
+    last = message(create_new_key_pair(), b"last")
+    async with enemy_of(node) as enemy:
+        pruning, speaking = rpc_pb2.RPC(control=control), rpc_pb2.RPC(publish=[last])
+        frames = [with_prefix(rpc.SerializeToString()) for rpc in (pruning, speaking)]
+        await send(enemy, node, GOSSIP, *frames)
+        await until(lambda: node.seen.messages)
+        await trio.sleep(0.5)
+        assert record.peer_id not in node.network._host.get_connected_peers()
+
+
+@pytest.mark.trio
+async def test_a_topic_followed_while_a_stream_opens_is_told(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, node = await start("hub"), await start("n")
+    host = node.network._host
+    stock = host.new_stream
+
+    async def open_slowly(remote: Any, protocols: Any) -> Any:
+        stream = await stock(remote, protocols)
+        write = stream.write
+
+        async def write_slowly(data: bytes) -> None:
+            await trio.sleep(0.3)
+            await write(data)
+
+        stream.write = write_slowly
+        await trio.sleep(0.3)
+        return stream
+
+    monkeypatch.setattr(host, "new_stream", open_slowly)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(host.connect, info_from_p2p_addr(Multiaddr(hub.network.addresses[0])))
+        for number in range(16):
+            await node.network.join(str(number))
+            await trio.sleep(0.05)
+    topics = hub.network._pubsub.peer_topics
+    await until(lambda: all(host.get_id() in topics.get(str(number), ()) for number in range(16)))
+
+
+def address_of(node: Node) -> Multiaddr:
+    return Multiaddr(node.network.addresses[0].split("/p2p/")[0])
 
 
 @pytest.mark.slow

@@ -62,6 +62,17 @@ async def test_the_kernel_finds_out_when_a_remote_vanishes(
 
 
 @pytest.mark.trio
+async def test_a_slot_is_free_again_when_its_connection_is_gone(start: Start) -> None:
+    # Stock: a host takes 300 connections in its life.
+    node = await start("n")
+    admission = node.network._host.get_network()._handle_inbound_connection.__self__.admission
+    for _ in range(3):
+        async with enemy_of(node):
+            await until(lambda: admission.inbound == 1)
+        await until(lambda: admission.inbound == 0)
+
+
+@pytest.mark.trio
 async def test_a_sender_keeps_to_its_window(start: Start) -> None:
     # Stock: whatever comes is put into the stream's buffer.
     node = await start("n")
