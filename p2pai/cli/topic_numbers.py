@@ -165,18 +165,7 @@ def render_remotes(report: Report) -> RenderableType:
         )
         for row in ordered
     ]
-    headings = (
-        "remote",
-        "first>",
-        "share>",
-        "copies>",
-        "refused>",
-        "dropped>",
-        "p50>",
-        "p90>",
-        "p99>",
-        "lag>",
-    )
+    headings = ("remote", "first>", "share>", "refused>", "dropped>", "p50>", "p99>", "lag>", "score>")
     return screen.stack(_head(report), screen.table(headings, rows), _KEY)
 
 

@@ -3,6 +3,7 @@
 All three give the same entries, so a command does not know which of them it looks at.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
@@ -104,8 +105,6 @@ class _Node:
         show(self._client.report())
         if not follow:
             return
-        import time
-
         end_s = None if seconds is None else time.monotonic() + seconds
         with suppress(KeyboardInterrupt):
             while end_s is None or time.monotonic() < end_s:

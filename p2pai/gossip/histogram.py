@@ -5,6 +5,9 @@ most an eighth too large, and never too small.
 """
 
 from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final
 
 _CLASS_COUNT: Final = 288
@@ -27,15 +30,12 @@ class Histogram:
         self._counts[_class_of(min(max(0, duration_us), _VALUE_MAX))] += 1
         self.count += 1
 
-    def percentile(self, percent: int) -> int | None:
-        """Return a duration that `percent` of all are not longer than, microseconds; None of nothing."""
-        wanted = -(-self.count * percent // 100)
-        seen = 0
-        for number, count in enumerate(self._counts):
-            seen += count
-            if count and seen >= wanted:
-                return _longest(number)
-        return None
+    def percentiles(self, percents: Sequence[int]) -> tuple[int | None, ...]:
+        """Return durations that so many of a hundred are not longer than, microseconds; None of nothing."""
+        if not self.count:
+            return (None,) * len(percents)
+        sums = list(accumulate(self._counts))
+        return tuple(_longest(bisect_left(sums, -(-self.count * percent // 100))) for percent in percents)
 
 
 class Rate:

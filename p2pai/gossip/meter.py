@@ -276,5 +276,5 @@ def _add_all(histograms: list[Histogram], duration_us: int) -> None:
 
 
 def _percentiles(histogram: Histogram) -> dict[str, int | None]:
-    values: dict[str, int | None] = {f"p{percent}": histogram.percentile(percent) for percent in PERCENTILES}
-    return {"count": histogram.count, **values}
+    values = zip(PERCENTILES, histogram.percentiles(PERCENTILES), strict=True)
+    return {"count": histogram.count, **{f"p{percent}": value for percent, value in values}}
