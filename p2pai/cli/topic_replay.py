@@ -72,7 +72,7 @@ def replay(
             source = _keys(reading, options.expand(data_dir), password_file)
             answer = travel(reading, source, number, with_changes=changes)
     if verify:
-        answer = {key: answer[key] for key in ("number", "checked", "departure")}
+        answer = {key: answer[key] for key in ("number", "event", "checked", "departure", "different")}
     if as_json:
         screen.show_json(answer)
     else:
@@ -105,6 +105,7 @@ def travel(reading: Reading, source: KeySource, number: int | None, *, with_chan
         "effects": [type(effect).__name__ for effect in moment.effects],
         "checked": again.checked,
         "departure": moment.departure,
+        "different": None if moment.different is None else _event(moment.different),
         **({"changes": _changes(before, after)} if with_changes else after),
     }
 
@@ -137,6 +138,7 @@ def look_up(reading: Reading, number: int | None) -> Report:
         "effects": effects,
         "checked": 0,
         "departure": "",
+        "different": None,
         "noted": None if noted is None else {**_plain(noted), "number": noted.number},
     }
 
@@ -229,10 +231,10 @@ def _short(value: object) -> object:
 def render(answer: Report) -> RenderableType:
     """Show where a core stands, or what an event changed."""
     facts: list[tuple[str, object]] = [("Events", answer["number"])]
-    if "event" in answer:
+    facts.append(("Event", screen.line(answer["event"])))
+    if "time_us" in answer:
         facts += [
             ("Time", screen.moment(answer["time_us"] // 1_000_000)),
-            ("Event", screen.line(answer["event"])),
             ("Effects", ", ".join(answer["effects"]) or "none"),
         ]
     facts += [
@@ -257,7 +259,8 @@ def render(answer: Report) -> RenderableType:
 
 def _checked(answer: Report) -> list[tuple[str, object]]:
     if answer["departure"]:
-        return [("Departs", f"at event {answer['number']}: {answer['departure']}")]
+        here = [("Here it is", screen.line(answer["different"]))] if answer["different"] else []
+        return [("Departs", f"at event {answer['number']}: {answer['departure']}"), *here]
     if "noted" in answer:
         return [("Checked", "nothing: this is what was recorded")]
     return [("Checked", f"the effects of all events, and {answer['checked']} state hashes, are as recorded")]

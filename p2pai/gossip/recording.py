@@ -141,8 +141,8 @@ class Reacted:
 
     effects: tuple[str, ...]
     """Their names in order."""
-    digest: Hash32
-    """Of all effects, complete."""
+    digests: tuple[Hash32, ...]
+    """Of each."""
 
 
 @dataclass(frozen=True, slots=True)

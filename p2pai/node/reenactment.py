@@ -56,6 +56,8 @@ class Moment:
     effects: tuple[Effect, ...]
     departure: str = ""
     """What is different from the recording; empty: nothing is."""
+    different: Effect | None = None
+    """The first effect that is another than was recorded, where there is one in its place."""
     is_last: bool = False
     """Whether this life ended with the event: the node failed of it, or was killed just then."""
 
@@ -130,15 +132,16 @@ class Reenactment:
         if self.core is None:
             raise InvalidInput("the recording does not begin with the start of its node")
         effects: Sequence[Effect] = ()
+        different: Effect | None = None
         try:
             effects = self.core.handle(event, happened.now_ms)
-            departure = _difference(self.standing.reacted(effects), recorded)
+            departure, different = _difference(effects, self.standing.reacted(effects), recorded)
         except NotRecorded as missing:
             departure = f"the core reads {missing} from its disk, which it did not when it was recorded"
         except Exception as error:  # noqa: BLE001  # whatever it is, it is what is looked for
             departure = _failure(error, recorded)
         done, is_last = tuple(effects), recorded is None
-        self._last = Moment(self.number, time_us, happened.now_ms, event, done, departure, is_last)
+        self._last = Moment(self.number, time_us, happened.now_ms, event, done, departure, different, is_last)
         return self._last
 
     def _begin_life(self) -> Started:
@@ -205,12 +208,18 @@ def _check_keys(head: Recording, source: KeySource) -> Keys:
     return keys
 
 
-def _difference(here: Reacted, recorded: Reacted | None) -> str:
+def _difference(
+    effects: Sequence[Effect], here: Reacted, recorded: Reacted | None
+) -> tuple[str, Effect | None]:
+    """Say what is different from what was recorded, and name the effect where it begins."""
     if recorded is None or here == recorded:
-        return ""
+        return "", None
     if here.effects != recorded.effects:
-        return f"the core answers with {_names(here)}, recorded was {_names(recorded)}"
-    return f"the core answers with {_names(here)} as recorded, but with other contents"
+        return f"the core answers with {_names(here)}, recorded was {_names(recorded)}", None
+    pairs = zip(effects, here.digests, recorded.digests, strict=False)
+    at, different = next((i, effect) for i, (effect, ours, theirs) in enumerate(pairs, 1) if ours != theirs)
+    name = f"{type(different).__name__}, {at} of {len(effects)} effects"
+    return f"{name}, is another than the one that was recorded", different
 
 
 def _names(reacted: Reacted) -> str:

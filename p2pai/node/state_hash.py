@@ -36,10 +36,11 @@ class Standing:
 
     def reacted(self, effects: Sequence[Effect]) -> Reacted:
         """Take in what the core did about its next event."""
-        digest = tagged_hash("p2pai/effects", *map(record.encode_tagged, effects))
-        self._deeds = tagged_hash("p2pai/deeds", self._deeds, digest)
+        names = tuple(type(effect).__name__ for effect in effects)
+        digests = tuple(tagged_hash("p2pai/effect", record.encode_tagged(effect)) for effect in effects)
+        self._deeds = tagged_hash("p2pai/deeds", self._deeds, *digests)
         self.number += 1
-        return Reacted(tuple(type(effect).__name__ for effect in effects), digest)
+        return Reacted(names, digests)
 
     def note(self, core: NodeCore) -> Noted:
         """Return where the core stands."""

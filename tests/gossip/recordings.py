@@ -56,7 +56,7 @@ STEPS = (
     HeightRead(HASH, 8),
     HashRead(8, None),
     NamesRead(HASH, HASH, 2, (HASH,)),
-    Reacted(("SetTimer",), HASH),
+    Reacted(("SetTimer",), (HASH,)),
     Happened(6, Received(OTHER, TOPIC, b"data")),
     Happened(6, Asked(1, OTHER, b"question")),
     Happened(7, Answered(1, OTHER, None)),
