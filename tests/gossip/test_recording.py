@@ -1,11 +1,14 @@
 """A recording gives back what was written, however it is cut into pieces, and refuses anything else."""
 
+from pathlib import Path
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from recordings import BEGAN_US, ENTRIES, birth, head, written
 
-from p2pai.gossip.recording import ENTRY_SIZE_MAX, Entry, Holds, Reading, begin, encode
+from p2pai.gossip.recording import ENTRY_SIZE_MAX, Entry, Holds, Reading, What, begin, encode
 from p2pai.gossip.sightings import Closed
 from p2pai.primitives import cbor
 from p2pai.primitives.errors import InvalidMessage
@@ -67,6 +70,15 @@ def test_another_format_is_named():
     body = cbor.encode(["Recording", 2, "anything"])
     with pytest.raises(InvalidMessage, match="format 2; this version reads format 1"):
         Reading([len(body).to_bytes(4, "big") + body])
+
+
+def test_the_document_names_every_entry_with_its_fields():
+    document = (Path(__file__).parents[2] / "docs" / "RECORDING.md").read_text()
+    rows = [row for row in document.splitlines() if row.startswith("| `")]
+    for what in get_args(What):
+        (row,) = [row for row in rows if f"`{what.__name__}`" in row]
+        assert row.count("|") == 4
+    assert {type(entry.what) for entry in ENTRIES} == set(get_args(What))
 
 
 def test_damage_is_refused_with_its_place():
