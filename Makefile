@@ -56,7 +56,7 @@ upstream: setup ## faults of py-libp2p, each tried on the stock library (about 5
 	@for script in docs/upstream/repro/[0-9]*.py; do \
 	  printf '%s ' "$$(basename $$script .py)"; $(BIN)/python $$script || true; done
 
-lab: setup ## nodes behind routers and far apart, in network namespaces (needs root; 3 minutes)
+lab: setup ## nodes behind routers and far apart, in network namespaces (needs root; about 4 minutes)
 	@$(BIN)/python -m pytest -m slow tests/testnet/test_nat.py
 
 stateful: setup ## models against the real ledger, fork choice, mempool and store: make stateful EXAMPLES=1000
