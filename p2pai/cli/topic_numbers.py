@@ -1,5 +1,6 @@
 """`p2pai topic list`, `stats` and `mesh`: gossip in numbers, once or again and again in place."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
@@ -101,7 +102,7 @@ class _Shown:
     """Shows reports: as JSON, one below the other, or in place of the one before."""
 
     def __init__(self, render: Callable[[Report], RenderableType], *, as_json: bool, follow: bool) -> None:
-        self._render, self._as_json = render, as_json
+        self._render, self._as_json, self._follow = render, as_json, follow
         in_place = follow and not as_json and sys.stdout.isatty()
         self._live = Live(console=Console(highlight=False), auto_refresh=False) if in_place else None
 
@@ -116,7 +117,9 @@ class _Shown:
 
     def show(self, report: Report) -> None:
         """Show one report."""
-        if self._as_json:
+        if self._as_json and self._follow:
+            screen.show_line(json.dumps(report))
+        elif self._as_json:
             screen.show_json(report)
         elif self._live is not None:
             self._live.update(self._render(report), refresh=True)

@@ -20,7 +20,7 @@ from p2pai.gossip import topics
 from p2pai.gossip.envelope import Envelope, check_signature, stamp_of
 from p2pai.gossip.limits import GOSSIP_SIZE_MAX
 from p2pai.gossip.topics import Topic
-from p2pai.node.fields import Fields, fields_of, names_of, plain
+from p2pai.node.fields import Fields, fields_of, names_of, plain, short_hex
 from p2pai.primitives import address, cbor, ecdsa, record
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import Millis
@@ -59,21 +59,27 @@ def decode(topic: str, data: bytes, prefix: str) -> Decoded:
       data: its bytes.
       prefix: of the network's addresses.
     """
-    known = _parse(topic)
     try:
         envelope = record.decode(Envelope, data, size_max=GOSSIP_SIZE_MAX)
     except InvalidInput as error:
-        place = _place(topic, known)
-        return Decoded(**place, body=_raw(data), fault=f"not an envelope: {error}")
-    kind, body, fault = _read(known, envelope.body, prefix)
+        return Decoded(**place_of(topic), body=_raw(data), fault=f"not an envelope: {error}")
+    kind, body, fault = _read(_parse(topic), envelope.body, prefix)
     return Decoded(
-        **_place(topic, known),
+        **place_of(topic),
         sender=address.encode(prefix, ecdsa.key_hash(envelope.sender)),
         sent_ms=stamp_of(envelope),
         kind=kind,
         body=body,
         fault=_fault_of(envelope, topic) or fault,
     )
+
+
+def place_of(topic: str) -> dict[str, Any]:
+    """Return a topic with what is said on it and its task, as `Decoded` has them."""
+    known = _parse(topic)
+    if known is None:
+        return {"topic": topic, "name": "", "task": ""}
+    return {"topic": topic, "name": known.name, "task": known.scope.hex() if known.scope else ""}
 
 
 @cache
@@ -89,12 +95,6 @@ def _parse(topic: str) -> Topic | None:
         return topics.parse(topic)
     except InvalidInput:
         return None
-
-
-def _place(topic: str, known: Topic | None) -> dict[str, Any]:
-    if known is None:
-        return {"topic": topic}
-    return {"topic": topic, "name": known.name, "task": known.scope.hex() if known.scope else ""}
 
 
 def _fault_of(envelope: Envelope, topic: str) -> str:
@@ -116,9 +116,7 @@ def _read(known: Topic | None, body: bytes, prefix: str) -> tuple[str, Fields, s
 
 
 def _raw(data: bytes) -> Fields:
-    return (
-        {"size": len(data), "data": plain(data, "")} if len(data) != _KEY_HASH_SIZE else {"data": data.hex()}
-    )
+    return {"size": len(data), "data": short_hex(data)}
 
 
 def _read_transaction(body: bytes, prefix: str) -> tuple[str, Fields]:
@@ -169,7 +167,6 @@ def _read_value(body: bytes, prefix: str) -> tuple[str, Fields]:
 
 
 _Reader = Callable[[bytes, str], tuple[str, Fields]]
-_KEY_HASH_SIZE: Final = 20
 _ADDED: Final = frozenset(
     (
         "txid",

@@ -5,12 +5,11 @@ Source: gossip/sightings.py.
 
 from typing import Any, Final
 
-from p2pai.gossip import sightings, topics
+from p2pai.gossip import sightings
 from p2pai.gossip.sightings import Message, Sighting
-from p2pai.node.decoding import decode, field_names
+from p2pai.node.decoding import decode, field_names, place_of
 from p2pai.node.fields import Fields, fields_of, names_of
 from p2pai.primitives import base58
-from p2pai.primitives.errors import InvalidInput
 
 _OWN: Final = ("time_us", "seen", "outcome", "author", "latency_ms")
 
@@ -30,7 +29,7 @@ def entry_fields(time_us: int, sighting: Sighting, prefix: str) -> Fields:
         case sightings.Published(message):
             return {**head, **_message(message, time_us, prefix)}
     rest = fields_of(sighting, prefix)
-    return {**head, **rest, **(_place(rest["topic"]) if "topic" in rest else {})}
+    return {**head, **rest, **(place_of(rest["topic"]) if "topic" in rest else {})}
 
 
 def entry_names() -> frozenset[str]:
@@ -48,7 +47,7 @@ def _message(message: Message, time_us: int, prefix: str) -> Fields:
     decoded = decode(message.topic, message.data, prefix)
     sent_ms = decoded.sent_ms
     return {
-        **_place(message.topic),
+        **place_of(message.topic),
         "sender": decoded.sender,
         "sent_ms": sent_ms,
         "latency_ms": None if sent_ms is None else time_us // 1000 - sent_ms,
@@ -59,11 +58,3 @@ def _message(message: Message, time_us: int, prefix: str) -> Fields:
         "fault": decoded.fault,
         "body": decoded.body,
     }
-
-
-def _place(topic: str) -> Fields:
-    try:
-        parsed = topics.parse(topic)
-    except InvalidInput:
-        return {"topic": topic, "name": "", "task": ""}
-    return {"topic": topic, "name": parsed.name, "task": parsed.scope.hex() if parsed.scope else ""}

@@ -47,7 +47,8 @@ def plain(value: object, prefix: str) -> Any:  # noqa: ANN401
         case str():
             return value if len(value) <= TEXT_LENGTH_MAX else value[:TEXT_LENGTH_MAX] + "..."
         case bytes():
-            return _hex(value, prefix)
+            is_key_hash = len(value) == _KEY_HASH_SIZE
+            return address.encode(prefix, KeyHash(value)) if is_key_hash else short_hex(value)
         case Outpoint():
             return str(value)
         case tuple() | list():
@@ -57,6 +58,13 @@ def plain(value: object, prefix: str) -> Any:  # noqa: ANN401
     if is_dataclass(value):
         return {"kind": type(value).__name__, **fields_of(value, prefix)}
     return str(value)[:TEXT_LENGTH_MAX]
+
+
+def short_hex(value: bytes) -> Any:  # noqa: ANN401
+    """Return bytes in hex; of more than `BYTES_MAX`, how many there are and how they begin."""
+    if len(value) <= BYTES_MAX:
+        return value.hex()
+    return {"bytes": len(value), "begin": value[:BYTES_BEGIN].hex()}
 
 
 def names_of(hint: Any) -> frozenset[str]:  # noqa: ANN401
@@ -82,14 +90,6 @@ def _inside(hint: Any, found: dict[str, None]) -> tuple[Any, ...]:  # noqa: ANN4
         found.update(dict.fromkeys(field.name for field in fields(hint)))
         return tuple(hints[field.name] for field in fields(hint))
     return get_args(hint)
-
-
-def _hex(value: bytes, prefix: str) -> Any:  # noqa: ANN401
-    if len(value) == _KEY_HASH_SIZE:
-        return address.encode(prefix, KeyHash(value))
-    if len(value) <= BYTES_MAX:
-        return value.hex()
-    return {"bytes": len(value), "begin": value[:BYTES_BEGIN].hex()}
 
 
 def _items(values: tuple[object, ...] | list[object], prefix: str) -> list[Any]:
