@@ -40,7 +40,13 @@ USELESS_TOKENS: Final = 16
 open an envelope each time. 128 a second."""
 
 ENTRY_TOKENS: Final = 1
-"""Tokens of a frame, and of each subscription, graft, prune, offer or request in it."""
+"""Tokens of a frame, and of each graft, prune, offer or request in it."""
+
+SUBSCRIPTION_TOKENS: Final = 8
+"""Tokens of a topic joined or left: who joins is sent what was said last."""
+
+QUESTION_TOKENS: Final = 4
+"""Tokens of a question: 512 a second, as chunks of a blob 512 MiB."""
 
 IDS_PER_TOKEN: Final = 8
 """Message ids in offers and requests."""
@@ -149,18 +155,16 @@ class Conduct:
                 self.blame(remote, Offence.REJECTED if is_evident else Offence.PASSED_ON, now_ms)
         self._flow(remote, now_ms).tokens.draw(tokens, now_ms)
 
-    def framed(self, remote: PeerId, size: int, entries: int, ids: int, now_ms: int) -> int:
+    def framed(self, remote: PeerId, size: int, tokens: int, now_ms: int) -> int:
         """Charge a remote for a frame that was dealt with; return how long its reader must wait, ms.
 
         Args:
           remote: who sent it.
           size: its bytes.
-          entries: subscriptions and control messages in it.
-          ids: message ids in its offers and requests.
+          tokens: what it cost, apart from the messages in it.
           now_ms: the time.
         """
         flow = self._flow(remote, now_ms)
-        tokens = ENTRY_TOKENS * (1 + entries) + ids // IDS_PER_TOKEN
         return max(flow.tokens.draw(tokens, now_ms), flow.bytes.draw(size, now_ms))
 
     def waited(self, remote: PeerId, waited_ms: int, now_ms: int) -> None:

@@ -66,7 +66,7 @@ class Enemy:
         """Open a stream and name a protocol without waiting for an answer; return its number."""
         stream, self._next = self._next, self._next + 2
         await self.frame(WINDOW, SYN, stream)
-        await self.send(stream, _line("/multistream/1.0.0") + _line(protocol))
+        await self.send(stream, line("/multistream/1.0.0") + line(protocol))
         return stream
 
     async def frame(self, kind: int, flags: int, stream: int, length: int = 0, body: bytes = b"") -> None:
@@ -155,5 +155,6 @@ async def meet(target: Target, key_pair: Any, source: str = "127.0.0.1") -> Enem
     return Enemy(secured, tcp.socket)
 
 
-def _line(text: str) -> bytes:
+def line(text: str) -> bytes:
+    """Return a line of the protocol that names protocols."""
     return bytes([len(text) + 1]) + text.encode() + b"\n"

@@ -181,14 +181,18 @@ async def overrun(attack: Attack, one: Enemy) -> None:
 
 
 async def unread(attack: Attack, one: Enemy) -> None:
-    """Questions with long answers, none of which is read."""
-    stream = await one.open(f"/p2pai/{attack.target.chain}/ask/1")
-    gossip = await one.open(GOSSIP)
-    option = rpc_pb2.RPC.SubOpts(subscribe=True, topicid=attack.topic)
-    await attack.say(one, gossip, subscriptions=[option])
-    for number in count(1):
-        head = number.to_bytes(4, "little") + b"\x01" + bytes(32)
-        await one.send(stream, len(head).to_bytes(4, "little") + head)
+    """Ask for what was said last, again and again, and read nothing of it."""
+    # The node's own gossip stream is one of its first; whichever it is, its protocol is agreed to unseen.
+    agreed = enemy.line("/multistream/1.0.0") + enemy.line(GOSSIP)
+    await trio.sleep(0.5)
+    for theirs in range(2, 16, 2):
+        await one.send(theirs, agreed)
+    stream = await one.open(GOSSIP)
+    for number in range(800):
+        option = rpc_pb2.RPC.SubOpts(subscribe=number % 2 == 0, topicid=attack.topic)
+        await attack.say(one, stream, subscriptions=[option])
+        await trio.sleep(0.002)
+    await trio.sleep_forever()
 
 
 STEPS: Final[dict[str, Step]] = {

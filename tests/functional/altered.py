@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from p2pai.gossip import conduct, scores
 from p2pai.gossip.admission import Limits
 from p2pai.gossip.buckets import Rate
-from p2pai.gossip.libp2p import flow, own_host, pubsub, reading, warden
+from p2pai.gossip.libp2p import flow, host, own_host, pubsub, reading, warden
 
 ENDLESS = 1 << 40
 
@@ -44,7 +44,7 @@ def without_windows() -> None:
 
 def without_patience() -> None:
     """Wait for ever for those who don't write, and don't read."""
-    reading.FRAME_S_MIN = pubsub.STALL_S = float(ENDLESS)
+    reading.FRAME_S_MIN = host.STALL_S = float(ENDLESS)
     warden.Warden.give_up = nothing
 
 

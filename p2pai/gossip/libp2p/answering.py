@@ -13,6 +13,8 @@ from typing import Final
 
 import trio
 
+from p2pai.gossip.allowance import Share
+from p2pai.gossip.conduct import QUESTION_TOKENS
 from p2pai.gossip.libp2p.frames import CLOCK_SIZE, Frame, FrameStream, Kind
 from p2pai.gossip.limits import ANSWER_SIZE_MAX, BLOB_CHUNKS_MAX, QUESTION_SIZE_MAX, QUESTIONS_IN_FLIGHT_MAX
 from p2pai.primitives.errors import InvalidMessage
@@ -44,6 +46,10 @@ class Answerer:
 
     stream: FrameStream
     sources: Sources
+    share: Share
+    """Memory for answers that wait to be written."""
+    pace: Callable[[int, int], Awaitable[None]]
+    """Takes a question's size and tokens; waits while there were too many."""
     _in_flight: set[int] = field(default_factory=set)
 
     async def run(self) -> None:
@@ -52,8 +58,11 @@ class Answerer:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.stream.run_writer)
                 while True:
-                    await self._take(await self.stream.read(), nursery)
+                    frame = await self.stream.read()
+                    await self._take(frame, nursery)
+                    await self.pace(len(frame.payload), QUESTION_TOKENS)
         finally:
+            self.share.give_back(self.share.held)
             await self.stream.reset()
 
     async def _take(self, frame: Frame, nursery: trio.Nursery) -> None:
@@ -95,7 +104,11 @@ class Answerer:
             await self.stream.write(Frame(request, Kind.ABSENT))
             return
         assert len(payload) <= ANSWER_SIZE_MAX, "answer is too long"
+        if not self.share.take(len(payload)):
+            await self.stream.write(Frame(request, Kind.BUSY))
+            return
         await self.stream.write(Frame(request, Kind.ANSWER, payload))
+        self.share.give_back(len(payload))
 
     def _manifest(self, payload: bytes) -> bytes | None:
         if len(payload) != HASH_SIZE:

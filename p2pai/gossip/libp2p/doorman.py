@@ -11,7 +11,6 @@ Streams that remotes open are counted per connection and per protocol, since eac
 """
 
 import socket
-import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from libp2p.peer.id import ID
 from p2pai.gossip.admission import Admission, Entry, Limits, Refusal
 from p2pai.gossip.buckets import Bucket, Rate
 from p2pai.gossip.conduct import Loss
-from p2pai.gossip.libp2p.host import Host, Stream, close_connection, reset
+from p2pai.gossip.libp2p.host import RESET_AT_CLOSE, Host, Stream, close_connection, reset
 from p2pai.gossip.libp2p.warden import Warden
 from p2pai.gossip.scores import Offence
 
@@ -42,7 +41,6 @@ STREAMS_MAX: Final = 48
 STREAM_RATE: Final = Rate(8, 96)
 """Streams that a remote may open on one connection; negotiating one costs about a millisecond of CPU."""
 
-_RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
 _log = structlog.get_logger(__name__)
 
 
@@ -174,7 +172,7 @@ async def _refuse_stream(stream: Stream, warden: Warden) -> None:
 def reset_socket(tcp: Any) -> None:  # noqa: ANN401
     """Close a TCP stream at once, whatever is still under way on it."""
     try:
-        tcp.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+        tcp.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
         tcp.stream.socket.close()
     except OSError as error:
         _log.debug("reset failed", error=repr(error))

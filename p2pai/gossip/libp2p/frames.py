@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import trio
 
-from p2pai.gossip.libp2p.host import Stream, reset
+from p2pai.gossip.libp2p.host import Stream, reset, write_in_time
 from p2pai.gossip.libp2p.reading import BufferedReader
 from p2pai.gossip.limits import ANSWER_SIZE_MAX
 from p2pai.primitives.errors import InvalidMessage
@@ -17,7 +17,7 @@ from p2pai.primitives.errors import InvalidMessage
 WRITE_SIZE: Final = 1 << 20
 """Bytes written at once: larger writes hold up other streams, smaller ones are slow (16 KiB: 68 MB/s)."""
 
-WAITING_MAX: Final = 4
+WAITING_MAX: Final = 2
 """Frames that wait for the writer of one stream; whoever adds one more waits too."""
 
 CLOCK_SIZE: Final = 8
@@ -104,7 +104,7 @@ class FrameStream:
         length = _HEAD_SIZE + len(frame.payload)
         data = length.to_bytes(_LENGTH_SIZE, "little") + head + frame.payload
         for start in range(0, len(data), WRITE_SIZE):
-            await self._stream.write(data[start : start + WRITE_SIZE])
+            await write_in_time(self._stream, data[start : start + WRITE_SIZE])
 
     async def reset(self) -> None:
         """End the stream in both directions."""

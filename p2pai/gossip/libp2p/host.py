@@ -7,6 +7,7 @@ instead of this process.
 
 import os
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,13 @@ from p2pai.gossip.libp2p import tuning
 
 RESET_TIMEOUT_S: Final = 2.0
 """Seconds for telling a remote that its stream is over; it may not be listening."""
+
+STALL_S: Final = 6.0
+READ_RATE_MIN: Final = 32 << 10
+"""Seconds, and bytes a second beyond them, in which a remote must take what is written to it."""
+
+RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
+"""Value of SO_LINGER with which a closed socket is reset, and its unsent data forgotten."""
 
 CLOSE_S_MAX: Final = 1.0
 """Seconds for telling a remote that its connection ends; it may not be reading."""
@@ -100,20 +108,49 @@ async def reset(stream: Stream) -> None:
             _log.debug("reset failed", error=repr(error))
 
 
+async def write_in_time(stream: Stream, data: bytes) -> None:
+    """Write to a stream whose remote reads at least at the slowest pace that is allowed.
+
+    The library gives up by itself when a stream's window stays shut for 5 s, but not when TCP's does.
+
+    Raises:
+      trio.TooSlowError: it doesn't read.
+    """
+    began_s = trio.current_time()
+    try:
+        with trio.fail_after(STALL_S + len(data) / READ_RATE_MIN):
+            await stream.write(data)
+    except Exception as error:
+        if trio.current_time() - began_s > STALL_S / 2:
+            raise trio.TooSlowError("the remote doesn't read") from error
+        raise
+
+
 async def close_connection(muxed: Any) -> None:  # noqa: ANN401
     """Close a multiplexed connection, politely if its remote reads, by force otherwise; never raises."""
     with trio.CancelScope(shield=True):
-        with trio.move_on_after(CLOSE_S_MAX):
+        with trio.move_on_after(CLOSE_S_MAX) as polite:
             try:
                 await muxed.close()
             except Exception as error:  # noqa: BLE001
                 _log.debug("close failed", error=repr(error))
+        if polite.cancelled_caught:
+            _forget_unsent(muxed.secured_conn)
         # Had it to wait, the socket is still open; the reader of a closed one does the rest.
         with trio.move_on_after(CLOSE_S_MAX):
             try:
                 await muxed.secured_conn.close()
             except Exception as error:  # noqa: BLE001
                 _log.debug("close failed", error=repr(error))
+
+
+def _forget_unsent(secured: Any) -> None:  # noqa: ANN401
+    # What a remote doesn't read would stay in the kernel, and keep the end of the connection from it.
+    try:
+        tcp = secured.conn.read_writer.read_write_closer.stream
+        tcp.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+    except (AttributeError, OSError) as error:
+        _log.debug("the connection can't be reset", error=repr(error))
 
 
 async def check_free(address: Multiaddr) -> None:

@@ -34,13 +34,13 @@ from libp2p.pubsub.validators import PUBSUB_SIGNING_PREFIX
 
 from p2pai.gossip.allowance import Pool, Share
 from p2pai.gossip.conduct import FOREIGN_TOPICS_MAX, TOPICS_MAX, Loss
-from p2pai.gossip.libp2p.host import Host, Stream, reset
+from p2pai.gossip.libp2p.host import Host, Stream, reset, write_in_time
 from p2pai.gossip.libp2p.mount import Judge
 from p2pai.gossip.libp2p.observing import OUTCOMES, message_of
 from p2pai.gossip.libp2p.outbox import DATA_SIZE_MAX, Outbox
 from p2pai.gossip.libp2p.reading import BufferedReader, with_prefix
 from p2pai.gossip.libp2p.router import MeshRouter
-from p2pai.gossip.libp2p.rpc import SUBSCRIPTIONS_MAX, count_entries, is_crumbs, parse
+from p2pai.gossip.libp2p.rpc import SUBSCRIPTIONS_MAX, is_crumbs, parse, tokens_of
 from p2pai.gossip.libp2p.warden import Warden
 from p2pai.gossip.limits import GOSSIP_SIZE_MAX
 from p2pai.gossip.scores import Offence, Standing
@@ -77,8 +77,6 @@ OUTBOXES_SIZE_MAX: Final = 64 << 20
 OUTBOX_OWN_SIZE: Final = 512 << 10
 """Bytes that may wait for a remote whatever waits for others: two of the largest messages."""
 
-STALL_S: Final = 8.0
-"""Seconds for writing one burst; a remote that reads no faster (32 KiB/s) is disconnected."""
 
 AUTHOR_SIZE_MAX: Final = 64
 """Bytes of an author's peer id; an Ed25519 key's has 38."""
@@ -221,7 +219,7 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
                 await self._carry_out(rpc, remote)
             # Frames that came in one burst are read without waiting; others want their turn too.
             await trio.lowlevel.checkpoint()
-            await self.warden.pace(remote, len(data), *count_entries(rpc))
+            await self.warden.pace(remote, len(data), tokens_of(rpc))
 
     async def _carry_out(self, rpc: Any, remote: ID) -> None:  # noqa: ANN401
         for number, option in enumerate(rpc.subscriptions):
@@ -328,14 +326,10 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
                 self._schedule_peer_stream_retry(peer_id)
 
     async def _write(self, remote: ID, stream: Stream, burst: bytes) -> None:
-        # The library gives up by itself when a window stays shut for 5 s, but not when TCP's does.
-        began_s = trio.current_time()
         try:
-            with trio.fail_after(STALL_S):
-                await stream.write(burst)
-        except Exception:
-            if trio.current_time() - began_s > STALL_S / 2:
-                self.warden.give_up(remote)
+            await write_in_time(stream, burst)
+        except trio.TooSlowError:
+            self.warden.give_up(remote)
             raise
 
     async def _watch(self, stream: Stream, scope: trio.CancelScope) -> None:

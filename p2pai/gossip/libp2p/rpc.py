@@ -4,7 +4,13 @@ from typing import Any, Final
 
 from libp2p.pubsub.pb import rpc_pb2
 
-from p2pai.gossip.conduct import FOREIGN_TOPICS_MAX, TOPICS_MAX
+from p2pai.gossip.conduct import (
+    ENTRY_TOKENS,
+    FOREIGN_TOPICS_MAX,
+    IDS_PER_TOKEN,
+    SUBSCRIPTION_TOKENS,
+    TOPICS_MAX,
+)
 from p2pai.primitives.errors import InvalidMessage
 
 RPC_MESSAGES_MAX: Final = 64
@@ -14,7 +20,7 @@ SUBSCRIPTIONS_MAX: Final = TOPICS_MAX + FOREIGN_TOPICS_MAX
 """Topics that one remote may follow."""
 
 RPC_ENTRIES_MAX: Final = 4 * SUBSCRIPTIONS_MAX
-"""Subscriptions and control messages in one RPC: each topic joined, offered, asked for and pruned at once."""
+"""Control messages in one RPC: each topic offered, asked for, grafted and pruned at once."""
 
 
 def parse(data: bytes) -> Any:  # noqa: ANN401
@@ -31,18 +37,20 @@ def parse(data: bytes) -> Any:  # noqa: ANN401
     return rpc
 
 
-def count_entries(rpc: Any) -> tuple[int, int]:  # noqa: ANN401
-    """Return how many entries a frame has besides messages, and how many message ids are in them."""
+def tokens_of(rpc: Any) -> int:  # noqa: ANN401
+    """Return what a frame costs, apart from the messages in it."""
     control = rpc.control
     offers = (*control.ihave, *control.iwant)
-    entries = len(rpc.subscriptions) + len(control.graft) + len(control.prune) + len(offers)
-    return entries, sum(len(offer.messageIDs) for offer in offers)
+    ids = sum(len(offer.messageIDs) for offer in offers)
+    entries = 1 + len(control.graft) + len(control.prune) + len(offers)
+    return SUBSCRIPTION_TOKENS * len(rpc.subscriptions) + ENTRY_TOKENS * entries + ids // IDS_PER_TOKEN
 
 
 def is_crumbs(rpc: Any) -> bool:  # noqa: ANN401
     """Tell whether a frame has more entries than any node has a reason to send at once."""
+    control = rpc.control
     return (
         len(rpc.publish) > RPC_MESSAGES_MAX
         or len(rpc.subscriptions) > SUBSCRIPTIONS_MAX
-        or count_entries(rpc)[0] > RPC_ENTRIES_MAX
+        or sum(map(len, (control.graft, control.prune, control.ihave, control.iwant))) > RPC_ENTRIES_MAX
     )

@@ -2,21 +2,30 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import trio
 from libp2p.peer.id import ID
 
+from p2pai.gossip.allowance import Pool, Share
 from p2pai.gossip.conduct import Loss
 from p2pai.gossip.libp2p.answering import Answerer, Sources
 from p2pai.gossip.libp2p.frames import FrameStream, remote_of
 from p2pai.gossip.libp2p.host import Host, Stream, guarded, reset
 from p2pai.gossip.libp2p.warden import Warden
+from p2pai.gossip.limits import ANSWER_SIZE_MAX
 from p2pai.gossip.scores import Offence
 from p2pai.primitives.errors import InvalidInput, InvalidMessage
 
 STREAMS_PER_REMOTE_MAX: Final = 2
 """Ask streams of one remote; it needs one, and a second while the first is ending."""
+
+ANSWERS_SIZE_MAX: Final = 8 << 20
+ANSWERS_OWN_SIZE: Final = ANSWER_SIZE_MAX
+ANSWERS_POOL_SIZE: Final = 64 << 20
+"""Bytes of answers that wait to be written to one stream, that it has whatever others do, and that all share;
+beyond it the answer is "busy"."""
 
 
 class Serving:
@@ -33,6 +42,7 @@ class Serving:
         self._warden = warden
         self._sources = sources
         self._heard = heard
+        self._answers = Pool(ANSWERS_POOL_SIZE)
         self._streams: dict[ID, set[trio.CancelScope]] = {}
         self._idle = trio.Event()
 
@@ -77,9 +87,13 @@ class Serving:
         try:
             with scope:
                 self._heard(remote)
-                await Answerer(FrameStream(stream), self._sources(remote)).run()
+                share = Share(self._answers, ANSWERS_OWN_SIZE, ANSWERS_SIZE_MAX)
+                pace = partial(self._warden.pace, remote)
+                await Answerer(FrameStream(stream), self._sources(remote), share, pace).run()
         except* InvalidMessage:
             self._warden.blame(remote, Offence.MALFORMED)
+        except* trio.TooSlowError:
+            self._warden.give_up(remote)
         finally:
             self._streams[remote].discard(scope)
             if not self._streams[remote]:

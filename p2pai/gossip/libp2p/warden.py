@@ -86,10 +86,10 @@ class Warden:
         )
         self.conduct.judged(_name(remote), outcome, _now_ms(), is_evident=is_evident)
 
-    async def pace(self, remote: ID, size: int, entries: int, ids: int) -> None:
+    async def pace(self, remote: ID, size: int, tokens: int) -> None:
         """Charge a remote for a frame, and wait while it has sent more than it may."""
         name = _name(remote)
-        wait_ms = self.conduct.framed(name, size, entries, ids, _now_ms())
+        wait_ms = self.conduct.framed(name, size, tokens, _now_ms())
         while wait_ms and self.is_welcome(remote):
             step_ms = min(wait_ms, PACE_MS_MAX)
             await trio.sleep(step_ms / 1000)
