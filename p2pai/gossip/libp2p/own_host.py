@@ -8,12 +8,12 @@ from typing import Any, Final
 import trio
 from libp2p.abc import INotifee
 from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
 from libp2p.peer.id import ID
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
 from p2pai.gossip.admission import LIMITS, Limits
+from p2pai.gossip.libp2p.dht import make_dht
 from p2pai.gossip.libp2p.doorman import Doorman, bound_services
 from p2pai.gossip.libp2p.host import (
     check_free,
@@ -77,7 +77,7 @@ class OwnHost:
         host.get_network().register_notifee(sockets)
         router = MeshRouter()
         pubsub = HardenedPubsub(host, router, judge, warden, observers)
-        dht = KadDHT(host, DHTMode.SERVER)
+        dht = make_dht(host)
         bound_services(host, warden)
         async with (
             host.run(self._listen),

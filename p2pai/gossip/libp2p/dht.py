@@ -1,0 +1,71 @@
+"""The library's DHT with bounds on what strangers store in it.
+
+The stock DHT (py-libp2p 0.8.1) keeps the providers of any number of keys with any number of addresses, 50,000
+values of a megabyte, and reads messages of 4 MiB. Here there are bounds; the oldest goes first. Nodes tell
+again and again what they provide, and store no values, so nothing of ours is lost for long.
+
+Source: GHSA-xqvc-92cf-94j4 and libp2p/py-libp2p #1438, for what else such a handler has to bound.
+"""
+
+from typing import Any, Final
+
+import libp2p.kad_dht.kad_dht as kad_dht
+from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
+from libp2p.peer.peerinfo import PeerInfo
+
+from p2pai.gossip.libp2p.host import Host
+
+KEYS_MAX: Final = 2_048
+"""Keys with providers; 20 of each, as the library has it."""
+
+ADDRESSES_MAX: Final = 8
+"""Addresses of one provider."""
+
+VALUES_MAX: Final = 256
+VALUE_SIZE_MAX: Final = 8 << 10
+"""Values, and bytes of one with its key."""
+
+KEY_SIZE_MAX: Final = 256
+
+MESSAGE_SIZE_MAX: Final = 256 << 10
+"""Bytes of one message: 20 remotes with their addresses and records take a tenth of it."""
+
+
+def make_dht(host: Host) -> Any:  # noqa: ANN401
+    """Build a DHT that serves on a host of our own."""
+    kad_dht.MAX_DHT_MESSAGE_SIZE = MESSAGE_SIZE_MAX
+    dht = KadDHT(host, DHTMode.SERVER)
+    _bound_providers(dht.provider_store)
+    _bound_values(dht.value_store)
+    return dht
+
+
+def _bound_providers(store: Any) -> None:  # noqa: ANN401
+    add = store.add_provider
+
+    def add_bounded(key: bytes, provider: Any) -> None:  # noqa: ANN401
+        if not 0 < len(key) <= KEY_SIZE_MAX:
+            return
+        if key not in store.providers:
+            _make_room(store.providers, KEYS_MAX)
+        add(key, PeerInfo(provider.peer_id, list(provider.addrs)[:ADDRESSES_MAX]))
+
+    store.add_provider = add_bounded
+
+
+def _bound_values(store: Any) -> None:  # noqa: ANN401
+    put = store.put_record
+
+    def put_bounded(key: bytes, record: Any) -> None:  # noqa: ANN401
+        if len(key) + len(record.value) > VALUE_SIZE_MAX:
+            return
+        if key not in store.store:
+            _make_room(store.store, VALUES_MAX)
+        put(key, record)
+
+    store.put_record = put_bounded
+
+
+def _make_room(entries: dict[bytes, Any], count_max: int) -> None:
+    while len(entries) >= count_max:
+        del entries[next(iter(entries))]
