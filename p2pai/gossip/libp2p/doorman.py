@@ -29,10 +29,10 @@ from p2pai.gossip.libp2p.host import RESET_AT_CLOSE, Host, Stream, close_connect
 from p2pai.gossip.libp2p.warden import Warden
 from p2pai.gossip.scores import Offence
 
-HANDSHAKE_S_MAX: Final = 5.0
-"""Seconds from a TCP connection to a multiplexed one: six round trips."""
+HANDSHAKE_S_MAX: Final = 10.0
+"""Seconds from a TCP connection to a multiplexed one: six round trips, on a machine that may be busy."""
 
-NEGOTIATION_S_MAX: Final = 5.0
+NEGOTIATION_S_MAX: Final = 10.0
 """Seconds from a stream to the protocol it is for."""
 
 STREAMS_MAX: Final = 48
