@@ -15,6 +15,7 @@ from p2pai import gossip, primitives
 from p2pai.chain import block
 from p2pai.gossip import envelope, limits, rendezvous, sync, topics
 from p2pai.gossip.libp2p.frames import Frame, FrameStream, Kind
+from p2pai.gossip.scores import Offence
 from p2pai.primitives import blob, record
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.hashing import tagged_hash
@@ -22,7 +23,7 @@ from p2pai.primitives.hashing import tagged_hash
 DOCS = Path(__file__).parents[2] / "docs"
 WIRE = (DOCS / "WIRE.md").read_text()
 VECTORS = json.loads((DOCS / "vectors/wire.json").read_text())
-LIMITS = re.findall(r"^\| .+ \| ([\d,]+) \| `(\w+)\.(\w+)` \|$", WIRE, re.MULTILINE)
+LIMITS = re.findall(r"^\| .+ \| (-?[\d,]+) \| `(\w+)\.(\w+)` \|$", WIRE, re.MULTILINE)
 MODULES = [block] + [
     import_module(found.name)
     for package in (gossip, primitives)
@@ -48,6 +49,13 @@ def test_the_tables_of_topics_and_kinds() -> None:
     assert tuple(re.findall(r"^\| `(\w+)` \|", listed, re.MULTILINE)) == topics.NAMES
     kinds = re.findall(r"^\| (\d+) \| ([A-Z]+) \|", WIRE, re.MULTILINE)
     assert [(int(number), name) for number, name in kinds] == [(kind.value, kind.name) for kind in Kind]
+
+
+def test_the_offences() -> None:
+    listed = WIRE.split("## Standing")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| ([a-z ]+) \| (\d+) \| (soft)? ?\| .+ \|$", listed, re.MULTILINE)
+    found = [(label, int(points), bool(soft)) for label, points, soft in rows]
+    assert found == [(offence.label, offence.points, offence.is_soft) for offence in Offence]
 
 
 def test_the_questions_named() -> None:

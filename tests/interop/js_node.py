@@ -93,7 +93,7 @@ async def js_node(chain: str, mode: str = "") -> AsyncIterator[JsNode]:
                 nursery.cancel_scope.cancel()
 
 
-async def until_js(node: JsNode, do: str, holds: Any, timeout_s: float = 15, **given: object) -> Any:
+async def until_js(node: JsNode, do: str, holds: Any, timeout_s: float = 30, **given: object) -> Any:
     """Ask again and again until the answer is as wanted."""
     with trio.fail_after(timeout_s):
         while not holds(found := await node.call(do, **given)):  # noqa: ASYNC110

@@ -58,11 +58,11 @@ async def test_a_payment_made_in_javascript(tmp_path: Path, nursery: trio.Nurser
             await js.call("connect", remote=node.multiaddr)
             await js.call("join", topic=TOPIC)
             await until_js(js, "mesh", lambda mesh: node.peer_id in mesh, topic=TOPIC)
-            await until(lambda: observer.remotes() == (PeerId(node.peer_id),))
+            await until(lambda: observer.remotes() == (PeerId(node.peer_id),), 30)
 
             await js.call("pay", **PAYER, account=7, spoil=True)
             txid = await js.call("pay", **PAYER, account=8)
-            await until(lambda: seen.messages)
+            await until(lambda: seen.messages, 30)
             await trio.sleep(1.2)
             assert len(seen.messages) == 1
             assert node.call("tx.show", tx=txid)["found"]
