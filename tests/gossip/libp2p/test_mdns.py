@@ -70,10 +70,11 @@ def test_two_namespaces_find_each_other(namespaces: list[str], tmp_path: Path) -
     limit = threading.Timer(FOUND_S, lambda: [node.kill() for node in nodes])
     try:
         for number, (name, listen) in enumerate(zip(namespaces, ("0.0.0.0", "10.77.0.2"), strict=True), 1):
-            arguments = (tmp_path / f"{number}.key", f"/ip4/{listen}/tcp/4001", tmp_path / f"{number}.txt")
+            key, cache = tmp_path / f"{number}.key", tmp_path / f"{number}.txt"
+            arguments = (key, f"/ip4/{listen}/tcp/4001", cache, "--mdns")
             nodes.append(
                 subprocess.Popen(
-                    ("ip", "netns", "exec", name, sys.executable, HERE / "mdns_node.py", *arguments),
+                    ("ip", "netns", "exec", name, sys.executable, HERE / "lone_node.py", *arguments),
                     env={**os.environ, "PYTHONPATH": paths},
                     stdout=subprocess.PIPE,
                     text=True,
@@ -82,8 +83,8 @@ def test_two_namespaces_find_each_other(namespaces: list[str], tmp_path: Path) -
         # Who waits in vain sees the nodes end.
         limit.start()
         ids = [read(node, "serves").split()[1] for node in nodes]
-        assert read(nodes[0], "linked").split()[1] == ids[1]
-        assert read(nodes[1], "linked").split()[1] == ids[0]
+        assert read(nodes[0], "remotes").split()[1] == ids[1]
+        assert read(nodes[1], "remotes").split()[1] == ids[0]
     finally:
         limit.cancel()
         for node in nodes:
