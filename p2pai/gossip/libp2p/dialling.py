@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import structlog
 import trio
+from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from multiaddr import Multiaddr
 
@@ -43,6 +44,13 @@ class Dialler:
             _log.debug("dial failed", address=text, error=repr(error))
         self._census.note_dial(info.peer_id, None)
         return None
+
+    async def let_go(self, remote: ID) -> None:
+        """Disconnect a remote that was dialled, if the connection is ours to close."""
+        try:
+            await self._mounted.disconnect(remote)
+        except Exception as error:  # noqa: BLE001
+            _log.debug("not disconnected", remote=str(remote), error=repr(error))
 
 
 def read_info(text: str) -> Any | None:  # noqa: ANN401

@@ -40,6 +40,9 @@ from p2pai.primitives.ids import Millis, PeerId
 DIALS_MAX: Final = 8
 """Addresses that are dialled at once."""
 
+ADDRESSES_TRIED_MAX: Final = 4
+"""Addresses of one remote that are dialled when it is looked for; anybody may have named them."""
+
 LINK_TIMEOUT_S: Final = 5.0
 """Seconds from a connection to a link."""
 
@@ -180,7 +183,7 @@ class Discovery:
         texts = [address.text for address in self._book.addresses_of(name)] or self._stored(remote)
         if not texts:
             texts = await self.search.find(remote)
-        return await self._reach(texts) is not None
+        return await self._reach(texts[:ADDRESSES_TRIED_MAX]) is not None
 
     # --- dialling
 
@@ -237,7 +240,7 @@ class Discovery:
             if remote is None or (self._links is not None and self._census.get(remote) is None):
                 self._book.note_failure(address, self._now_ms(), alone=not self._census)
                 if remote is not None:
-                    await self._mounted.disconnect(remote)
+                    await self._dialler.let_go(remote)
         finally:
             # The next dial waits for its turn: of addresses where nobody is there may be many.
             self._dialling.discard(address.remote)
@@ -262,7 +265,7 @@ class Discovery:
             while len(self._rovers) > ROVERS_MAX:
                 rover = self._census.get(self._rovers.popleft())
                 if rover is not None and rover.is_outbound:
-                    await self._mounted.disconnect(rover.remote)
+                    await self._dialler.let_go(rover.remote)
 
     # --- asking and looking
 

@@ -18,7 +18,7 @@ from typing import Final
 
 import structlog
 import trio
-from zeroconf import IPVersion, ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
+from zeroconf import Error, IPVersion, ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
 
 from p2pai.gossip.addresses import ADDRESS_SIZE_MAX, Address, Scope, read_or_none
 
@@ -56,7 +56,7 @@ async def run(chain: str, addresses: Sequence[str], heard: Callable[[Address], o
 
     try:
         neighbours = await trio.to_thread.run_sync(_Neighbours, chain, ours, pass_on)
-    except OSError as error:
+    except (OSError, Error) as error:
         _log.warning("no mDNS on this machine", reason=str(error))
         return
     try:

@@ -25,8 +25,9 @@ PROVIDED_MAX: Final = 32
 """Providers taken from one node's answer; the protocol's own limit is 20."""
 
 PAUSE_S_MIN: Final = 4.0
-PAUSE_S_MAX: Final = 600.0
-"""Seconds after which our record is put again: first soon, since we know few nodes then."""
+PAUSE_S_MAX: Final = 400.0
+"""Seconds after which our record is put again: first soon, since we know few nodes then; at last often enough
+that the next hour's is put in the ten minutes before it."""
 
 _log = structlog.get_logger(__name__)
 

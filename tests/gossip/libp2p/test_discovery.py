@@ -9,8 +9,8 @@ import trio
 from gossip_lab import CHAIN, Node, Start, dial_nobody, meet, until
 from multiaddr import Multiaddr
 
-from p2pai.gossip import exchange
-from p2pai.gossip.libp2p import census, discovery, names, remotes_cache
+from p2pai.gossip import exchange, rendezvous
+from p2pai.gossip.libp2p import census, discovery, meeting, names, remotes_cache, search
 from p2pai.gossip.libp2p.frames import Kind
 from p2pai.gossip.rendezvous import Meeting
 from p2pai.gossip.topics import Topic
@@ -257,3 +257,8 @@ def test_a_cache_that_is_no_file_is_no_reason_to_stop(tmp_path: Path) -> None:
     remotes_cache.save(tmp_path / "gone" / "x", book, CHAIN, ())
     remotes_cache.save(tmp_path, book, CHAIN, ())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_hours_record_is_always_put_before_it_begins() -> None:
+    search_s = 1.25 * search.PAUSE_S_MAX
+    assert 1000 * (meeting.PAUSE_S_MAX + search_s + meeting.LOOKUP_TIMEOUT_S) < rendezvous.AHEAD_MS
