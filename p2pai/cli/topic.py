@@ -5,6 +5,7 @@ import typer
 from p2pai.cli import (
     topic_diff,
     topic_numbers,
+    topic_play,
     topic_publish,
     topic_record,
     topic_replay,
@@ -25,3 +26,4 @@ app.command("record")(topic_record.record)
 app.command("replay")(topic_replay.replay)
 app.command("diff")(topic_diff.diff)
 app.command("trace")(topic_trace.trace)
+app.command("play")(topic_play.play)

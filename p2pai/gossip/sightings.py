@@ -9,6 +9,7 @@ Source: libp2p specs, gossipsub v1.1.
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from p2pai.primitives.ids import PeerId
 
@@ -22,6 +23,10 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
     INVALID = "invalid"
     """Not properly signed, too large, or not on exactly one topic that we follow; nobody judged it."""
+
+
+JUDGED: Final = (Outcome.ACCEPTED, Outcome.IGNORED, Outcome.REJECTED)
+"""Of a message that was judged: its first sound copy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,16 +32,13 @@ from p2pai.gossip.recording import (
     Reading,
     Recording,
 )
-from p2pai.gossip.sightings import Arrived, Outcome, Published
+from p2pai.gossip.sightings import JUDGED, Arrived, Published
 from p2pai.node.core import NodeCore
 from p2pai.node.disk_reads import NotRecorded, RememberedArchive
 from p2pai.node.state_hash import Standing
 from p2pai.primitives import ecdsa
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.keys import Keys, KeySource
-
-JUDGED = (Outcome.ACCEPTED, Outcome.IGNORED, Outcome.REJECTED)
-"""Of a message that the core was given."""
 
 
 @dataclass(frozen=True, slots=True)

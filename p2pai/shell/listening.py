@@ -1,7 +1,7 @@
 """A listener run for a command, until it has enough, its time is over, or the user interrupts it."""
 
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
@@ -10,7 +10,7 @@ import trio
 
 from p2pai.gossip.libp2p.listener import Listener
 from p2pai.gossip.recording import Entry
-from p2pai.gossip.sightings import Opened, Sighting
+from p2pai.gossip.sightings import Message, Opened, Sighting
 from p2pai.primitives.errors import Unavailable
 from p2pai.shell.recorder import now_us
 
@@ -113,6 +113,35 @@ def publish(listener: Listener, choose: Choose, seal: Callable[[str], bytes]) ->
     if not result:
         raise KeyboardInterrupt
     return result[0]
+
+
+def play(listener: Listener, messages: Iterable[tuple[int, Message]], speed: float) -> dict[str, list[int]]:
+    """Join the network for a moment and publish messages again; return by topic how many, and how many left.
+
+    Args:
+      listener: not running yet.
+      messages: each with the microseconds after which it is due, in order.
+      speed: how much faster than that; infinite: without a pause.
+
+    Raises:
+      Unavailable: no node answered.
+    """
+    hearing = _Hearing(lambda _: True)
+    listener.observers.append(hearing.see)
+    done: dict[str, list[int]] = {}
+
+    async def publish_all() -> None:
+        await trio.sleep(SETTLE_S)
+        begin_s = trio.current_time()
+        for due_us, message in messages:
+            await trio.sleep_until(begin_s + due_us / 1_000_000 / speed)
+            counts = done.setdefault(message.topic, [0, 0])
+            counts[0] += 1
+            counts[1] += await listener.publish(message.topic, message.data) > 0
+        await trio.sleep(LAST_WRITES_S)
+
+    _run(listener, hearing, publish_all)
+    return done
 
 
 def _run(listener: Listener, hearing: _Hearing, work: Callable[[], Awaitable[None]]) -> None:

@@ -43,6 +43,8 @@ class Plan:
     name: str
     account: int
     roles: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    """Further arguments of `p2pai start`."""
 
 
 @dataclass(slots=True)
@@ -170,7 +172,7 @@ def arguments(
     fixed = ("start", "--chain", chain, "--data-dir", str(directory), "--listen", listen)
     roles = [part for role in plan.roles for part in ("--role", role)]
     known = [part for address in bootstrap for part in ("--bootstrap", address)]
-    return (*fixed, "--rpc-port", "0", "--dev-account", str(plan.account), *roles, *known)
+    return (*fixed, "--rpc-port", "0", "--dev-account", str(plan.account), *roles, *known, *plan.options)
 
 
 def kill(node: Node) -> None:

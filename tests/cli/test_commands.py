@@ -28,7 +28,7 @@ COMMANDS = [
     ("chain",), *(("chain", name) for name in ("status", "export", "import", "verify")),
     ("supply",), ("tx",), ("tx", "show"), ("topic",),
     *(("topic", name) for name in (
-        "list", "tap", "stats", "mesh", "publish", "record", "replay", "diff", "trace",
+        "list", "tap", "stats", "mesh", "publish", "record", "replay", "diff", "trace", "play",
     )),
 ]  # fmt: skip
 
