@@ -5,8 +5,8 @@ chunk that nobody is asked for. Once all that are missing are under way (the end
 one that has been under way for long, so that a slow or silent remote holds up nothing. A chunk that came is
 called off elsewhere.
 
-A remote is asked for a chunk again only after it was late with it, and never after it said that it lacks it.
-It is dropped for a lie, and when it is late and gave nothing meanwhile.
+A remote is asked for a chunk again only after it was late with it, or the connection ended meanwhile, and
+never after it said that it lacks it. It is dropped for a lie, and when it is late and gave nothing meanwhile.
 """
 
 from collections.abc import Collection, Sequence
@@ -69,6 +69,8 @@ class Gathering:
         self._missing: dict[Hash32, None] = {}
         self._under_way: dict[Hash32, dict[PeerId, int]] = {}
         self._sources: dict[PeerId, _Source] = {}
+        self._away: dict[PeerId, _Source] = {}
+        """Sources whose connection ended."""
 
     def begin(self, leaves: Sequence[Hash32], here: Collection[Hash32], now_ms: int) -> None:
         """Take the checked manifest.
@@ -106,16 +108,25 @@ class Gathering:
     # --- sources
 
     def join(self, remote: PeerId) -> None:
-        """Take in a remote that has the manifest; not one that was dropped."""
+        """Take in a remote that has the manifest, or is back; not one that was dropped."""
         if remote not in self.reasons:
-            self._sources.setdefault(remote, _Source())
+            self._sources.setdefault(remote, self._away.pop(remote, _Source()))
+
+    def leave(self, remote: PeerId) -> None:
+        """Note that a source's connection ended; what it was asked for is free for others, and for it."""
+        source = self._sources.pop(remote, None)
+        if source is None:
+            return
+        for leaf in source.asked:
+            self._release(remote, leaf)
+        source.asked.clear()
+        self._away[remote] = source
 
     def drop(self, remote: PeerId, reason: str) -> None:
         """Ask a remote for nothing more; what it was asked for is free for others."""
+        self.leave(remote)
+        self._away.pop(remote, None)
         self.reasons.setdefault(remote, reason)
-        source = self._sources.pop(remote, None)
-        for leaf in source.asked if source else ():
-            self._release(remote, leaf)
 
     def is_useful(self, remote: PeerId) -> bool:
         """Return whether a source is asked for something, or may be."""

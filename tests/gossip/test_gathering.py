@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pai.gossip.gathering import HEDGE_MS, LATE_MAX, SOURCES_MAX, STALE_MS, Gathering, Miss
@@ -13,7 +13,8 @@ from p2pai.primitives.ids import PeerId
 LEAVES = [merkle.leaf_hash(bytes([number])) for number in range(40)]
 A, B, C = PeerId("a"), PeerId("b"), PeerId("c")
 STEPS_MAX = 3_000
-FAULTS = ("gives", "gives", "lies", "late", "absent")
+BREAKS_MAX = 4
+FAULTS = ("gives", "gives", "lies", "late", "absent", "breaks")
 
 
 def gathering(count: int, *remotes: PeerId, here: int = 0) -> Gathering:
@@ -80,6 +81,21 @@ def test_who_is_slow_may_try_again_but_first_what_it_was_not_late_with():
     assert [it.choose(A, 10), it.choose(A, 10)] == [LEAVES[2], LEAVES[1]]
 
 
+def test_who_comes_back_is_asked_again_but_not_for_what_it_lacks():
+    it = gathering(2, A)
+    it.missed(A, it.choose(A, 0), Miss.ABSENT)
+    assert it.choose(A, 0) == LEAVES[1]
+    it.leave(A)
+    assert it.sources == ()
+    assert it.choose(A, 0) is None
+    it.join(A)
+    assert [it.choose(A, 1), it.choose(A, 10 * STALE_MS)] == [LEAVES[1], None]
+    it.leave(A)
+    it.drop(A, "it lied")
+    it.join(A)
+    assert it.sources == ()
+
+
 def test_who_lacks_all_that_is_missing_is_of_no_use():
     it = gathering(2, A, B)
     for _ in range(2):
@@ -103,6 +119,8 @@ class Run:
     it: Gathering
     asked: dict[tuple[PeerId, bytes], int] = field(default_factory=dict)
     late: dict[tuple[PeerId, bytes], int] = field(default_factory=dict)
+    broken: dict[tuple[PeerId, bytes], int] = field(default_factory=dict)
+    breaks: dict[PeerId, int] = field(default_factory=dict)
     absent: set[tuple[PeerId, bytes]] = field(default_factory=set)
     flying: set[tuple[PeerId, bytes]] = field(default_factory=set)
     liars: set[PeerId] = field(default_factory=set)
@@ -116,7 +134,9 @@ class Run:
         assert remote not in self.liars
         assert leaf not in self.got
         assert key not in self.absent
-        assert self.asked.get(key, 0) == self.late.get(key, 0) < LATE_MAX, "asked twice without having failed"
+        failed = self.late.get(key, 0) + self.broken.get(key, 0)
+        assert self.asked.get(key, 0) == failed, "asked twice without having failed"
+        assert self.late.get(key, 0) < LATE_MAX
         self.asked[key] = self.asked.get(key, 0) + 1
         self.flying.add(key)
         return True
@@ -130,6 +150,16 @@ class Run:
             assert {(other, leaf) for other in others} == called_off
             self.flying -= called_off
             self.got.add(leaf)
+        elif how == "breaks":
+            for other in [k for k in (*self.flying, key) if k[0] == remote]:
+                self.broken[other] = self.broken.get(other, 0) + 1
+            self.it.leave(remote)
+            self.breaks[remote] = self.breaks.get(remote, 0) + 1
+            if self.breaks[remote] < BREAKS_MAX:
+                self.flying = {k for k in self.flying if k[0] != remote}
+                self.it.join(remote)
+            else:
+                self.it.drop(remote, "it went away too often")
         elif how == "lies":
             self.it.drop(remote, "it lied")
             self.liars.add(remote)
@@ -143,7 +173,6 @@ class Run:
         self.flying = {k for k in self.flying if k[0] in self.it.sources}
 
 
-@settings(deadline=None)
 @given(
     seed=st.integers(0, 1 << 32),
     chunks=st.integers(1, 12),

@@ -32,7 +32,8 @@ class Asker:
         self._slots = trio.Semaphore(QUESTIONS_IN_FLIGHT_MAX)
         self._waiting: dict[int, _Waiting] = {}
         self._next = 0
-        self._ended = False
+        self.has_ended = False
+        """Whether nothing can be asked here any more."""
         self.lane = Lane()
 
     async def run(self) -> None:
@@ -43,7 +44,7 @@ class Asker:
                 while True:
                     self._settle(await self._stream.read())
         finally:
-            self._ended = True
+            self.has_ended = True
             for waiting in self._waiting.values():
                 waiting.done.set()
             await self._stream.reset()
@@ -83,7 +84,7 @@ class Asker:
         number, waiting = self._next, _Waiting()
         self._waiting[number] = waiting
         try:
-            if not self._ended:
+            if not self.has_ended:
                 await self._stream.write(Frame(number, kind, payload))
                 await waiting.done.wait()
         except trio.BrokenResourceError as error:

@@ -22,8 +22,8 @@ from p2pai.primitives.blob import CHUNK_SIZE_MAX
 from p2pai.primitives.errors import InvalidMessage, Unavailable
 from p2pai.primitives.ids import HASH_SIZE, BlobId, Hash32, PeerId
 
-MANIFEST_TIMEOUT_S: Final = 5.0
-"""Seconds for a manifest, at most 128 KiB."""
+MANIFEST_TIMEOUT_S: Final = 10.0
+"""Seconds for a manifest, at most 128 KiB; others are asked meanwhile."""
 
 CHUNK_TIMEOUT_S: Final = 20.0
 """Seconds for a chunk of 1 MiB, queueing behind others included: 0.4 Mbit/s."""
@@ -32,6 +32,9 @@ TRANSFER_S_MIN: Final = 60.0
 CHUNK_S_MAX: Final = 2.0
 TRANSFER_S_MAX: Final = 3600.0
 """Seconds for all that is missing of a blob: a minute, and 2 s for each chunk (4 Mbit/s); at most an hour."""
+
+CONNECTIONS_MAX: Final = 4
+"""Connections to one remote in one transfer: one that ended may come back so often."""
 
 STALLED_MS: Final = 5_000
 """After this without progress, candidates of the next stage are tried beside the sources there are."""
@@ -164,9 +167,12 @@ class Transfer:
     async def _use(self, remote: PeerId) -> None:
         try:
             with self._working[remote]:
-                asker = await self._reach(remote)
-                if asker is not None and await self._introduce(remote, asker):
-                    await self._draw(remote, asker)
+                for _ in range(CONNECTIONS_MAX):
+                    asker = await self._reach(remote)
+                    if asker is not None and await self._introduce(remote, asker):
+                        await self._draw(remote, asker)
+                    if asker is None or not asker.has_ended:
+                        break
         finally:
             self._gathering.drop(remote, "it has no more of it")
             del self._working[remote]
@@ -234,8 +240,8 @@ class Transfer:
             self._gathering.missed(remote, leaf, Miss.LATE)
         except Absent:
             self._gathering.missed(remote, leaf, Miss.ABSENT)
-        except Unavailable as error:
-            self._gathering.drop(remote, str(error))
+        except Unavailable:
+            self._gathering.leave(remote)
         finally:
             asker.lane.leave(place)
             del self._flying[remote, leaf]

@@ -25,6 +25,9 @@ async def answer_badly(node: Node, pause_s: float) -> None:
             nursery.start_soon(frames.run_writer)
             while True:
                 question = await frames.read()
+                if question.kind not in (Kind.MANIFEST, Kind.CHUNK):
+                    await frames.write(Frame(question.request, Kind.ABSENT))
+                    continue
                 blob = BlobId(Hash32(question.payload[:32]))
                 answer = b"".join(node.seen.manifests[blob])
                 if question.kind is Kind.CHUNK:
@@ -201,6 +204,24 @@ async def test_a_holder_that_goes_away_in_the_middle(start: Start) -> None:
         await until(lambda: failures)
     assert 5 <= len(shelf.got) < 100
     assert failures == [f"{100 - len(shelf.got)} of 100 chunks could not be had"]
+
+
+@pytest.mark.trio
+async def test_a_connection_that_breaks_is_made_again_and_the_rest_comes(start: Start) -> None:
+    holder = await start("h")
+    await answer_badly(holder, 0.02)
+    chunks = [bytes([number]) * 1000 for number in range(60)]
+    blob = holder.seen.share(chunks)
+    node = await start("n", holder)
+    await until(lambda: node.network.remotes())
+    shelf = Shelf()
+    async with trio.open_nursery() as going:
+        going.start_soon(node.network.fetch, blob, [], shelf)
+        await until(lambda: len(shelf.got) >= 5)
+        await node.network._host.disconnect(holder.network._mount.id)
+        await until(lambda: node.seen.gone)
+        assert len(shelf.got) < 60
+        await until(lambda: len(shelf.got) == 60, 20)
 
 
 @pytest.mark.trio
