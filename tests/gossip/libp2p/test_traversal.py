@@ -210,6 +210,20 @@ async def test_a_circuit_ends_idle_or_busy(lab: Lab, monkeypatch, limit) -> None
     await until(lambda: service._circuits == 0, 5)
 
 
+@pytest.mark.slow
+@pytest.mark.trio
+async def test_a_circuit_whose_time_is_over_is_opened_again(lab: Lab, monkeypatch) -> None:
+    monkeypatch.setattr(relaying, "CIRCUIT_S_MAX", 2)
+    relay = await lab.start("relay", relay_service=True)
+    hidden = await reserved(lab, relay)
+    await stop_listening(hidden._host)
+    other = await lab.start("other", relay.addresses[0])
+    await stop_listening(other._host)
+    for _ in range(2):
+        await until(lambda: hidden.peer_id in other.remotes())
+        await until(lambda: hidden.peer_id not in other.remotes())
+
+
 @pytest.mark.trio
 async def test_a_circuit_that_nobody_ordered_is_refused(lab: Lab) -> None:
     node = await lab.start("node")
