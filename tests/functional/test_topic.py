@@ -4,11 +4,18 @@ What one node is told to publish is tapped at the other one and heard by the lis
 listener publishes reaches both. Nobody mines, so nothing else is said.
 """
 
+import fcntl
 import json
+import os
+import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -22,6 +29,7 @@ from tests.functional.network import BOOTSTRAP, p2pai, start
 ACCOUNT = 3
 SENDER = address.encode(spec().prefix, ecdsa.key_hash(ecdsa.public_key(keys(ACCOUNT).spending)))
 WAIT_S = 30.0
+TERMINAL = {**{k: v for k, v in os.environ.items() if k != "COLUMNS"}, "TERM": "xterm-256color"}
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +123,41 @@ def test_what_is_published_is_tapped_heard_and_counted(network, tap):
     assert "counted for" in listed[0]
     assert listed[3].split()[0] == "chain/tx"
     assert len(listed) == 4
+
+
+def on_terminal(columns, seconds, *arguments):
+    """Run a command on a terminal, interrupt it after a while; return its status and what was drawn."""
+    terminal, inner = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    command = (sys.executable, "-m", "p2pai", *map(str, arguments))
+    process = subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner, env=TERMINAL)
+    os.close(inner)
+    timers = (
+        threading.Timer(seconds, process.send_signal, (signal.SIGINT,)),
+        threading.Timer(seconds + WAIT_S, process.kill),
+    )
+    for timer in timers:
+        timer.start()
+    drawn = b""
+    with suppress(OSError):  # how a terminal says that nobody writes to it any more
+        while part := os.read(terminal, 1 << 16):
+            drawn += part
+    os.close(terminal)
+    status = process.wait(WAIT_S)
+    for timer in timers:
+        timer.cancel()
+    return status, drawn.decode()
+
+
+@pytest.mark.slow
+def test_a_followed_table_is_renewed_in_place_within_eighty_columns(network):
+    _, _, other = network
+    status, drawn = on_terminal(80, 6, "topic", "list", "--follow", "--data-dir", other.directory)
+    assert status == 0
+    assert drawn.count("counted for") >= 2
+    assert "\x1b[1A" in drawn, "the cursor went nowhere"
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
+    assert max(map(len, re.split(r"[\r\n]+", plain))) <= 80
 
 
 def check_seen(heard, tapped, body):
