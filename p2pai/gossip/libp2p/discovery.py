@@ -22,6 +22,7 @@ import structlog
 import trio
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
+from multiaddr.utils import get_thin_waist_addresses
 
 from p2pai.gossip import exchange
 from p2pai.gossip.addresses import Address, Scope, read_or_none
@@ -129,8 +130,7 @@ class Discovery:
                 for loop in (self._fill, self._rove, self.search.run, self._remember, self._watch_company):
                     nursery.start_soon(loop)
                 if self._places.mdns:
-                    ours = [full_text(address, self._host.get_id()) for address in self._host.get_addrs()]
-                    nursery.start_soon(mdns.run, self._chain, ours, self._hear_neighbour)
+                    nursery.start_soon(mdns.run, self._chain, self._on_interfaces(), self._hear_neighbour)
         finally:
             self._nursery = None
             self._save()
@@ -298,6 +298,12 @@ class Discovery:
             _log.debug("no addresses", remote=linked.name, reason=str(error))
         else:
             self._hear(told, linked.network, linked.scope)
+
+    def _on_interfaces(self) -> list[str]:
+        """Return where neighbours find us: 0.0.0.0 stands for the address of each interface."""
+        listened = self._host.get_transport_addrs()
+        found = [address for each in listened for address in get_thin_waist_addresses(each)]
+        return [full_text(address, self._host.get_id()) for address in found]
 
     def _hear_neighbour(self, address: Address) -> None:
         self._hear([address], "mdns", Scope.SITE)

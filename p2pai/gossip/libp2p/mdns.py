@@ -74,7 +74,8 @@ class _Neighbours:
     def __init__(self, chain: str, ours: Sequence[Address], found: Callable[[bytes], None]) -> None:
         self._type = f"_p2p-{chain}._udp.local."
         self._found = found
-        self._zeroconf = Zeroconf(ip_version=IPVersion.All)
+        is_six = any(":" in address.host for address in ours)
+        self._zeroconf = Zeroconf(ip_version=IPVersion.All if is_six else IPVersion.V4Only)
         try:
             if ours:
                 self._zeroconf.register_service(self._service(ours))
