@@ -6,6 +6,7 @@ with its latest answer, and the majority is believed: a remote in the same house
 and anyone may lie.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -46,7 +47,7 @@ class Outlook:
 
     reach: Reach
     addresses: tuple[str, ...]
-    """At which remotes reached us."""
+    """At which at least half of those remotes reached us."""
     reached_by: int
     """Remotes that reached us."""
     tried_by: int
@@ -76,7 +77,7 @@ class Answers:
         ahead_ms, error_ms = middle(self.clocks)
         return Outlook(
             judge(len(found), len(self.dials)),
-            tuple(dict.fromkeys(found)),
+            tuple(address for address, count in Counter(found).items() if 2 * count >= len(found)),
             len(found),
             len(self.dials),
             ahead_ms,

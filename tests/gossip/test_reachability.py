@@ -54,6 +54,14 @@ def test_one_remote_with_a_wrong_clock_among_three_changes_nothing():
     assert middle(clocks) == (55, 20)
 
 
+def test_an_address_that_few_name_is_not_told():
+    other = "/ip4/198.51.100.1/tcp/22"
+    answers = Answers({A: DialBack(ADDRESS), B: DialBack(ADDRESS), C: DialBack(other)})
+    assert answers.sum_up().addresses == (ADDRESS,)
+    answers.forget(A)
+    assert answers.sum_up().addresses == (ADDRESS, other)
+
+
 @given(
     ahead_ms=st.integers(-(10**9), 10**9),
     there_ms=st.integers(0, 5000),

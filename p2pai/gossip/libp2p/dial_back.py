@@ -85,6 +85,9 @@ class DialBacks(AutoNATService):  # type: ignore[misc]
         except Exception as error:
             raise Unavailable(f"the remote does not dial back: {error!r}") from error
         if status == Message.OK and address is not None:
+            # What it says will be told to others, so it must at least be a port of ours.
+            if _tcp_port(address) not in map(_tcp_port, candidates):
+                raise Unavailable("the remote reached a port that isn't ours")
             return DialBack(_read(address))
         if status == Message.E_DIAL_ERROR:
             return DialBack(None)

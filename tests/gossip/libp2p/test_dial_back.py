@@ -13,6 +13,7 @@ from p2pai.gossip.libp2p import dial_back, outside
 from p2pai.gossip.libp2p.dial_back import DialBacks
 from p2pai.gossip.libp2p.host import stop_listening
 from p2pai.gossip.reachability import Reach
+from p2pai.primitives.errors import Unavailable
 
 
 @pytest.mark.trio
@@ -52,6 +53,21 @@ async def test_a_remote_without_the_protocol_has_no_say(start: Start, monkeypatc
     await until(lambda: node.network.outlook().clocks)
     await trio.sleep(0.3)
     assert node.network.outlook().reach is Reach.UNKNOWN
+
+
+@pytest.mark.trio
+async def test_a_remote_that_says_it_reached_another_port_is_not_believed(start: Start, monkeypatch) -> None:
+    hub = await start("hub")
+    node = await start("node", hub)
+    await meet(hub, node)
+    asker = DialBacks(node.network._host, lambda remote: True)
+
+    async def lie(*_):
+        return Message.OK, Multiaddr("/ip4/198.51.100.1/tcp/22").to_bytes()
+
+    monkeypatch.setattr(asker, "query_server", lie)
+    with pytest.raises(Unavailable, match="isn't ours"):
+        await asker.ask(hub.network._host.get_id(), ["/ip4/0.0.0.0/tcp/4001"])
 
 
 @pytest.mark.trio
