@@ -21,16 +21,23 @@ VALUES_SHOWN: Final = 4
 
 _HIDDEN: Final = frozenset(
     (
-        *(
-            "signature",
-            "first_signature",
-            "second_signature",
-            "certificate",
-            "possession",
-            "bls_key",
-            "vrf_key",
-        ),
-        *("salt", "witness", "kind", "version", "order", "key", "commitment", "shares", "approvals", "deal"),
+        "signature",
+        "first_signature",
+        "second_signature",
+        "certificate",
+        "possession",
+        "bls_key",
+        "vrf_key",
+        "salt",
+        "witness",
+        "kind",
+        "version",
+        "order",
+        "key",
+        "commitment",
+        "shares",
+        "approvals",
+        "deal",
     )
 )
 """Fields that say nothing to people."""
