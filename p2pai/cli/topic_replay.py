@@ -24,6 +24,7 @@ from p2pai.primitives.keys import KeySource, PublishedKeys
 from p2pai.shell import keystore
 
 if TYPE_CHECKING:
+    from p2pai.node.core import NodeCore
     from p2pai.node.reenactment import Reenactment
 
 MESSAGE_DIGITS_MIN: Final = 12
@@ -183,9 +184,15 @@ def _standing(again: "Reenactment") -> Report:
         "parts": {name: digest.hex() for name, digest in parts.items()},
         "node": core.query("node.status", {}),
         "chain": core.query("chain.status", {}),
-        "tasks": core.query("task.list", {}),
+        "tasks": _tasks(core),
         "waiting": [f"{tx.txid.hex()} {tx.kind}" for tx in core.ledger.mempool.transactions()],
     }
+
+
+def _tasks(core: "NodeCore") -> list[Report]:
+    """Return the tasks in short; they name no old block, which the core could not read here."""
+    state = sorted(core.state.tasks.items())
+    return [{"task": t.hex(), "name": task.definition.name, "state": task.stage.value} for t, task in state]
 
 
 def _changes(before: Report, after: Report) -> Report:

@@ -85,6 +85,8 @@ class Recordings:
         self._files[name].write(recording.encode(Entry(self._now_ms() * 1000, what)))
 
     def _see(self, name: PeerId, event: Event, reaction: Sequence[Effect]) -> None:
+        if name not in self._files:
+            return  # not every node of a world need be recorded
         for sighting in (*_happened(event, reaction), *_published(name, reaction)):
             self._write(name, sighting)
 
