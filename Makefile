@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 FORKING := tests/shell/test_store_crash.py tests/shell/test_node_crash.py
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
-.PHONY: help demo test lint types contracts unit slow crash identity interop upstream lab stateful fuzz bench bench-committee bench-ledger bench-blobs bench-restart learning format wheel clean setup
+.PHONY: help demo test lint types contracts unit slow hostile crash identity interop upstream lab stateful fuzz bench bench-committee bench-ledger bench-blobs bench-restart learning format wheel clean setup
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -40,6 +40,9 @@ unit: setup ## pytest alone
 
 slow: setup ## the tests that take long
 	@$(BIN)/python -m pytest -m "slow and not forks"
+
+hostile: setup ## attacks on a real node, with its defences and without each of them
+	@$(BIN)/python -m pytest -s -o log_cli=false tests/functional/test_hostile_remotes.py
 
 crash: setup ## kill -9 at every write point of the store and of a node on it, recoveries too (1 to 4 minutes)
 	@$(BIN)/python -m pytest $(FORKING)

@@ -26,6 +26,10 @@ _RATE: Final = Rate(16, 64)
 _GROUP_RATE: Final = Rate(2, 12)
 
 
+BAN_TOKENS: Final = 120
+"""New connections that a ban costs its network: a minute, and what a full bucket holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How many connections a node takes."""
@@ -114,6 +118,14 @@ class Admission:
         self.settle(entry)
         self.inbound -= 1
         _add(self._established, entry.group, -1)
+
+    def charge(self, entry: Entry, now_ms: int) -> None:
+        """Note that a connection was closed because its remote is banned: another name costs nothing.
+
+        So its network pays: it gets no new connection for about `BAN_TOKENS` / `Limits.group_rate` seconds.
+        """
+        if entry.group is not None:
+            self._bucket_of(entry.group, now_ms).draw(BAN_TOKENS, now_ms)
 
     def _bucket_of(self, group: str, now_ms: int) -> Bucket:
         bucket = self._buckets.get(group)

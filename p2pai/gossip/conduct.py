@@ -51,6 +51,9 @@ QUESTION_TOKENS: Final = 4
 IDS_PER_TOKEN: Final = 8
 """Message ids in offers and requests."""
 
+FLOWS_MAX: Final = 1_024
+"""Remotes whose rates are remembered."""
+
 TOPICS_MAX: Final = 256
 """Topics of this chain that one remote may follow: a handful per task."""
 
@@ -68,8 +71,8 @@ class Loss(Enum):
     CRUMBS = "crumbs"
     SUBSCRIPTION = "subscription"
     STREAM = "stream"
+    CONNECTION = "connection"
     OUTBOX = "outbox"
-    ANSWER = "answer"
     REQUEST = "request"
 
 
@@ -99,11 +102,6 @@ class Conduct:
         self._ban = ban
         self._flows: dict[PeerId, _Flow] = {}
 
-    def depart(self, remote: PeerId) -> None:
-        """Note that a remote is gone."""
-        self._flows.pop(remote, None)
-        self.scores.depart(remote)
-
     def standing(self, remote: PeerId, now_ms: int) -> Standing:
         """Return what may be done with a remote."""
         return self.scores.standing(remote, now_ms)
@@ -120,7 +118,8 @@ class Conduct:
 
     def lose(self, loss: Loss, count: int = 1) -> None:
         """Count what was not used, or not sent."""
-        self.losses[loss] = self.losses.get(loss, 0) + count
+        if count:
+            self.losses[loss] = self.losses.get(loss, 0) + count
 
     def admits(self, remote: PeerId, topic: str, size: int, now_ms: int) -> bool:
         """Tell whether a new message on a topic is within that topic's rate."""
@@ -186,8 +185,17 @@ class Conduct:
     def _flow(self, remote: PeerId, now_ms: int) -> _Flow:
         flow = self._flows.get(remote)
         if flow is None:
+            self._forget_quiet(now_ms)
             flow = self._flows[remote] = _Flow(Bucket(REMOTE_RATE, now_ms), Bucket(BYTES_RATE, now_ms))
         return flow
+
+    def _forget_quiet(self, now_ms: int) -> None:
+        # Kept beyond the connection, so that coming again doesn't fill a bucket.
+        if len(self._flows) < FLOWS_MAX:
+            return
+        quiet = [name for name, flow in self._flows.items() if flow.tokens.is_full(now_ms)]
+        for name in quiet or [next(iter(self._flows))]:
+            del self._flows[name]
 
 
 def is_of_chain(topic: str, chain: str) -> bool:

@@ -164,7 +164,7 @@ async def _joined(
         runtime = Runtime(store, blobs, trainer, Clock(), config.data_dir / MODELS_NAME)
         network = _make_network(config, mount, runtime)
         node_config.save(node_config.NodeRecord(config, network.peer_id, public))
-        watching = Watching(network.observers, network.publish, network.warden.report)
+        watching = Watching(network.observers, network.publish, network.warden.report, network.warden.lost)
         head = _head(config, network.peer_id, public)
         gossip = Recorder(head, network.observers, watching.standing)
 

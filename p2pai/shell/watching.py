@@ -19,21 +19,25 @@ TOPIC_LENGTH_MAX: Final = 256
 
 Publish = Callable[[str, bytes], Awaitable[None]]
 Describe = Callable[[PeerId], dict[str, object]]
+Lost = Callable[[], dict[str, int]]
 
 
 class Watching:
     """What a node's RPC shows of its gossip, besides recordings."""
 
-    def __init__(self, observers: list[Observer], publish: Publish, describe: Describe) -> None:
+    def __init__(
+        self, observers: list[Observer], publish: Publish, describe: Describe, lost: Lost = dict
+    ) -> None:
         """Begin to count.
 
         Args:
           observers: of the network.
           publish: the network's.
           describe: tells how a remote stands now; its score fades, which no sighting shows.
+          lost: tells what was refused, not used or not sent, and how often.
         """
         self._meter = Meter(now_us())
-        self._observers, self._publish, self._describe = observers, publish, describe
+        self._observers, self._publish, self._describe, self._lost = observers, publish, describe, lost
         observers.append(self._see)
 
     def report(self) -> dict[str, Any]:
@@ -41,6 +45,7 @@ class Watching:
         report = self._meter.report(now_us())
         for row in report["remotes"]:
             row.update(self._describe(row["remote"]))
+        report["lost"] = self._lost()
         return report
 
     def standing(self) -> Iterator[Sighting]:

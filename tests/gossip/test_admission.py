@@ -71,6 +71,19 @@ def test_haste_is_refused_per_network_and_in_all() -> None:
     assert sum(come_and_go("127.0.0.1", 1000) for _ in range(1000)) == Limits().rate.per_s
 
 
+def test_a_ban_costs_its_network_new_connections_for_a_minute() -> None:
+    admission = Admission(Limits(), 0)
+    banned, local = admission.arrive("8.8.8.8", 0), admission.arrive("127.0.0.1", 0)
+    assert isinstance(banned, Entry)
+    assert isinstance(local, Entry)
+    admission.charge(banned, 0)
+    admission.charge(local, 0)
+    assert admission.arrive("8.8.8.9", 50_000) is Refusal.HASTY
+    assert isinstance(admission.arrive("8.8.9.8", 50_000), Entry)
+    assert isinstance(admission.arrive("127.0.0.1", 50_000), Entry)
+    assert isinstance(admission.arrive("8.8.8.9", 60_000), Entry)
+
+
 @given(st.lists(st.tuples(st.sampled_from(("come", "settle", "go")), st.integers(0, 7)), max_size=200))
 def test_counts_are_exact(steps: list[tuple[str, int]]) -> None:
     admission, here = Admission(QUICK, 0), []

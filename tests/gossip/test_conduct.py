@@ -1,5 +1,7 @@
 """Rates slow a remote down, and only who keeps it up is blamed and banned, once."""
 
+import pytest
+
 from p2pai.gossip.conduct import REMOTE_RATE, TOPIC_RATE, USELESS_TOKENS, Conduct, Loss, is_of_chain
 from p2pai.gossip.scores import Offence, Standing
 from p2pai.gossip.sightings import Banned, Blamed, Outcome, Sighting
@@ -90,8 +92,19 @@ def test_what_is_quiet_again_is_not_remembered() -> None:
     for number in range(100):
         conduct.admits(A, str(number), 1, number * 10_000)
     assert len(conduct._flows[A].topics) == 1
-    conduct.depart(A)
-    assert conduct._flows == {}
+
+
+def test_coming_again_fills_no_bucket_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pai.gossip.conduct.FLOWS_MAX", 10)
+    conduct, _, _ = make()
+    assert conduct.framed(A, 0, 2 * REMOTE_RATE.burst, 0) > 0
+    for number in range(100):
+        conduct.framed(PeerId(str(number)), 0, 0, 0)
+        assert len(conduct._flows) <= 10
+    assert conduct.framed(A, 0, 0, 0) > 0
+    for number in range(100):
+        conduct.framed(PeerId(str(number)), 0, REMOTE_RATE.burst, 0)
+        assert len(conduct._flows) <= 10
 
 
 def test_offences_of_one_remote_are_its_own() -> None:

@@ -43,7 +43,9 @@ class Wire:
 @asynccontextmanager
 async def served(directory):
     wire = Wire()
-    watching = Watching(wire.observers, wire.publish, lambda remote: {"score": -len(remote)})
+    watching = Watching(
+        wire.observers, wire.publish, lambda remote: {"score": -len(remote)}, lambda: {"stream": 2}
+    )
     gossip = Recorder(head(), wire.observers, watching.standing)
     with trio.fail_after(BUSY_S):
         async with trio.open_nursery() as nursery:
@@ -58,6 +60,7 @@ async def test_numbers_since_the_start(tmp_path):
             wire.observers[0](sighting)
         report = await trio.to_thread.run_sync(client.report)
     by_topic = {row["topic"]: row for row in report["topics"]}
+    assert report["lost"] == {"stream": 2}
     assert by_topic[message(1).topic]["messages"] == 1
     assert by_topic["t"]["followers"] == [OTHER]
     assert [(m["remote"], m["by_remote"]) for m in by_topic["t"]["mesh"]] == [(OTHER, True)]

@@ -96,6 +96,7 @@ class Doorman:
         entry = self.admission.arrive(_address(tcp), _now_ms())
         if isinstance(entry, Refusal):
             self.refusals[entry] += 1
+            self._warden.lose(Loss.CONNECTION)
             reset_socket(tcp)
             return
         try:
@@ -129,10 +130,14 @@ class Doorman:
         remote = connection.peer_id
         connection.on_overrun = partial(self._warden.blame, remote, Offence.OVERRUN)
         crowd = len(self._swarm.get_connections(remote))
-        if self._warden.is_welcome(remote) and crowd <= self.admission.limits.per_remote:
-            await connection.event_closed.wait()
-        else:
+        if not self._warden.is_welcome(remote) or crowd > self.admission.limits.per_remote:
             await close_connection(connection)
+            return
+        self._warden.arrive(remote, entry.group)
+        await connection.event_closed.wait()
+        self._warden.depart(remote)
+        if not self._warden.is_welcome(remote):
+            self.admission.charge(entry, _now_ms())
 
 
 def bound_services(host: Host, warden: Warden) -> None:

@@ -103,6 +103,8 @@ class MeshRouter(GossipSub):  # type: ignore[misc]
         if outbox is None:
             return
         kept = outbox.push(frame)
+        if not kept:
+            self.pubsub.warden.lose(Loss.OUTBOX)
         if self.pubsub.observers:
             sighting = Sent if kept else Dropped
             message_id = msg.from_id + msg.seqno

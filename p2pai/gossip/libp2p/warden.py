@@ -46,6 +46,18 @@ class Warden:
         """Tell whether a remote isn't refused at present."""
         return self._refusals.is_welcome(remote)
 
+    def arrive(self, remote: ID, group: str | None) -> None:
+        """Note that a remote connected to us, and from which network, if that matters."""
+        self.conduct.scores.arrive(_name(remote), group)
+
+    def depart(self, remote: ID) -> None:
+        """Note that a remote is gone."""
+        self.conduct.scores.depart(_name(remote))
+
+    def lost(self) -> dict[str, int]:
+        """Return how much was not used, or not sent, and why."""
+        return {loss.value: count for loss, count in self.conduct.losses.items()}
+
     def seconds_left(self, remote: ID) -> float:
         """Return for how long a remote is refused still."""
         return self._refusals.seconds_left(remote)
