@@ -17,6 +17,7 @@ import trio
 from libp2p.peer.id import ID
 
 from p2pai.effects import Verdict
+from p2pai.gossip.libp2p.announcing import CIRCUIT
 from p2pai.gossip.libp2p.answering import Sources
 from p2pai.gossip.libp2p.dial_back import DialBacks
 from p2pai.gossip.libp2p.discovery import Discovery, Places, parse_bootstrap
@@ -128,7 +129,7 @@ class Network:
                 self.peer_id, self._links, self._discovery.find, self._providing, self._note_offence
             )
             dial_backs = DialBacks(self._host, self._refusals.is_welcome)
-            self._outside = Outside(dial_backs, self._links.askers, self._find_listened)
+            self._outside = Outside(dial_backs, self._links.askers, self._find_called)
             self.addresses = self._find_addresses()
             if mounted.is_ours:
                 # Whether somebody else's host dials back is its owner's to say.
@@ -287,8 +288,10 @@ class Network:
         self._failure = self._failure or error
         self._failed.set()
 
-    def _find_listened(self) -> list[str]:
-        return [str(address) for address in self._host.get_transport_addrs()]
+    def _find_called(self) -> list[str]:
+        """Return where others may try to call us: first what is told them, then where we listen."""
+        texts = [str(address) for address in (*self._host.get_addrs(), *self._host.get_transport_addrs())]
+        return list(dict.fromkeys(text.partition("/p2p/")[0] for text in texts if CIRCUIT not in text))
 
     def _find_addresses(self) -> tuple[str, ...]:
         suffix = f"/p2p/{self.peer_id}"

@@ -41,7 +41,7 @@ class Outside:
         Args:
           dial_backs: asks them to dial back.
           askers: who can be asked, always as it is now.
-          addresses: multiaddrs that we listen on.
+          addresses: multiaddrs at which we might be called, likeliest first.
         """
         self._dial_backs = dial_backs
         self._askers = askers

@@ -17,6 +17,7 @@ from p2pai.chain.params import Params, future_time_s_max
 from p2pai.effects import Verdict
 from p2pai.gossip.libp2p.network import Network
 from p2pai.gossip.libp2p.own_host import OwnHost, check_address
+from p2pai.gossip.libp2p.traversal import Ways
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.ids import BlobId, Hash32, PeerId
 from p2pai.shell import outlook
@@ -74,7 +75,9 @@ def look_around(listen: str, bootstrap: Sequence[str], chain_id: str) -> Answer:
       Unavailable: the address can't be listened on.
     """
     try:
-        network = Network(OwnHost(None, [listen]), bootstrap, chain_id, _Mute())
+        # It takes no place at a relay for the few seconds that it is there.
+        host = OwnHost(None, [listen], ways=Ways(circuits=False))
+        network = Network(host, bootstrap, chain_id, _Mute())
         return trio.run(_look, network, listen)
     except ValueError as error:
         raise InvalidInput(str(error)) from error

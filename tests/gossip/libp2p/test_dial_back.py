@@ -1,8 +1,12 @@
 """Remotes tell whether they reach a node, by calling it anew, and what time it is."""
 
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
 import pytest
 import trio
-from gossip_lab import Start, meet, until
+from gossip_lab import CHAIN, Recorder, Start, meet, until
 from libp2p.host.autonat.autonat import AUTONAT_PROTOCOL_ID, AutoNATService
 from libp2p.host.autonat.pb.autonat_pb2 import Message
 from libp2p.network.stream.exceptions import StreamError
@@ -12,6 +16,9 @@ from multiaddr import Multiaddr
 from p2pai.gossip.libp2p import dial_back, outside
 from p2pai.gossip.libp2p.dial_back import DialBacks
 from p2pai.gossip.libp2p.host import stop_listening
+from p2pai.gossip.libp2p.network import Network
+from p2pai.gossip.libp2p.own_host import OwnHost
+from p2pai.gossip.libp2p.traversal import Ways
 from p2pai.gossip.reachability import Reach
 from p2pai.primitives.errors import Unavailable
 
@@ -53,6 +60,36 @@ async def test_a_remote_without_the_protocol_has_no_say(start: Start, monkeypatc
     await until(lambda: node.network.outlook().clocks)
     await trio.sleep(0.3)
     assert node.network.outlook().reach is Reach.UNKNOWN
+
+
+@pytest.mark.trio
+async def test_a_port_that_a_router_passes_on_is_called(start: Start, tmp_path: Path, nursery) -> None:
+    hub = await start("hub")
+
+    async def pass_on(caller):
+        async with (
+            caller,
+            await trio.open_tcp_stream("127.0.0.1", port) as inside,
+            trio.open_nursery() as both,
+        ):
+            both.start_soon(copy, caller, inside)
+            both.start_soon(copy, inside, caller)
+
+    async def copy(source, sink):
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async for data in source:
+                await sink.send_all(data)
+            await sink.send_eof()
+
+    (router,) = await nursery.start(partial(trio.serve_tcp, pass_on, 0, host="127.0.0.1"))
+    outside = f"/ip4/127.0.0.1/tcp/{router.socket.getsockname()[1]}"
+    mount = OwnHost(tmp_path / "node", ["/ip4/127.0.0.1/tcp/0"], ways=Ways(announce=(outside,)))
+    network = Network(mount, [hub.network.addresses[0]], CHAIN, Recorder())
+    await nursery.start(network.run)
+    port = int(str(network._host.get_transport_addrs()[0]).split("/")[4])
+    assert network.addresses == (f"{outside}/p2p/{network.peer_id}",)
+    await until(lambda: network.outlook().tried_by)
+    assert network.outlook().addresses == (outside,)
 
 
 @pytest.mark.trio
