@@ -73,6 +73,7 @@ def render(answer: Report, count: int) -> RenderableType:
                 *((f"Only {name}", n) for name, n in zip(names, answer["only"], strict=True)),
                 ("Judged differently", answer["verdicts"]),
                 ("Duplicates", " / ".join(map(str, answer["duplicates"]))),
+                ("Invalid", " / ".join(map(str, answer["invalid"]))),
                 ("Clock of B", _clock(answer["clock"])),
             ]
         ),

@@ -65,6 +65,10 @@ def replay(
     Everything that it does on the way is compared with the recording; exit status 1 where it departs from it.
     The keys are those that the chain publishes, or else those of --data-dir.
     """
+    if recorded and (verify or changes):
+        raise InvalidInput("--recorded executes nothing, so there is nothing to verify and no change to show")
+    if changes and until is None:
+        raise InvalidInput("--changes needs --until, to say what the event before it is")
     number = None if until is None else _number(file, until)
     with opened(file, Holds.INBOX) as reading:
         if recorded:

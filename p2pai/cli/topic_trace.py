@@ -11,6 +11,7 @@ from p2pai.cli import options, screen
 from p2pai.cli.recordings import opened
 from p2pai.gossip.message_names import MessageName, read_name
 from p2pai.gossip.recording import Holds
+from p2pai.gossip.sightings import Outcome
 from p2pai.gossip.traces import Witness
 from p2pai.gossip.traces import trace as put_together
 
@@ -87,7 +88,8 @@ def _label(branch: Report, outcomes: dict[str, str]) -> RenderableType:
 def _outcome(node: Report) -> str:
     if node["published"]:
         return "published"
-    return node["copies"][0]["outcome"] if node["copies"] else "not seen"
+    sound = (copy["outcome"] for copy in node["copies"] if copy["outcome"] != Outcome.INVALID)
+    return next(sound, "not seen")
 
 
 def _copies(node: Report) -> list[tuple[object, ...]]:

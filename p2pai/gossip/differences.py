@@ -67,6 +67,7 @@ class Differences:
         self._verdict_count = 0
         self._dropped: list[int] = [0, 0]
         self._duplicates = [0, 0]
+        self._invalid = [0, 0]
         self._ends_us = [head.began_us for head in heads]
 
     def see(self, side: int, entry: Entry) -> None:
@@ -75,6 +76,9 @@ class Differences:
         match entry.what:
             case Arrived(_, _, Outcome.DUPLICATE):
                 self._duplicates[side] += 1
+            case Arrived(_, _, Outcome.INVALID):
+                # Nobody signed it, so its id may be that of another message.
+                self._invalid[side] += 1
             case Arrived(remote, message, outcome):
                 self._have(side, entry.time_us, message, outcome.value, remote)
             case Published(message):
@@ -127,6 +131,7 @@ class Differences:
             "nodes": [head.peer for head in self._heads],
             "clock": None if offset is None else {"ahead_us": offset.us, "error_us": offset.error_us},
             "duplicates": self._duplicates,
+            "invalid": self._invalid,
             "both": sum(topic.both for topic in self._topics.values()),
             "only": [len(found) + dropped for found, dropped in zip(missing, self._dropped, strict=True)],
             "verdicts": self._verdict_count,

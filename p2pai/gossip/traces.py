@@ -55,6 +55,10 @@ class Witness:
         """Take in an entry of the recording."""
         time_us = entry.time_us
         match entry.what:
+            case Arrived(remote, message, Outcome.INVALID):
+                # Nobody signed it, so it is no more than a copy of what its id names.
+                if self.name.means(message.id):
+                    self.copies.append(Copy(time_us, remote, Outcome.INVALID))
             case Arrived(remote, message, outcome):
                 self._sample(self.came_us, (message.id, remote), time_us)
                 self._sample(self.had_us, message.id, time_us)
@@ -82,9 +86,14 @@ class Witness:
             known.setdefault(name, time_us)
 
     @property
+    def first(self) -> Copy | None:
+        """The copy that was judged."""
+        return next((copy for copy in self.copies if copy.outcome is not Outcome.INVALID), None)
+
+    @property
     def first_us(self) -> int | None:
         """When this node first had the message."""
-        times = [copy.time_us for copy in self.copies[:1]]
+        times = [] if self.first is None else [self.first.time_us]
         if self.published_us is not None:
             times.append(self.published_us)
         return min(times, default=None)
@@ -92,7 +101,7 @@ class Witness:
     @property
     def source(self) -> PeerId | None:
         """Who brought it first; None: nobody, or this node published it."""
-        return self.copies[0].remote if self.copies and self.published_us is None else None
+        return self.first.remote if self.first is not None and self.published_us is None else None
 
 
 def trace(witnesses: Sequence[Witness]) -> Report:

@@ -96,3 +96,8 @@ def test_memory_is_bounded(monkeypatch):
     monkeypatch.setattr(differences, "WAITING_MAX", 10)
     report = compare([came(n, n) for n in range(50)], [came(99, 0), came(98, 60)])
     assert report["only"][0] == 50
+
+
+def test_what_nobody_signed_is_counted_and_compared_with_nothing():
+    report = compare([came(1, 0, outcome=Outcome.INVALID), came(1, 5)], [came(1, 3)])
+    assert (report["invalid"], report["both"], report["verdicts"]) == ([1, 0], 1, 0)

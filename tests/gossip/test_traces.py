@@ -98,3 +98,14 @@ def test_one_node_twice_is_refused():
 def test_no_name_of_a_message(text):
     with pytest.raises(InvalidInput, match="hexadecimal digits"):
         read_name(text)
+
+
+def test_a_forged_copy_is_told_and_neither_the_first_nor_a_clock():
+    forged = seen(B, -(10**9), Arrived(D, MESSAGE, Outcome.INVALID))
+    history = {**HISTORY, B: [forged, *HISTORY[B]]}
+    rows = {
+        row["node"]: row for row in trace(witnesses(MESSAGE.id.hex(), A, B, C, D, history=history))["nodes"]
+    }
+    assert [c["outcome"] for c in rows[B]["copies"]] == ["invalid", "accepted", "duplicate"]
+    assert rows[B]["from"] == A
+    assert rows[D]["clock"] is None

@@ -198,6 +198,8 @@ def test_the_command_shows_what_was_recorded(recorded, p2pai):
     ("options", "sentence"),
     [
         (("--until", "99999"), "there is none of number 99999"),
+        (("--changes",), "--changes needs --until"),
+        (("--recorded", "--verify"), "nothing to verify"),
         (("--until", "zzz"), "hexadecimal digits"),
         (("--until", "0" * 20), "no such message"),
     ],
