@@ -60,6 +60,9 @@ STEADY_S: Final = 30.0
 ACQUAINTED_S: Final = 0.5
 """Seconds from a link to the first question: by then it is known where the remote says that it listens."""
 
+CLAIMS_MAX: Final = 8
+"""Addresses of its own that are taken from one remote."""
+
 EXCHANGE_S: Final = 60.0
 EXCHANGE_S_IDLE: Final = 600.0
 """Seconds between two questions to one remote whom it knows, while links are missing and when none is."""
@@ -282,9 +285,8 @@ class Discovery:
             await trio.sleep(jittered(EXCHANGE_S if self._census.wanted else EXCHANGE_S_IDLE))
 
     def _hear_claims(self, linked: Linked) -> None:
-        claims = [
-            address for address in map(read_or_none, self._stored(linked.remote)) if address is not None
-        ]
+        stored = map(read_or_none, self._stored(linked.remote)[:CLAIMS_MAX])
+        claims = [address for address in stored if address is not None]
         linked.claims = tuple(claim for claim in claims if claim.host == linked.host)
         self._hear(claims, linked.network, linked.scope)
 
