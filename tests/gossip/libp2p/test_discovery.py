@@ -262,3 +262,25 @@ def test_a_cache_that_is_no_file_is_no_reason_to_stop(tmp_path: Path) -> None:
 def test_the_next_hours_record_is_always_put_before_it_begins() -> None:
     search_s = 1.25 * search.PAUSE_S_MAX
     assert 1000 * (meeting.PAUSE_S_MAX + search_s + meeting.LOOKUP_TIMEOUT_S) < rendezvous.AHEAD_MS
+
+
+@pytest.mark.trio
+async def test_who_showed_up_is_found_in_that_hour_and_the_next_only_if_it_was_near(start: Start) -> None:
+    hub = await start("hub")
+    node, other = await start("n", hub), await start("o", hub)
+    await meet(hub, node, other)
+    came, looks = (n.network._discovery.search._place for n in (node, other))
+    task, hour_ms = Meeting(CHAIN, TASK), rendezvous.PERIOD_MS
+
+    async def found(now_ms: int) -> bool:
+        said = await looks.look(task, now_ms)
+        return any(node.network.peer_id in text for _, texts in said for text in texts)
+
+    now_ms = 1000 * hour_ms
+    await came.show_up(task, now_ms)
+    assert await found(now_ms + hour_ms - 1)
+    assert not await found(now_ms + hour_ms)
+    came.leave(task, now_ms)
+    await came.show_up(task, now_ms + hour_ms - rendezvous.AHEAD_MS)
+    assert await found(now_ms + hour_ms)
+    assert not await found(now_ms + 2 * hour_ms)
