@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 FORKING := tests/shell/test_store_crash.py tests/shell/test_node_crash.py
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
-.PHONY: help demo test lint types contracts unit slow hostile crash identity interop upstream lab stateful fuzz bench bench-committee bench-ledger bench-blobs bench-restart learning format wheel clean setup
+.PHONY: help demo test lint types contracts unit slow hostile crash identity interop upstream lab stateful fuzz bench bench-committee bench-ledger bench-blobs bench-restart bench-libp2p learning format wheel clean setup
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -84,6 +84,10 @@ bench-blobs: setup ## fetching a blob from one holder and from three, against a 
 
 bench-restart: setup ## starting a node whose chain has 100,000 blocks
 	@$(BIN)/python -m benchmarks.restart
+
+bench-libp2p: setup ## streams and gossip against stock py-libp2p, streams against bare sockets too
+	@$(BIN)/python -m benchmarks.libp2p_streams
+	@$(BIN)/python -m benchmarks.gossip
 
 learning: $(VENV)/.bench ## accuracy on MNIST against training on one machine: make learning DATA=mnist/ (hours)
 	@$(BIN)/python benchmarks/learning.py --data $(DATA)

@@ -19,6 +19,7 @@ import trio
 from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
 
+from p2pai.gossip.libp2p.guest_view import View, happened, look
 from p2pai.gossip.libp2p.mount import Judge
 from p2pai.gossip.libp2p.observing import OUTCOMES, message_of
 from p2pai.gossip.libp2p.warden import Warden
@@ -30,8 +31,8 @@ from p2pai.primitives.ids import PeerId
 LEAVE_TIMEOUT_S: Final = 2.0
 """Seconds for leaving all topics at the end; the host may have stopped already."""
 
-NEWCOMERS_S: Final = 1.0
-"""Seconds between two looks for remotes whose streams have opened."""
+LOOK_S: Final = 1.0
+"""Seconds between two looks at what the library tells nobody of."""
 
 _log = structlog.get_logger(__name__)
 
@@ -67,7 +68,7 @@ class GuestGossip:
         """Follow topics while inside; all are left at the end."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            nursery.start_soon(self._tell_newcomers)
+            nursery.start_soon(self._attend)
             try:
                 yield self
             finally:
@@ -115,20 +116,25 @@ class GuestGossip:
         except Exception as error:  # noqa: BLE001
             _log.warning("message not published", topic=topic, error=repr(error))
 
-    async def _tell_newcomers(self) -> None:
-        """Tell each remote our topics once its stream is open.
+    async def _attend(self) -> None:
+        """Tell each remote our topics once its stream is open, and observers what changed.
 
         The library greets with the topics of when the stream was about to open, and announces others to
         open streams only: what is followed between the two nobody learns.
         """
         told: dict[ID, Any] = {}
+        view = View()
         while True:
             streams = dict(self._pubsub.peers)
             for remote, stream in streams.items():
                 if told.get(remote) is not stream:
                     self._announce_to(remote)
             told = streams
-            await trio.sleep(NEWCOMERS_S)
+            now = look(self._pubsub, self._followed)
+            for sighting in happened(view, now):
+                self._note(sighting)
+            view = now
+            await trio.sleep(LOOK_S)
 
     def _announce_to(self, remote: ID) -> None:
         topics = [rpc_pb2.RPC.SubOpts(subscribe=True, topicid=topic) for topic in self._followed]

@@ -25,9 +25,20 @@ from p2pai.effects import Verdict
 from p2pai.gossip.libp2p import guest as guest_module
 from p2pai.gossip.libp2p.guest import GuestHost
 from p2pai.gossip.libp2p.guest_gossip import GuestGossip
+from p2pai.gossip.libp2p.guest_view import View, happened
 from p2pai.gossip.libp2p.network import Network
 from p2pai.gossip.limits import GOSSIP_SIZE_MAX
-from p2pai.gossip.sightings import Arrived, Outcome, Published
+from p2pai.gossip.sightings import (
+    Arrived,
+    Closed,
+    Grafted,
+    Opened,
+    Outcome,
+    Pruned,
+    Published,
+    Subscribed,
+    Unsubscribed,
+)
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.ids import PeerId
 
@@ -259,6 +270,9 @@ async def test_verdicts_are_carried_out_and_seen(start: Start) -> None:
         await until(lambda: len(far.seen.messages) == 2)
         await trio.sleep(1.2)
         assert sorted(far.seen.messages) == [b"ACCEPT this", b"ours"]
+    for kind in (Subscribed, Grafted):
+        found = {s.remote for s in sightings if isinstance(s, kind)}
+        assert found == {node.network.peer_id, far.network.peer_id}, kind
     arrived = [s for s in sightings if isinstance(s, Arrived)]
     assert [s.outcome for s in arrived] == [Outcome.IGNORED, Outcome.REJECTED, Outcome.ACCEPTED]
     assert {s.remote for s in arrived} == {node.network.peer_id}
@@ -376,3 +390,17 @@ trio.run(main)
         timeout=60,
     )
     assert "unchanged" in done.stdout, done.stderr
+
+
+def test_what_happened_between_two_looks() -> None:
+    one, two = PeerId("1"), PeerId("2")
+    before = View(frozenset({one}), frozenset({(one, "t")}), frozenset({(one, "t")}))
+    now = View(frozenset({two}), frozenset({(two, "t")}), frozenset())
+    assert happened(before, now) == [
+        Opened(two),
+        Subscribed(two, "t"),
+        Pruned(one, "t", by_remote=False),
+        Unsubscribed(one, "t"),
+        Closed(one),
+    ]
+    assert happened(now, now) == []
