@@ -97,7 +97,10 @@ async def run_ours(options: argparse.Namespace, meter: Meter) -> AsyncIterator[R
     async def connect(addresses: list[str]) -> None:
         del addresses
 
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     host = OwnHost(Path(options.key), [LISTEN])
     network = Network(host, options.bootstrap, "00000000", meter)
     async with trio.open_nursery() as nursery:
@@ -242,7 +245,7 @@ def measure(options: argparse.Namespace, kind: str) -> list[dict[str, Any]]:
 
 
 def summarise(options: argparse.Namespace, reports: list[dict[str, Any]]) -> dict[str, float]:
-    """Return what one contender did, in four figures."""
+    """Return what one contender did, in a few figures."""
     latencies = sorted(ms for report in reports for ms in report["latencies_ms"])
     due = int(options.rate * options.seconds) * options.publishers * (options.nodes - 1)
     cpu = sum(report["cpu_s"] for report in reports)
@@ -254,16 +257,14 @@ def summarise(options: argparse.Namespace, reports: list[dict[str, Any]]) -> dic
         "cpu_ms": 1000 * cpu / count,
         "p50_ms": latencies[count // 2],
         "p99_ms": latencies[count * 99 // 100],
+        "mesh": sum(report["mesh"] for report in reports) / len(reports),
     }
 
 
 def compare(options: argparse.Namespace) -> None:
     """Run all loads with both contenders, and print the table."""
-    print(
-        "| load | | delivered % | CPU ms per delivery | p50 ms | p99 ms |",
-        "|---|---|---|---|---|---|",
-        sep="\n",
-    )
+    print("| load | | delivered % | CPU ms per delivery | p50 ms | p99 ms | mesh |")
+    print("|---|---|---|---|---|---|---|")
     for load in options.loads.split(","):
         rate, size = load.split("x")
         options.rate, options.size = float(rate), int(size)
