@@ -263,5 +263,5 @@ class Reading:
 
 
 def _frame(body: bytes) -> bytes:
-    assert len(body) <= ENTRY_SIZE_MAX, "an entry is too large for a recording"
+    assert len(body) < 1 << 8 * LENGTH_SIZE, "an entry is too large for a recording"
     return len(body).to_bytes(LENGTH_SIZE, "big") + body

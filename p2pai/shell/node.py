@@ -171,14 +171,15 @@ async def _joined(
         def make(archive: Archive) -> Core:
             return make_core(config, keys, network.peer_id, archive, source)
 
-        if config.record is None:
+        file = None if config.record is None else RecordFile(config.record, _birth(config, head))
+        if file is None:
             core = make(store.archive)
         else:
-            file = RecordFile(config.record, _birth(config, head))
-            await nursery.start(file.run)
             network.observers.append(file.write)
             core = _recorded(make, store.archive, file.write)
         await nursery.start(runtime.run, core, network)
+        if file is not None:
+            await nursery.start(file.run)
         url: str | None = None
         if has_rpc:
             door = (runtime, config.data_dir, config.rpc_port, network.addresses, gossip, watching)

@@ -1,6 +1,7 @@
 """The file of `p2pai start --record`: all that a node sees and is told, in all its lives.
 
-Entries wait in memory for the disk, which a thread writes; a disk that is too slow, or full, ends the
+Until the node serves, entries are written at once: a start may hand over more than there is memory for. From
+then on they wait in memory for a thread that writes them; a disk that is too slow, or full, ends the
 recording and not the node. When the node ends, whatever the reason, what still waits is written.
 
 Source: docs/RECORDING.md; docs/adr/0038-recordings.md.
@@ -17,7 +18,7 @@ import structlog
 import trio
 
 from p2pai.gossip import recording
-from p2pai.gossip.recording import LENGTH_SIZE, Holds, Reading, Recording, What
+from p2pai.gossip.recording import ENTRY_SIZE_MAX, LENGTH_SIZE, Holds, Reading, Recording, What
 from p2pai.primitives.errors import InvalidInput, InvalidMessage
 from p2pai.shell.files import open_new
 from p2pai.shell.recorder import Feed, begun, stamped
@@ -40,20 +41,31 @@ class RecordFile:
         """
         self._path = path
         self._feed = Feed(WAITING_BYTES_MAX)
+        self._is_running = False
         whole = begun(head, (Holds.GOSSIP, Holds.INBOX))
         if path.exists():
             self._file = _continued(path, whole)
         else:
             self._file = open_new(path)
-            self._feed.put(recording.begin(whole))
+            self._put(recording.begin(whole))
 
     def write(self, what: What) -> None:
-        """Note something with the time of now; never waits."""
-        if not self._feed.is_cut:
-            self._feed.put(stamped(what))
+        """Note something with the time of now; never waits once `run` runs."""
+        if self._feed.is_cut:
+            return
+        data = stamped(what)
+        if len(data) > ENTRY_SIZE_MAX:
+            self._end("an entry is larger than readers take")
+        elif self._is_running:
+            self._feed.put(data)
+            if self._feed.is_cut:
+                self._end("the disk can't keep up with it")
+        else:
+            self._put(data)
 
     async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:  # noqa: ANN401
         """Write until cancelled."""
+        self._is_running = True
         with ExitStack() as at_end:
             at_end.callback(self._file.close)
             at_end.callback(lambda: self._put(self._feed.rest()))
@@ -62,15 +74,17 @@ class RecordFile:
                 # What was taken is written, also when the node ends now.
                 with trio.CancelScope(shield=True):
                     await trio.to_thread.run_sync(self._put, data)
-        _log.error("the recording ends: the disk can't keep up with it", path=str(self._path))
 
     def _put(self, data: bytes) -> None:
         try:
             while data:
                 data = data[self._file.write(data) :]
         except OSError as error:
-            self._feed.is_cut = True
-            _log.error("the recording ends", path=str(self._path), reason=error.strerror)
+            self._end(error.strerror)
+
+    def _end(self, reason: str | None) -> None:
+        self._feed.is_cut = True
+        _log.error("the recording ends", path=str(self._path), reason=reason)
 
 
 def pieces(file: RawIOBase) -> Any:  # noqa: ANN401

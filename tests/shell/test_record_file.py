@@ -7,7 +7,7 @@ import trio
 from recordings import OTHER, birth, head, written
 from test_rpc import BUSY_S
 
-from p2pai.gossip.recording import Holds, Reading
+from p2pai.gossip.recording import Found, Holds, Place, Reading
 from p2pai.gossip.sightings import Closed, Opened
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import PeerId
@@ -22,8 +22,10 @@ async def live(path, *seen, head=HEAD):
     with trio.fail_after(BUSY_S):
         async with trio.open_nursery() as nursery:
             file = RecordFile(path, head)
+            for what in seen[:1]:
+                file.write(what)
             await nursery.start(file.run)
-            for what in seen:
+            for what in seen[1:]:
                 file.write(what)
             nursery.cancel_scope.cancel()
     return file
@@ -84,7 +86,8 @@ async def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path):
             file = RecordFile(tmp_path / "f", HEAD)
             file._file.close()
             file._file = Full()
-            nursery.start_soon(file.run)
+            await nursery.start(file.run)
+            file.write(Opened(OTHER))
         file.write(Opened(OTHER))
     assert not file._feed.rest()
 
@@ -94,9 +97,28 @@ async def test_a_disk_that_is_too_slow_ends_it_too(tmp_path, monkeypatch):
     with trio.fail_after(BUSY_S):
         async with trio.open_nursery() as nursery:
             file = RecordFile(tmp_path / "f", HEAD)
+            await nursery.start(file.run)
             for _ in range(3000):
                 file.write(Opened(OTHER))
-            nursery.start_soon(file.run)
     found, reading = read(tmp_path / "f")
     assert 0 < len(found) < 3000
     assert reading.cut_bytes == 0
+
+
+async def test_a_start_may_hand_over_more_than_waits_for_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(record_file, "WAITING_BYTES_MAX", 10_000)
+    parts = [Found(Place.BLOCK, bytes(9_000)) for _ in range(5)]
+    with trio.fail_after(BUSY_S):
+        async with trio.open_nursery() as nursery:
+            file = RecordFile(tmp_path / "f", HEAD)
+            for part in parts:
+                file.write(part)
+            await nursery.start(file.run)
+            nursery.cancel_scope.cancel()
+    assert read(tmp_path / "f")[0] == parts
+
+
+async def test_an_entry_that_nobody_could_read_ends_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(record_file, "ENTRY_SIZE_MAX", 100)
+    await live(tmp_path / "f", Opened(OTHER), Found(Place.BLOCK, bytes(200)), Closed(OTHER))
+    assert read(tmp_path / "f")[0] == [Opened(OTHER)]
