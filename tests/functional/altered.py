@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from p2pai.gossip import conduct, scores
 from p2pai.gossip.admission import Limits
 from p2pai.gossip.buckets import Rate
-from p2pai.gossip.libp2p import flow, host, own_host, pubsub, reading, warden
+from p2pai.gossip.libp2p import flow, host, own_host, pubsub, reading, rpc, warden
 
 ENDLESS = 1 << 40
 
@@ -51,6 +51,7 @@ def without_patience() -> None:
 def without_bound_on_topics() -> None:
     """Remember every topic that a remote names."""
     pubsub.TOPICS_MAX = ENDLESS
+    rpc.SUBSCRIPTION_TOKENS = 0
 
 
 def without_doorman() -> None:
@@ -58,7 +59,7 @@ def without_doorman() -> None:
     rate = Rate(ENDLESS, ENDLESS)
     limits = Limits(ENDLESS, ENDLESS, ENDLESS, ENDLESS, ENDLESS, ENDLESS, rate, rate)
     made = own_host.OwnHost.__init__
-    own_host.OwnHost.__init__ = lambda self, identity, listen: made(self, identity, listen, limits)
+    own_host.OwnHost.__init__ = lambda self, *parts, **named: made(self, *parts, **named, limits=limits)
 
 
 ALTERATIONS: dict[str, Callable[[], None]] = {

@@ -18,8 +18,8 @@ DROPPED_S_MAX = 10.0
 UNREAD_S_MAX = 20.0
 """For a remote that reads nothing: its own buffers must be full before anybody can tell."""
 
-RSS_GROWTH_MIB_MAX = 96
-"""The node has about 150 MiB before; a flood of tiny entries is unpacked to 30 times its size before it is
+RSS_GROWTH_MIB_MAX = 32
+"""The node has about 120 MiB before. A flood of tiny entries is unpacked to 30 times its size before it is
 refused, and what the allocator got it keeps."""
 
 FILES_MAX = 200

@@ -5,9 +5,12 @@ ends the process. `make_host` closes both, and leaves out what of the resource m
 instead of this process.
 """
 
+import fcntl
 import os
 import socket
 import struct
+import sys
+import termios
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +39,8 @@ READ_RATE_MIN: Final = 32 << 10
 
 RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
 """Value of SO_LINGER with which a closed socket is reset, and its unsent data forgotten."""
+
+DRAIN_POLL_S: Final = 0.02
 
 CLOSE_S_MAX: Final = 1.0
 """Seconds for telling a remote that its connection ends; it may not be reading."""
@@ -129,13 +134,12 @@ async def write_in_time(stream: Stream, data: bytes) -> None:
 async def close_connection(muxed: Any) -> None:  # noqa: ANN401
     """Close a multiplexed connection, politely if its remote reads, by force otherwise; never raises."""
     with trio.CancelScope(shield=True):
-        with trio.move_on_after(CLOSE_S_MAX) as polite:
+        await _drain_or_forget(muxed.secured_conn)
+        with trio.move_on_after(CLOSE_S_MAX):
             try:
                 await muxed.close()
             except Exception as error:  # noqa: BLE001
                 _log.debug("close failed", error=repr(error))
-        if polite.cancelled_caught:
-            _forget_unsent(muxed.secured_conn)
         # Had it to wait, the socket is still open; the reader of a closed one does the rest.
         with trio.move_on_after(CLOSE_S_MAX):
             try:
@@ -144,13 +148,23 @@ async def close_connection(muxed: Any) -> None:  # noqa: ANN401
                 _log.debug("close failed", error=repr(error))
 
 
-def _forget_unsent(secured: Any) -> None:  # noqa: ANN401
+async def _drain_or_forget(secured: Any) -> None:  # noqa: ANN401
     # What a remote doesn't read would stay in the kernel, and keep the end of the connection from it.
     try:
-        tcp = secured.conn.read_writer.read_write_closer.stream
-        tcp.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
-    except (AttributeError, OSError) as error:
-        _log.debug("the connection can't be reset", error=repr(error))
+        tcp = secured.conn.read_writer.read_write_closer.stream.stream.socket
+        with trio.move_on_after(CLOSE_S_MAX):
+            while _unsent(tcp):  # noqa: ASYNC110
+                await trio.sleep(DRAIN_POLL_S)
+            return
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+    except (AttributeError, OSError, ValueError) as error:
+        # Closed already, or a circuit that is no socket.
+        _log.debug("no socket of ours", error=repr(error))
+
+
+def _unsent(tcp: Any) -> int:  # noqa: ANN401
+    # TIOCOUTQ of a TCP socket: bytes that the other end hasn't acknowledged.
+    return int.from_bytes(fcntl.ioctl(tcp.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 async def check_free(address: Multiaddr) -> None:
