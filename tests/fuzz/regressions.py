@@ -39,6 +39,7 @@ def _journal_with(*rows: tuple[object, object]) -> bytes:
 
 
 FOUND: dict[str, dict[str, bytes]] = {
+    "gossip_frame": {"a topic that is not UTF-8": b"\x0a\x06\x08\x01\x12\x02\xff\xfe"},
     "idx": {
         "an axis of no values beside others beyond any array": bytes.fromhex(
             "00000803 00000000 ff6c8a8a ff8a8a8a"

@@ -40,7 +40,7 @@ from p2pai.gossip.libp2p.observing import OUTCOMES, message_of
 from p2pai.gossip.libp2p.outbox import DATA_SIZE_MAX, Outbox
 from p2pai.gossip.libp2p.reading import BufferedReader, with_prefix
 from p2pai.gossip.libp2p.router import MeshRouter
-from p2pai.gossip.libp2p.rpc import SUBSCRIPTIONS_MAX, is_crumbs, parse, tokens_of
+from p2pai.gossip.libp2p.rpc import SUBSCRIPTIONS_MAX, check_names, is_crumbs, parse, tokens_of
 from p2pai.gossip.libp2p.warden import Warden
 from p2pai.gossip.limits import GOSSIP_SIZE_MAX
 from p2pai.gossip.scores import Offence, Standing
@@ -222,6 +222,7 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
             await self.warden.pace(remote, len(data), tokens_of(rpc))
 
     async def _carry_out(self, rpc: Any, remote: ID) -> None:  # noqa: ANN401
+        check_names(rpc)
         for number, option in enumerate(rpc.subscriptions):
             self.handle_subscription(remote, option)
             if number % TURN_COUNT == 0:

@@ -37,6 +37,20 @@ def parse(data: bytes) -> Any:  # noqa: ANN401
     return rpc
 
 
+def check_names(rpc: Any) -> None:  # noqa: ANN401
+    """See that every topic is text: the library gives bytes for one that isn't, and trips over it later.
+
+    Raises:
+      InvalidMessage: one isn't.
+    """
+    control = rpc.control
+    named = [option.topicid for option in rpc.subscriptions]
+    named += [topic for message in rpc.publish for topic in message.topicIDs]
+    named += [entry.topicID for entry in (*control.graft, *control.prune, *control.ihave)]
+    if not all(isinstance(name, str) for name in named):
+        raise InvalidMessage("a topic that is not text")
+
+
 def tokens_of(rpc: Any) -> int:  # noqa: ANN401
     """Return what a frame costs, apart from the messages in it."""
     control = rpc.control

@@ -17,6 +17,7 @@ from multiaddr import Multiaddr
 
 from p2pai.gossip.libp2p.host import make_host
 from p2pai.gossip.libp2p.reading import with_prefix
+from p2pai.primitives.ids import PeerId
 
 ASK = f"/p2pai/{CHAIN}/ask/1"
 GOSSIP = "/meshsub/1.1.0"
@@ -144,6 +145,15 @@ async def test_forged_messages_are_not_judged(start: Start) -> None:
         await send(enemy, node, GOSSIP, frame, frame)
         await until(lambda: node.seen.messages)
     assert node.seen.messages == [b"honest"]
+
+
+@pytest.mark.trio
+async def test_a_topic_that_is_not_text_is_blamed(start: Start) -> None:
+    node = await start("n")
+    async with enemy_of(node) as enemy:
+        await send(enemy, node, GOSSIP, with_prefix(b"\x0a\x06\x08\x01\x12\x02\xff\xfe"))
+        remote = PeerId(str(enemy.get_id()))
+        await until(lambda: node.network.warden.report(remote)["offences"] == {"malformed": 1})
 
 
 @pytest.mark.trio
