@@ -6,7 +6,8 @@
 The contenders take turns and the median of the turns counts, so ratios mean something on a machine that does
 other things too; of processor time, the receiver's is shown. Each has processes of its own, because our
 tuning of the library is for a whole process. Both libp2p contenders speak noise and yamux over TCP, nothing
-else.
+else. "noise" is ours without a multiplexer: the same encryption on the same tuned TCP stream, for one stream
+alone. What ours lacks to it is what a multiplexer that costs nothing would bring.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import trio
 from testnet.devnet.netlab import NetLab
 from testnet.devnet.wires import Link
 
-KINDS: Final = ("raw", "stock", "ours")
+KINDS: Final = ("raw", "noise", "stock", "ours")
 STREAM: Final = "/p2pai-benchmark/stream/1"
 ROUND: Final = "/p2pai-benchmark/round/1"
 PIECE: Final = 1 << 18
@@ -104,6 +105,56 @@ async def measure_pipe(pipe: Pipe, options: argparse.Namespace) -> dict[str, flo
     return {"MB_s": speed, "cpu_ms_MB": cpu_ms, "rtt_us": 1e6 * p50, "rtt_p99_us": 1e6 * p99}
 
 
+def make_noise() -> tuple[Any, Any]:
+    """Return the library's encryption with keys of its own, and their id."""
+    from libp2p.crypto.ed25519 import create_new_key_pair
+    from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
+    from libp2p.peer.id import ID
+    from libp2p.security.noise.transport import Transport
+
+    from p2pai.gossip.libp2p import tuning
+
+    tuning.apply()
+    key_pair = create_new_key_pair()
+    transport = Transport(key_pair, noise_privkey=create_noise_key_pair().private_key)
+    return transport, ID.from_pubkey(key_pair.public_key)
+
+
+def as_connection(stream: trio.SocketStream, *, dialled: bool) -> Any:  # noqa: ANN401
+    """Return a socket as the library's encryption takes it."""
+    from libp2p.io.trio import TrioTCPStream
+    from libp2p.network.connection.raw_connection import RawConnection
+
+    return RawConnection(TrioTCPStream(stream), dialled)
+
+
+async def serve_noise(ip: str) -> None:
+    """Answer clients of an encrypted connection without a multiplexer."""
+    transport, me = make_noise()
+
+    async def serve_one(stream: trio.SocketStream) -> None:
+        with suppress(Exception):  # the client has ended
+            session = await transport.secure_inbound(as_connection(stream, dialled=False))
+            await answer(Pipe(session.read, session.write))
+
+    listeners = await trio.open_tcp_listeners(0, host=ip)
+    print(f"{listeners[0].socket.getsockname()[1]}/{me}", flush=True)
+    await trio.serve_listeners(serve_one, listeners)
+
+
+async def ask_noise(ip: str, address: str, options: argparse.Namespace) -> dict[str, float]:
+    """Measure an encrypted connection without a multiplexer."""
+    from libp2p.peer.id import ID
+
+    transport, _ = make_noise()
+    port, remote = address.split("/")
+    began = time.perf_counter()
+    stream = await trio.open_tcp_stream(ip, int(port))
+    session = await transport.secure_outbound(as_connection(stream, dialled=True), ID.from_base58(remote))
+    connected = {"connect_ms": 1000 * (time.perf_counter() - began)}
+    return connected | await measure_pipe(Pipe(session.read, session.write), options)
+
+
 def make_stock(listen: str) -> Any:  # noqa: ANN401
     """Return py-libp2p's own host, with the security and multiplexer that ours has."""
     from libp2p import new_host
@@ -147,6 +198,8 @@ async def serve(kind: str, ip: str) -> None:
         listeners = await trio.open_tcp_listeners(0, host=ip)
         print(listeners[0].socket.getsockname()[1], flush=True)
         await trio.serve_listeners(lambda s: answer(Pipe(s.receive_some, s.send_all)), listeners)
+    if kind == "noise":
+        await serve_noise(ip)
     host, listen = make(kind, ip)
 
     async def serve_stream(stream: Any) -> None:  # noqa: ANN401
@@ -171,6 +224,8 @@ async def ask(kind: str, ip: str, address: str, options: argparse.Namespace) -> 
         raw = await trio.open_tcp_stream(ip, int(address))
         connected = {"connect_ms": 1000 * (time.perf_counter() - began)}
         return connected | await measure_pipe(Pipe(raw.receive_some, raw.send_all), options)
+    if kind == "noise":
+        return await ask_noise(ip, address, options)
     from libp2p.peer.peerinfo import info_from_p2p_addr
     from multiaddr import Multiaddr
 
@@ -241,7 +296,7 @@ def show(medians: dict[str, dict[str, float]]) -> None:
     print("\n| median of the turns |", " | ".join(names), "|")
     print("|---" * (len(names) + 1) + "|")
     rows = dict(medians)
-    for other in ("stock", "raw"):
+    for other in ("stock", "noise", "raw"):
         rows[f"ours / {other}"] = {n: medians["ours"][n] / v for n, v in medians[other].items() if v}
     for kind, values in rows.items():
         print(f"| {kind} |", " | ".join(f"{values[n]:.3g}" if n in values else "" for n in names), "|")
