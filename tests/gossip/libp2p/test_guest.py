@@ -14,6 +14,7 @@ import trio
 from gossip_lab import CHAIN, Node, Recorder, Shelf, Start, meet, until
 from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.pubsub.gossipsub import PROTOCOL_ID, PROTOCOL_ID_V11, GossipSub
@@ -97,10 +98,12 @@ async def close_all(host: Any) -> None:
 
 
 @asynccontextmanager
-async def guest_on(owner: Owner, *bootstrap: Node, chain: str = CHAIN) -> AsyncIterator[Node]:
+async def guest_on(
+    owner: Owner, *bootstrap: Node, chain: str = CHAIN, dht: Any = None
+) -> AsyncIterator[Node]:
     seen = Recorder()
     addresses = [node.network.addresses[0] for node in bootstrap]
-    network = Network(GuestHost(owner.host, owner.pubsub), addresses, chain, seen)
+    network = Network(GuestHost(owner.host, owner.pubsub, dht), addresses, chain, seen)
     async with trio.open_nursery() as nursery:
         await nursery.start(network.run)
         yield Node(network, seen, nursery.cancel_scope, trio.Event())
@@ -188,6 +191,18 @@ async def test_a_guest_leaves_no_trace_and_comes_again(start: Start) -> None:
             assert owner.host.is_peer_connected(node.network._host.get_id()), "the guest closed a connection"
             assert await ask_echo(owner, b"still here") == b"still here"
     assert len(node.seen.here) == 2
+
+
+@pytest.mark.trio
+async def test_with_the_hosts_dht_a_guest_finds_who_it_was_not_told_of(start: Start) -> None:
+    hub = await start("hub")
+    far = await start("far", hub)
+    async with stock_host() as owner:
+        dht = KadDHT(owner.host, DHTMode.SERVER)
+        async with background_trio_service(dht):
+            async with guest_on(owner, hub, dht=dht) as guest:
+                await meet(hub, far, guest)
+            assert dht.manager.is_running
 
 
 @pytest.mark.trio
