@@ -324,7 +324,7 @@ class TestCuts:
 
     @pytest.mark.slow
     def test_a_heavier_chain_from_elsewhere_replaces_everything(self):
-        other = network(8, accounts=(7, 1, 2, 3, 4, 5, 6))
+        other = network(18, accounts=(7, 1, 2, 3, 4, 5, 6))
         assert other.world.run(lambda: other.core(7).state.height >= 7, 120)
         assert other.settle()
         net = network(9)
