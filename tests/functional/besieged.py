@@ -178,6 +178,11 @@ async def honest_pair(siege: Siege, directory: Path) -> AsyncIterator[Pair]:
             20,
         )
         pair = Pair(left, right, records[1], records[1].times, siege)
+        # Both have the besieged node in their mesh; whether it has them in its own shows when one is heard.
+        with trio.fail_after(DELIVERY_S):
+            while not pair.times:
+                await left.publish(siege.messages.topic, siege.messages.new())
+                await trio.sleep(0.2)
         quiet = trio.Event()
         quiet.set()
         pair.undisturbed.extend(await pair.talk(quiet, 20))
