@@ -19,6 +19,7 @@ import trio
 from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
 
+from p2pai.gossip.libp2p.authors import is_understood
 from p2pai.gossip.libp2p.guest_view import View, happened, look
 from p2pai.gossip.libp2p.mount import Judge
 from p2pai.gossip.libp2p.observing import OUTCOMES, message_of
@@ -165,7 +166,7 @@ class GuestGossip:
         return outcome is Outcome.ACCEPTED
 
     def _judge_arrival(self, forwarder: ID, message: Any) -> Outcome:  # noqa: ANN401
-        if len(message.topicIDs) != 1 or len(message.data) > GOSSIP_SIZE_MAX:
+        if len(message.topicIDs) != 1 or len(message.data) > GOSSIP_SIZE_MAX or not is_understood(message):
             return Outcome.INVALID
         # The library forgets within minutes what it refused, and what it accepted.
         message_id = message.from_id + message.seqno

@@ -20,7 +20,6 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any, Final
 
 import structlog
@@ -30,10 +29,10 @@ from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
-from libp2p.pubsub.validators import PUBSUB_SIGNING_PREFIX
 
 from p2pai.gossip.allowance import Pool, Share
 from p2pai.gossip.conduct import FOREIGN_TOPICS_MAX, TOPICS_MAX, Loss
+from p2pai.gossip.libp2p.authors import is_signed, is_understood
 from p2pai.gossip.libp2p.host import Host, Stream, reset, write_in_time
 from p2pai.gossip.libp2p.mount import Judge
 from p2pai.gossip.libp2p.observing import OUTCOMES, message_of
@@ -68,20 +67,12 @@ TURN_COUNT: Final = 16
 TOPIC_SIZE_MAX: Final = 128
 """Bytes of a topic's name that is remembered; ours have at most 103."""
 
-SEQNO_SIZE_MAX: Final = 8
-"""Bytes of a sequence number. Source: libp2p specs, pubsub: 64 bits."""
-
 OUTBOXES_SIZE_MAX: Final = 64 << 20
 """Bytes that wait for all remotes together, beyond what each may have anyway."""
 
 OUTBOX_OWN_SIZE: Final = 512 << 10
 """Bytes that may wait for a remote whatever waits for others: two of the largest messages."""
 
-
-AUTHOR_SIZE_MAX: Final = 64
-"""Bytes of an author's peer id; an Ed25519 key's has 38."""
-
-_PREFIX: Final = PUBSUB_SIGNING_PREFIX.encode()
 _log = structlog.get_logger(__name__)
 
 
@@ -157,8 +148,8 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         return (
             len(msg.topicIDs) == 1
             and msg.topicIDs[0] in self.topic_ids
-            and len(msg.seqno) <= SEQNO_SIZE_MAX
             and msg.from_id != self.my_id.to_bytes()
+            and is_understood(msg)
         )
 
     def get_hello_packet(self) -> Any:  # noqa: ANN401
@@ -338,26 +329,3 @@ class HardenedPubsub(Pubsub):  # type: ignore[misc]
         with suppress(Exception):
             await stream.read(1)
         scope.cancel()
-
-
-def is_signed(msg: Any) -> bool:  # noqa: ANN401
-    """Tell whether a message carries its author's signature."""
-    key = _key_of(msg.from_id)
-    if key is None:
-        return False
-    signed = rpc_pb2.Message(data=msg.data, topicIDs=msg.topicIDs, from_id=msg.from_id, seqno=msg.seqno)
-    try:
-        return bool(key.verify(_PREFIX + signed.SerializeToString(), msg.signature))
-    except Exception:  # noqa: BLE001
-        return False
-
-
-@lru_cache(maxsize=1024)
-def _key_of(author: bytes) -> Any:  # noqa: ANN401
-    # Keys too large to be written in the peer id itself (RSA) are not used here.
-    if len(author) > AUTHOR_SIZE_MAX:
-        return None
-    try:
-        return ID(author).extract_public_key()
-    except Exception:  # noqa: BLE001
-        return None
