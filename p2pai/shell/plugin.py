@@ -40,6 +40,7 @@ async def attach(
     mdns: bool = False,
     checkpoint: str | None = None,
     rpc_port: int | None = None,
+    record: Path | str | None = None,
 ) -> AsyncIterator[Node]:
     """Run a p2pai node on a libp2p host while inside; it serves from the beginning of the block.
 
@@ -57,6 +58,7 @@ async def attach(
       dev_account: number of the account whose keys the chain publishes; instead of `keys`.
       checkpoint: HEIGHT:BLOCK:SNAPSHOT to begin the chain at, on an empty data directory.
       rpc_port: loopback port for the `p2pai` commands, 0 for any free one; None: no RPC.
+      record: file to record everything in that the node sees and is told, or to continue.
 
     Raises:
       P2paiError: it can't start, or had to stop; one sentence says why.
@@ -71,6 +73,7 @@ async def attach(
         checkpoint=checkpoint,
         rpc_port=rpc_port or 0,
         dev_account=dev_account,
+        record=None if record is None else Path(record),
     )
     source = _find_keys(config, keys, password)
     config = node.prepare(config)

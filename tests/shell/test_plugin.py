@@ -74,8 +74,11 @@ async def test_two_nodes_in_one_program_share_a_ledger(tmp_path):
         with pytest.raises(Unavailable, match="no node is running"):
             RpcClient(tmp_path / "2").call("node.status", {})
         # It comes again, with what it had said before.
-        async with p2pai.attach(*one, data_dir=tmp_path / "1", dev_account=1) as again:
+        kept = {"data_dir": tmp_path / "1", "dev_account": 1, "record": tmp_path / "node.rec"}
+        async with p2pai.attach(*one, **kept) as again:
             assert again.query("node.status")["mempool"] == 1
+    recorded = (tmp_path / "node.rec").read_bytes()
+    assert first.peer_id.encode() in recorded[:200], "its head names the node"
 
 
 @pytest.mark.trio
