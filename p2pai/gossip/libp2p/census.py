@@ -93,6 +93,10 @@ class Census:
         """Return the network that a connected remote talks from, and its scope; nothing known is far away."""
         return _whereabouts(next(map(_host_of, self._host.get_network().get_connections(remote)), ""))
 
+    def farthest(self) -> Scope:
+        """Return the widest scope of all who are connected: who named an address may be any of them."""
+        return max(map(scope_of, self._host.get_network().get_connections()), default=Scope.MACHINE)
+
     def remove(self, remote: ID) -> Linked | None:
         """Note that a link is gone."""
         self._tell()
@@ -130,6 +134,11 @@ class Census:
 
 def _is_outbound(connection: Any) -> bool:  # noqa: ANN401
     return bool(getattr(connection.muxed_conn, "is_initiator", False))
+
+
+def scope_of(connection: Any) -> Scope:  # noqa: ANN401
+    """Return from where the other end of a connection can be reached; nothing known is far away."""
+    return _whereabouts(_host_of(connection))[1]
 
 
 def _whereabouts(host: str) -> tuple[str, Scope]:

@@ -183,10 +183,16 @@ class Discovery:
         if self._host.is_peer_connected(remote):
             return True
         name = PeerId(str(remote))
-        texts = [address.text for address in self._book.addresses_of(name)] or self._stored(remote)
+        texts = [address.text for address in self._book.addresses_of(name)]
         if not texts:
-            texts = await self.search.find(remote)
+            texts = self._near(self._stored(remote)) or self._near(await self.search.find(remote))
         return await self._reach(texts[:ADDRESSES_TRIED_MAX]) is not None
+
+    def _near(self, texts: Sequence[str]) -> list[str]:
+        # Who told the library of these isn't known.
+        scope = self._census.farthest()
+        found = (read_or_none(text) for text in texts)
+        return [address.text for address in found if address is not None and address.scope >= scope]
 
     # --- dialling
 

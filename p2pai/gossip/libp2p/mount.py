@@ -7,7 +7,7 @@ hangup ends our own streams and leaves the connection alone, and the address boo
 """
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ import trio
 from libp2p.peer.id import ID
 
 from p2pai.effects import Verdict
+from p2pai.gossip.libp2p.dial_gate import DialGate
 from p2pai.gossip.libp2p.host import Host, close_connection
 from p2pai.gossip.libp2p.traversal import Traversal
 from p2pai.gossip.libp2p.warden import Warden
@@ -57,13 +58,16 @@ class Mounted:
     """Whether everything on the host is p2pai's."""
     traversal: Traversal | None = None
     """What gets it through routers; on a host of our own alone."""
+    gate: DialGate | None = None
+    """What keeps the library from dialling; on a host of our own alone."""
 
     async def connect(self, info: Any) -> None:  # noqa: ANN401
         """Connect to a remote at its one address; raises whatever the library does."""
-        if self.traversal is None:
-            await self.host.connect(info)
-        else:
-            await self.traversal.connect(self.host, info)
+        with nullcontext() if self.gate is None else self.gate.open_for(info.addrs[0]):
+            if self.traversal is None:
+                await self.host.connect(info)
+            else:
+                await self.traversal.connect(self.host, info)
 
     async def disconnect(self, remote: ID) -> None:
         """Close the connections to a remote, where they are ours to close."""

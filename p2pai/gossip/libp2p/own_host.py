@@ -14,6 +14,7 @@ from multiaddr import Multiaddr
 
 from p2pai.gossip.admission import LIMITS, Limits
 from p2pai.gossip.libp2p.dht import make_dht
+from p2pai.gossip.libp2p.dial_gate import DialGate
 from p2pai.gossip.libp2p.doorman import Doorman, bound_services
 from p2pai.gossip.libp2p.host import (
     check_free,
@@ -73,7 +74,8 @@ class OwnHost:
             await check_free(address)
         host = make_host(self._key_pair, [str(address) for address in self._listen])
         Doorman(host, self._limits, warden)
-        sockets = _Sockets()
+        gate = host.get_network().connection_gate = DialGate()
+        sockets = _Sockets(gate)
         host.get_network().register_notifee(sockets)
         router = MeshRouter()
         pubsub = HardenedPubsub(host, router, judge, warden, observers)
@@ -89,7 +91,7 @@ class OwnHost:
             if not host.get_addrs():
                 raise OSError("cannot listen on any address")
             try:
-                yield Mounted(host, pubsub, dht, is_ours=True, traversal=self._traversal)
+                yield Mounted(host, pubsub, dht, is_ours=True, traversal=self._traversal, gate=gate)
             finally:
                 await stop_listening(host)
                 await sockets.close_all()
@@ -114,7 +116,8 @@ async def check_address(address: str) -> None:
 class _Sockets(INotifee):  # type: ignore[misc]
     """All connections of a host, those included whose closing is under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, gate: DialGate) -> None:
+        self._gate = gate
         self._connections: set[Any] = set()
 
     async def close_all(self) -> None:
@@ -128,6 +131,7 @@ class _Sockets(INotifee):  # type: ignore[misc]
     async def connected(self, network: Any, conn: Any) -> None:  # noqa: ANN401, ARG002
         """Note a connection."""
         self._connections.add(conn)
+        self._gate.note(conn)
 
     async def disconnected(self, network: Any, conn: Any) -> None:  # noqa: ANN401, ARG002
         """Forget a connection."""

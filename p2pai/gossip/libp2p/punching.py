@@ -16,9 +16,9 @@ from libp2p.peer.id import ID
 from libp2p.relay.circuit_v2.dcutr import DCUtRProtocol
 from multiaddr import Multiaddr
 
-from p2pai.gossip.addresses import Scope, host_scope
+from p2pai.gossip.addresses import Scope
+from p2pai.gossip.libp2p.dial_gate import scope_at
 from p2pai.gossip.libp2p.host import Host
-from p2pai.primitives.errors import InvalidMessage
 
 ADDRESSES_MAX: Final = 8
 """Addresses of one message that are tried."""
@@ -74,10 +74,4 @@ class _Listening:
 
 def is_open(address: Any) -> bool:  # noqa: ANN401
     """Tell whether an address lies in the open internet: nobody shall make us dial our own network."""
-    parts = str(address).split("/")
-    if len(parts) < 5 or parts[1] not in ("ip4", "ip6") or parts[3] != "tcp" or "p2p-circuit" in parts:
-        return False
-    try:
-        return host_scope(parts[2]) is Scope.WORLD
-    except InvalidMessage:
-        return False
+    return scope_at(address) is Scope.WORLD
