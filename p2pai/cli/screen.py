@@ -109,7 +109,10 @@ def line(value: Any) -> str:  # noqa: ANN401
 
 def moment(seconds: int) -> str:
     """Show a time in seconds since 1970 as UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError):
+        return "after the year 9999"
 
 
 def milliseconds(us: int | None) -> str:

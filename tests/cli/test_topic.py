@@ -10,7 +10,7 @@ import pytest
 from recordings import BEGAN_US, head
 from rich.console import Console
 
-from p2pai.cli import topic_line, topic_numbers
+from p2pai.cli import screen, topic_line, topic_numbers
 from p2pai.cli.topic_numbers import render_list, render_mesh, render_remotes, render_topics
 from p2pai.cli.topic_publish import choose
 from p2pai.gossip import recording
@@ -104,6 +104,12 @@ def topic(p2pai, file):
 
 def objects(lines):
     return [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize("time_us", [0, (1 << 63) - 1, (1 << 64) - 1])
+def test_a_time_that_no_calendar_has_is_shown(time_us):
+    assert len(topic_line.clock(time_us)) == len("00:00:00.000")
+    assert screen.moment(time_us // STEP_US).startswith(("1970-01-01", "after"))
 
 
 class TestTap:

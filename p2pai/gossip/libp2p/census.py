@@ -4,6 +4,7 @@ Of the links a certain number is ours to choose: those that we dialled. Whoever 
 further than that.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +27,10 @@ LINKS_WANTED: Final = 16
 
 FOR_TASKS_MAX: Final = 8
 """Links beyond those that are dialled for the sake of our tasks."""
+
+PER_NETWORK: Final = 2
+"""Links that we dialled to one network of the open internet, as far as they count among those wanted: who has
+many names at one place, and leaves word with each that it works on our tasks, makes us dial no others."""
 
 
 @dataclass(slots=True)
@@ -115,12 +120,21 @@ class Census:
     @property
     def wanted(self) -> int:
         """How many links are missing."""
-        return max(OUTBOUND_WANTED - self.outbound, LINKS_WANTED - len(self), 0)
+        return max(OUTBOUND_WANTED - self.outbound + self._crowd, LINKS_WANTED - len(self), 0)
 
     @property
     def room_for_tasks(self) -> int:
         """How many links may be dialled for the sake of our tasks, whatever else is there."""
-        return max(LINKS_WANTED + FOR_TASKS_MAX - self.outbound, 0)
+        return max(min(LINKS_WANTED + FOR_TASKS_MAX - self.outbound, FOR_TASKS_MAX - self._crowd), 0)
+
+    @property
+    def _crowd(self) -> int:
+        """How many of the links that we dialled are to networks that have enough of them."""
+        dialled = (linked for linked in self._links.values() if linked.is_outbound)
+        counts = Counter(
+            linked.network for linked in dialled if linked.network and linked.scope is Scope.WORLD
+        )
+        return sum(max(0, count - PER_NETWORK) for count in counts.values())
 
     @property
     def networks(self) -> frozenset[str]:

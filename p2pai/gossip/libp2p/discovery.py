@@ -223,7 +223,7 @@ class Discovery:
             self._looking = trio.Event()
             if self._links is None:
                 self._count_connections()
-            missing = self.search.missing()
+            missing = self.search.missing() if self._census.room_for_tasks else ()
             wanted = max(self._census.wanted, min(len(missing), self._census.room_for_tasks))
             self._dial(min(wanted, DIALS_MAX) - len(self._dialling), missing)
             with trio.move_on_after(LOOK_S):

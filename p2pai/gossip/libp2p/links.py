@@ -24,6 +24,11 @@ PAUSE_S_MAX: Final = 30.0
 """Seconds before a stream is opened again; they double with each failure. Strangers are asked again too: a
 remote under heavy load can't be told from one."""
 
+STEADY_S: Final = 30.0
+FLAP_S_MAX: Final = 8.0
+"""Seconds that a stream lasts which is no flapping, and that the next one waits for at most after it was:
+each stream that comes has the core ask what is new, and discovery get acquainted."""
+
 _log = structlog.get_logger(__name__)
 
 REFUSED_PAUSE_S: Final = 1.0
@@ -121,7 +126,7 @@ class Links(INotifee):  # type: ignore[misc]
             self._begin(remote)
 
     async def _keep_open(self, remote: ID) -> None:
-        pause_s = PAUSE_S
+        pause_s = flap_s = PAUSE_S
         while self._is_connected(remote):
             if not self._warden.is_welcome(remote):
                 await self._mounted.disconnect(remote)
@@ -133,7 +138,13 @@ class Links(INotifee):  # type: ignore[misc]
                 _log.debug("no stream", remote=str(remote), error=repr(error))
                 pause_s = min(2 * pause_s, PAUSE_S_MAX)
             else:
+                began_s = trio.current_time()
                 await self._use(remote, Asker(FrameStream(stream)))
+                if trio.current_time() - began_s < STEADY_S:
+                    await trio.sleep(flap_s)
+                    flap_s = min(2 * flap_s, FLAP_S_MAX)
+                else:
+                    flap_s = PAUSE_S
                 pause_s = PAUSE_S
             await self._pause(remote, pause_s)
 

@@ -15,7 +15,7 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.security.insecure.transport import PLAINTEXT_PROTOCOL_ID, InsecureTransport
 from multiaddr import Multiaddr
 
-from p2pai.gossip.libp2p.host import make_host
+from p2pai.gossip.libp2p.host import make_host, reset
 from p2pai.gossip.libp2p.reading import with_prefix
 from p2pai.primitives.ids import PeerId
 
@@ -200,3 +200,16 @@ async def test_streams_of_one_remote_are_bounded(start: Start) -> None:
         with trio.fail_after(2), pytest.raises(StreamError):
             await streams[-1].read(1)
         await check_alive(node, friend)
+
+
+@pytest.mark.trio
+async def test_who_comes_and_goes_is_noticed_less_and_less_often(start: Start) -> None:
+    # Each time the core asks him what is new: four times a second, or as often as he opens a stream to us.
+    node = await start("n")
+    async with enemy_of(node) as enemy:
+        enemy.set_stream_handler(ASK, reset)
+        with trio.move_on_after(2.5):
+            while True:
+                await send(enemy, node, ASK)
+                await trio.sleep(0.1)
+    assert 1 <= len(node.seen.here) <= 5
