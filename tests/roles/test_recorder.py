@@ -408,10 +408,10 @@ class TestPreparing:
         assert (judged.verdict, follower.take_said()) == (Verdict.REJECT, [])
 
     @pytest.mark.parametrize("sender", [0, A])
-    def test_who_is_no_supervisor_is_refused(self, follower, sender):
-        judged = follower.hear_said(WHO.proposal(0, message(0)), sender)
-        expected = (Verdict.REJECT, "the sender is not a supervisor of the task")
-        assert (judged.verdict, judged.reason) == expected
+    def test_who_is_no_supervisor_is_ignored(self, follower, sender):
+        # He may have become one with a block that isn't here yet.
+        assert follower.hear_said(WHO.proposal(0, message(0)), sender).verdict is Verdict.IGNORE
+        assert follower.take_said() == []
 
     @pytest.mark.parametrize(
         ("change", "reason"),
