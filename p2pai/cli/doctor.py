@@ -83,7 +83,7 @@ def examine_network(settings: Config, spec: ChainSpec) -> Iterator[Finding]:
     from p2pai.shell.checkup import network
 
     told = network.ask_node(settings.data_dir)
-    port = network.check_port(settings.listen, is_ours=told is not None)
+    port = network.check_port(settings.listen, held=() if told is None else told["addresses"])
     yield port
     if told is None:
         bootstrap = (*settings.bootstrap, *spec.bootstrap)

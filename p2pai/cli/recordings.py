@@ -21,7 +21,8 @@ def opened(path: Path, holds: Holds | None = None) -> Iterator[Reading]:
         with path.open("rb", buffering=0) as file:
             reading = Reading(pieces(file))
             if holds is not None and holds not in reading.head.holds:
-                raise InvalidInput(f"{path} does not hold the node's {holds}")
+                how = "; p2pai start --record writes one that does" if holds is Holds.INBOX else ""
+                raise InvalidInput(f"{path} does not hold the node's {holds}{how}")
             yield reading
     except InvalidMessage as error:
         raise InvalidInput(f"{path}: {error}") from error

@@ -54,10 +54,11 @@ def _network_rows(network: dict[str, Any] | None) -> list[tuple[str, str]]:
 
 def remotes(network: dict[str, Any]) -> str:
     """Say who is connected, of an answer of `node.network`."""
-    inbound, outbound, known = network["inbound"], network["outbound"], network["known"]
+    inbound, outbound = network["inbound"], network["outbound"]
+    known = "1 address is" if network["known"] == 1 else f"{network['known']} addresses are"
     if network["alone"]:
-        return f"none: this node works alone, and goes on trying; {known} addresses are known"
-    return f"{inbound + outbound}: {outbound} dialled, {inbound} dialled us; {known} addresses are known"
+        return f"none: this node works alone, and goes on trying; {known} known"
+    return f"{inbound + outbound}: {outbound} dialled, {inbound} dialled us; {known} known"
 
 
 def fetch(progress: dict[str, Any]) -> str:

@@ -74,7 +74,7 @@ def publish(
         name, remotes = listening.publish(listener, lambda known: choose(topic, known), sealed)
     else:
         name, remotes = _publish_by_node(RpcClient(directory), topic, sealed)
-    said = f"{len(body)} bytes on {topic_name(name)}"
+    said = f"{len(body)} {'byte' if len(body) == 1 else 'bytes'} on {topic_name(name)}"
     if not remotes:
         raise Unavailable(f"{said} reached nobody: no remote follows that topic")
     screen.show_line(f"{said} went to {remotes} {'remote' if remotes == 1 else 'remotes'}")

@@ -157,7 +157,9 @@ def _number(file: Path, until: str) -> int:
     from p2pai.node.reenactment import number_of
 
     if until.isdigit() and len(until) < MESSAGE_DIGITS_MIN:
-        return int(until)
+        if not (number := int(until)):
+            raise InvalidInput("events are numbered from 1")
+        return number
     name = read_name(until)
     with opened(file, Holds.GOSSIP) as reading:
         return number_of(reading, name)

@@ -4,7 +4,7 @@ All three give the same entries, so a command does not know which of them it loo
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Protocol, get_args
 import typer
 
 from p2pai.cli import options, screen
+from p2pai.cli.recordings import opened
 from p2pai.cli.topic_line import topic_name
 from p2pai.gossip.meter import Meter
 from p2pai.gossip.recording import Entry, Reading
@@ -33,7 +34,6 @@ SILENCE_TICKS: Final = 3
 """Ticks after which a listener that may join no topic says so."""
 
 TOPICS_NAMED: Final = 20
-READ_SIZE: Final = 1 << 20
 
 Bootstrap = Annotated[
     list[str] | None,
@@ -162,9 +162,8 @@ class _File:
         self._file, self.prefix = file, prefix
 
     def watch(self, take: Take, seconds: int | None) -> None:
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt), opened(self._file) as reading:
             end_us: int | None = None
-            reading = Reading(self._pieces())
             if seconds is not None:
                 end_us = reading.head.began_us + seconds * 1_000_000
             _take_all(reading, lambda entry: (end_us is None or entry.time_us <= end_us) and take(entry))
@@ -172,21 +171,18 @@ class _File:
     def count(self, show: Show, seconds: int | None, *, follow: bool) -> None:
         if follow:
             raise InvalidInput("a recording does not change: leave out --follow")
-        reading = Reading(self._pieces())
-        meter, now_us = Meter(reading.head.began_us), reading.head.began_us
+        with opened(self._file) as reading:
+            began_us = now_us = reading.head.began_us
+            meter = Meter(began_us)
 
-        def take(entry: Entry) -> bool:
-            nonlocal now_us
-            _see(meter, entry)
-            now_us = max(now_us, entry.time_us)
-            return seconds is None or now_us < reading.head.began_us + seconds * 1_000_000
+            def take(entry: Entry) -> bool:
+                nonlocal now_us
+                _see(meter, entry)
+                now_us = max(now_us, entry.time_us)
+                return seconds is None or now_us < began_us + seconds * 1_000_000
 
-        _take_all(reading, take)
+            _take_all(reading, take)
         show(meter.report(now_us))
-
-    def _pieces(self) -> Iterator[bytes]:
-        with self._file.open("rb") as file:
-            yield from iter(lambda: file.read(READ_SIZE), b"")
 
 
 def _remark_on_silence(pattern: str, known: Sequence[str]) -> None:

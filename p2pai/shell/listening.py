@@ -169,7 +169,7 @@ async def _meet(hearing: _Hearing) -> None:
         while not hearing.met:  # noqa: ASYNC110
             await trio.sleep(POLL_S)
     if not hearing.met:
-        raise Unavailable("none of the nodes given with --bootstrap answered")
+        raise Unavailable("no node of this chain answered at the addresses given")
 
 
 async def _find(listener: Listener, choose: Choose) -> str:

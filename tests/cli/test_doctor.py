@@ -20,7 +20,7 @@ def test_a_running_node_is_asked(p2pai, node, tmp_path):
     tmp_path.chmod(0o700)
     status, out, err = p2pai("doctor")
     assert (status, err) == (0, "")
-    assert "ok   port: the node listens on" in out
+    assert "ok   port: the node is at /ip4/" in out
     assert "ok   reachability: 2 of 3 remotes reached this node" in out
     assert "warn clock: 1.500 s ahead of the others'" in out
     assert "timedatectl" in out

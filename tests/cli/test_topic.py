@@ -194,6 +194,14 @@ class TestTap:
             assert status == 1
             assert sentence in err
 
+    @pytest.mark.parametrize("command", ["list", "tap"])
+    def test_a_cut_recording_is_shown_and_said_to_be_cut(self, p2pai, file, tmp_path, command):
+        cut = tmp_path / "cut.rec"
+        cut.write_bytes(file.read_bytes()[:-1])
+        status, out, err = p2pai("topic", command, "--from", cut)
+        assert (status, bool(out)) == (0, True)
+        assert "ends inside an entry" in err
+
     def test_a_reader_that_leaves_is_no_fault(self, file):
         command = f"{sys.executable} -m p2pai topic tap --all --from {file} --json | head -n 1"
         done = subprocess.run(

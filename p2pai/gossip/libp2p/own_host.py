@@ -58,7 +58,7 @@ class OwnHost:
         self._key_pair = create_new_key_pair() if identity is None else load_or_create_identity(identity)
         self._limits = limits
         self._traversal = Traversal(ways)
-        self._listen = [Multiaddr(address) for address in listen]
+        self._listen = [_read(address) for address in listen]
         self.id = ID.from_pubkey(self._key_pair.public_key)
 
     @asynccontextmanager
@@ -71,7 +71,7 @@ class OwnHost:
           OSError: an address cannot be listened on.
         """
         for address in self._listen:
-            await check_free(address)
+            await _claim(address)
         host = make_host(self._key_pair, [str(address) for address in self._listen])
         Doorman(host, self._limits, warden)
         gate = host.get_network().connection_gate = DialGate()
@@ -104,13 +104,25 @@ async def check_address(address: str) -> None:
       ValueError: it is no multiaddr of a TCP port.
       OSError: it is in use, or not ours.
     """
+    await check_free(_read(address))
+
+
+def _read(address: str) -> Any:  # noqa: ANN401
+    """Read an address to listen on."""
     try:
         parsed = Multiaddr(address)
         parsed.value_for_protocol("tcp")
         parsed.value_for_protocol("ip6" if "/ip6/" in address else "ip4")
     except Exception as error:
         raise ValueError(f"not the multiaddr of a TCP port: {address}") from error
-    await check_free(parsed)
+    return parsed
+
+
+async def _claim(address: Any) -> None:  # noqa: ANN401
+    try:
+        await check_free(address)
+    except OSError as error:
+        raise OSError(f"{address} can't be listened on: {error.strerror}") from error
 
 
 class _Sockets(INotifee):  # type: ignore[misc]

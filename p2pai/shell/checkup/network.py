@@ -82,13 +82,13 @@ def look_around(listen: str, bootstrap: Sequence[str], chain_id: str) -> Answer:
     except ValueError as error:
         raise InvalidInput(str(error)) from error
     except OSError as error:
-        raise Unavailable(f"{listen} can't be listened on: {error.strerror}") from error
+        raise Unavailable(f"{listen} can't be listened on: {error.strerror or error}") from error
 
 
-def check_port(listen: str, *, is_ours: bool) -> Finding:
-    """See whether the address that the node listens on can be had; `is_ours` when the node has it already."""
-    if is_ours:
-        return ok("port", f"the node listens on {listen}")
+def check_port(listen: str, held: Sequence[str] = ()) -> Finding:
+    """See whether an address can be listened on; `held`: a node runs already, at these multiaddrs."""
+    if held:
+        return ok("port", f"the node is at {', '.join(address.partition('/p2p/')[0] for address in held)}")
     try:
         trio.run(check_address, listen)
     except ValueError as error:

@@ -104,6 +104,12 @@ async def test_stopping_is_quick_and_leaves_no_socket(start: Start) -> None:
     gc.collect()
 
 
+@pytest.mark.parametrize("address", ["/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/nonsense"])
+def test_only_tcp_addresses_are_listened_on(address: str) -> None:
+    with pytest.raises(ValueError, match="not the multiaddr of a TCP port"):
+        OwnHost(None, [address])
+
+
 @pytest.mark.trio
 async def test_a_bootstrap_node_that_comes_later_is_found(start: Start) -> None:
     early = await start("hub")
@@ -200,7 +206,7 @@ async def test_a_port_in_use_is_an_error(start: Start, tmp_path: Path) -> None:
     # The library would share the port, and each node would get half of the callers.
     first = await start("a")
     taken = first.network.addresses[0].split("/p2p/")[0]
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OSError, match=f"{taken} can't be listened on: .* in use"):
         await Network(OwnHost(tmp_path / "b.key", [taken]), [], "0a1b2c3d", Recorder()).run()
 
 

@@ -74,11 +74,12 @@ def test_wrong_addresses_are_sentences():
 def test_a_busy_port_is_found():
     with socket.create_server(("127.0.0.1", 0)) as server:
         listen = f"/ip4/127.0.0.1/tcp/{server.getsockname()[1]}"
-        finding = network.check_port(listen, is_ours=False)
+        finding = network.check_port(listen)
         assert finding.level is Level.FAIL
         assert "another program listens" in finding.found
-        assert network.check_port(listen, is_ours=True).level is Level.OK
-    assert network.check_port(listen, is_ours=False).level is Level.OK
+        held = network.check_port(listen, [f"{listen}/p2p/{'1' * 52}"])
+        assert (held.level, held.found) == (Level.OK, f"the node is at {listen}")
+    assert network.check_port(listen).level is Level.OK
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_a_busy_port_is_found():
     ],
 )
 def test_addresses_that_are_not_ours_are_found(listen, said):
-    finding = network.check_port(listen, is_ours=False)
+    finding = network.check_port(listen)
     assert finding.level is Level.FAIL
     assert said in finding.found
 
