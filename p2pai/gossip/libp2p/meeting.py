@@ -24,6 +24,9 @@ ASKED_MAX: Final = 8
 PROVIDED_MAX: Final = 32
 """Providers taken from one node's answer; the protocol's own limit is 20."""
 
+ADDRESSES_MAX: Final = 8
+"""Addresses taken of one of them."""
+
 PAUSE_S_MIN: Final = 4.0
 PAUSE_S_MAX: Final = 400.0
 """Seconds after which our record is put again: first soon, since we know few nodes then; at last often enough
@@ -96,7 +99,7 @@ def _all_texts(infos: Any) -> list[str]:  # noqa: ANN401
 
 
 def _texts(info: Any) -> list[str]:  # noqa: ANN401
-    return [full_text(address, info.peer_id) for address in info.addrs]
+    return [full_text(address, info.peer_id) for address in info.addrs[:ADDRESSES_MAX]]
 
 
 def full_text(address: Any, remote: ID) -> str:  # noqa: ANN401
