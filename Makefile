@@ -33,10 +33,10 @@ contracts: setup ## who may import whom
 	@$(BIN)/lint-imports
 
 # Tests that fork have a process of their own: collecting the others loads JAX, which starts threads. The others
-# share two processes, a file's tests in one: most wait for other processes or use one core.
+# share two processes, a file's tests in one, in order: the long ones on whole networks come early.
 unit: setup ## pytest alone
 	@$(BIN)/python -m pytest -m "not slow" $(FORKING)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not forks"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not forks"
 
 slow: setup ## the tests that take long
 	@$(BIN)/python -m pytest -m "slow and not forks"
