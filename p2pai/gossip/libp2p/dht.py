@@ -1,4 +1,4 @@
-"""The library's DHT with bounds on what strangers store in it, and answer.
+"""The library's DHT, and its book of remotes, with bounds on what strangers say.
 
 The stock DHT (py-libp2p 0.8.1) keeps the providers of any number of keys with any number of addresses, 50,000
 values of a megabyte, and reads messages of 4 MiB. An answer that named 6,000 addresses of somebody cost
@@ -25,6 +25,13 @@ ADDRESSES_MAX: Final = 8
 STORED_ADDRESSES_MAX: Final = 16
 """Addresses of one remote, whoever named them."""
 
+PROTOCOLS_MAX: Final = 128
+PROTOCOL_LENGTH_MAX: Final = 128
+"""Protocols that one remote says it speaks, and characters of one."""
+
+RECORD_SIZE_MAX: Final = 4 << 10
+"""Bytes of a signed record of a remote's addresses."""
+
 VALUES_MAX: Final = 256
 VALUE_SIZE_MAX: Final = 8 << 10
 """Values, and bytes of one with its key."""
@@ -39,7 +46,7 @@ def make_dht(host: Host) -> Any:  # noqa: ANN401
     """Build a DHT that serves on a host of our own."""
     for module in (kad_dht, peer_routing, provider_store, value_store):
         module.MAX_DHT_MESSAGE_SIZE = MESSAGE_SIZE_MAX
-    _bound_addresses(host.get_peerstore())
+    _bound_remotes(host.get_peerstore())
     dht = KadDHT(host, DHTMode.SERVER)
     _bound_table(dht.routing_table)
     _bound_providers(dht.provider_store)
@@ -47,15 +54,23 @@ def make_dht(host: Host) -> Any:  # noqa: ANN401
     return dht
 
 
-def _bound_addresses(store: Any) -> None:  # noqa: ANN401
-    add = store.add_addrs
+def _bound_remotes(store: Any) -> None:  # noqa: ANN401
+    add, add_protocols, consume = store.add_addrs, store.add_protocols, store.consume_peer_record
 
     def add_bounded(remote: Any, addresses: Any, ttl: int = 0) -> None:  # noqa: ANN401
         add(remote, list(addresses)[:STORED_ADDRESSES_MAX], ttl)
         if remote in store.peer_data_map:
             del store.peer_data_map[remote].addrs[:-STORED_ADDRESSES_MAX]
 
-    store.add_addrs = add_bounded
+    def add_short(remote: Any, protocols: Any) -> None:  # noqa: ANN401
+        short = [name for name in protocols[:PROTOCOLS_MAX] if len(name) <= PROTOCOL_LENGTH_MAX]
+        add_protocols(remote, short)
+
+    def consume_small(envelope: Any, ttl: int) -> Any:  # noqa: ANN401
+        return len(envelope.raw_payload) <= RECORD_SIZE_MAX and consume(envelope, ttl)
+
+    store.add_addrs, store.add_protocols = add_bounded, add_short
+    store.consume_peer_record = consume_small
 
 
 def _bound_table(table: Any) -> None:  # noqa: ANN401

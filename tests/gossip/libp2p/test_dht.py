@@ -9,7 +9,9 @@ import trio
 from gossip_lab import Start
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.kad_dht.pb.kademlia_pb2 import Message, Record
+from libp2p.peer.envelope import seal_record
 from libp2p.peer.id import ID
+from libp2p.peer.peer_record import PeerRecord
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 from test_hostile import enemy_of
@@ -83,3 +85,19 @@ async def test_an_answer_that_names_thousands_of_addresses_holds_up_nothing(star
                 assert await routing._query_peer_for_closest(enemy.get_id(), b"key") == found
             assert time.process_time() - began_s < 1
     assert len(node.network._host.get_peerstore().addrs(victim.peer_id)) == dht.STORED_ADDRESSES_MAX
+
+
+@pytest.mark.trio
+async def test_what_a_remote_says_of_itself_is_bounded() -> None:
+    # A million bytes of it were kept for each of a thousand names.
+    host, remote = make_host(create_new_key_pair(), []), somebody().peer_id
+    dht.make_dht(host)
+    store = host.get_peerstore()
+    store.add_protocols(remote, [bytes(1000).decode(), *(f"/x/{number}" for number in range(10_000))])
+    assert store.get_protocols(remote) == [f"/x/{number}" for number in range(dht.PROTOCOLS_MAX - 1)]
+    author = create_new_key_pair()
+    name = ID.from_pubkey(author.public_key)
+    for count, is_kept in ((1_000, False), (dht.STORED_ADDRESSES_MAX, True)):
+        envelope = seal_record(PeerRecord(name, somebody(count).addrs), author.private_key)
+        assert store.consume_peer_record(envelope, 60) is is_kept
+        assert (store.get_peer_record(name) is not None) is is_kept
