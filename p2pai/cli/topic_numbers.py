@@ -14,6 +14,7 @@ from p2pai.cli import options, screen, topic_source
 from p2pai.cli.summary import printable
 from p2pai.cli.topic_line import duration, remote_name, size, topic_name
 from p2pai.gossip.topics import matches
+from p2pai.primitives.errors import InvalidInput
 
 WINDOW_S: Final = 10
 """Seconds over which rates are taken."""
@@ -68,6 +69,10 @@ def stats(
     data_dir: options.DataDir = options.DATA_DIR_DEFAULT,
 ) -> None:
     """Show how gossip does: copies, what was refused or dropped, latency, and the lag of later copies."""
+    if by is By.REMOTE and pattern != "*":
+        raise InvalidInput(
+            "what each remote did is counted over all topics: leave out --by remote or the topic"
+        )
     source = topic_source.open_source(data_dir, bootstrap, chain, file, pattern)
 
     def render(report: Report) -> RenderableType:
@@ -90,6 +95,8 @@ def mesh(
     data_dir: options.DataDir = options.DATA_DIR_DEFAULT,
 ) -> None:
     """Show the mesh of each topic: with whom, since when, and who asked for it."""
+    if dot and (as_json or follow):
+        raise InvalidInput("--dot prints one graph: leave out --json and --follow")
     source = topic_source.open_source(data_dir, bootstrap, chain, file, pattern)
     if dot:
         source.count(lambda report: print(graph(report, pattern)), seconds, follow=False)  # noqa: T201

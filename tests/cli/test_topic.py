@@ -248,6 +248,19 @@ class TestNumbers:
         ]
         assert any("..bob22222" in line and line.startswith("chain/block") for line in lines)
 
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            (("stats", "block", "--by", "remote"), "counted over all topics"),
+            (("mesh", "--dot", "--json"), "leave out --json"),
+            (("mesh", "--dot", "--follow"), "leave out --json and --follow"),
+        ],
+    )
+    def test_options_that_would_say_nothing_are_refused(self, p2pai, file, arguments, sentence):
+        status, out, err = p2pai("topic", *arguments, "--from", file)
+        assert (status, out) == (1, "")
+        assert sentence in err
+
     def test_dot_is_a_graph(self, topic):
         lines = topic("mesh", "--dot")
         assert lines[0] == "digraph mesh {"
