@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import trio
 from gossip_lab import CHAIN, Node, Recorder, Shelf, Start, meet, until
 from libp2p import new_host
@@ -369,6 +370,7 @@ async def test_gossip_that_does_not_run_is_unavailable(monkeypatch: pytest.Monke
 
 @pytest.mark.trio
 async def test_lossy_settings_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    structlog.reset_defaults()  # the commands, tried in this process, have set it up
     host = new_host(key_pair=create_new_key_pair())
     GuestHost(host, Pubsub(host, GossipSub([PROTOCOL_ID_V11], 3, 2, 6)))
     said = capsys.readouterr().out
