@@ -13,11 +13,13 @@ from typing import Any, Final
 
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
+from multiaddr.utils import get_thin_waist_addresses
 
 from p2pai.gossip.libp2p.host import Host
 
 CIRCUIT: Final = "/p2p-circuit"
 _UNSPECIFIED: Final = ("/ip4/0.0.0.0/", "/ip6/::/")
+_LOOPBACK: Final = ("/ip4/127.0.0.1/", "/ip6/::1/")
 
 
 class Announced:
@@ -54,6 +56,15 @@ class Announced:
         usable = {str(at): at for at in listened if not str(at).startswith(_UNSPECIFIED)}
         usable.update((text, Multiaddr(text)) for text in self.reached)
         return list(usable.values())
+
+
+def on_interfaces(address: Any) -> list[Any]:  # noqa: ANN401
+    """Return where who listens at an address is found: 0.0.0.0 stands for all interfaces, loopback last."""
+    for unspecified, loopback in zip(_UNSPECIFIED, _LOOPBACK, strict=True):
+        if (text := str(address)).startswith(unspecified):
+            own = Multiaddr(text.replace(unspecified, loopback, 1))
+            return [*get_thin_waist_addresses(address), own]
+    return [address]
 
 
 def _parse(text: str) -> Any:  # noqa: ANN401

@@ -1,5 +1,6 @@
 """Dialling one address of one remote, without the library's own memory of failures."""
 
+import re
 import secrets
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ from p2pai.gossip.libp2p.census import Census
 from p2pai.gossip.libp2p.mount import Mounted, Welcome
 
 DIAL_TIMEOUT_S: Final = 10.0
+
+_NAMED: Final = re.compile(r"/p2p/((?:1|Qm)[^/]*)")
+"""The peer ids in a multiaddr, as they are mostly written."""
 
 _log = structlog.get_logger(__name__)
 
@@ -61,6 +65,34 @@ def read_info(text: str) -> Any | None:  # noqa: ANN401
         return None
 
 
+def parse_bootstrap(text: str) -> Any:  # noqa: ANN401
+    """Read a bootstrap address: a full multiaddr, `/ip4/.../tcp/.../p2p/ID`, with names of DNS or without.
+
+    Raises:
+      ValueError: not a multiaddr, or it names no peer id.
+    """
+    for name in _NAMED.findall(text):
+        if not _is_whole(name):
+            raise ValueError(f"{name} is no peer id: a character is wrong, missing or too many")
+    try:
+        address = Multiaddr(text)
+        is_list = next(iter(address.protocols())).name == "dnsaddr"
+    except Exception as error:
+        raise ValueError(f"not a multiaddr (/ip4/ADDRESS/tcp/PORT/p2p/ID): {text}") from error
+    if not is_list and read_info(text) is None:
+        raise ValueError(f"not a full multiaddr (/ip4/ADDRESS/tcp/PORT/p2p/ID): {text}")
+    return address
+
+
 def jittered(seconds: float) -> float:
     """Return three to five quarters of it, so that nodes that began together don't go on so."""
     return seconds * (750 + secrets.randbelow(501)) / 1000
+
+
+def _is_whole(name: str) -> bool:
+    # A multihash: its kind, its length, and as many bytes.
+    try:
+        _, length, *digest = ID.from_base58(name).to_bytes()
+    except ValueError:
+        return False
+    return bool(len(digest) == length)

@@ -21,14 +21,13 @@ from typing import Any, Final
 import structlog
 import trio
 from libp2p.peer.id import ID
-from multiaddr import Multiaddr
 from multiaddr.utils import get_thin_waist_addresses
 
 from p2pai.gossip import exchange
 from p2pai.gossip.addresses import Address, Scope, read_or_none
 from p2pai.gossip.libp2p import mdns, names, remotes_cache
 from p2pai.gossip.libp2p.census import Census, Linked
-from p2pai.gossip.libp2p.dialling import Dialler, jittered, read_info
+from p2pai.gossip.libp2p.dialling import Dialler, jittered, parse_bootstrap, read_info
 from p2pai.gossip.libp2p.frames import Kind
 from p2pai.gossip.libp2p.links import Links
 from p2pai.gossip.libp2p.meeting import full_text
@@ -363,19 +362,3 @@ class Discovery:
             return [full_text(address, remote) for address in self._host.get_peerstore().addrs(remote)]
         except Exception:  # noqa: BLE001
             return []
-
-
-def parse_bootstrap(text: str) -> Any:  # noqa: ANN401
-    """Read a bootstrap address: a full multiaddr, `/ip4/.../tcp/.../p2p/ID`, with names of DNS or without.
-
-    Raises:
-      ValueError: not a multiaddr, or it names no peer id.
-    """
-    try:
-        address = Multiaddr(text)
-        is_list = next(iter(address.protocols())).name == "dnsaddr"
-    except Exception as error:
-        raise ValueError(f"not a multiaddr (/ip4/ADDRESS/tcp/PORT/p2p/ID): {text}") from error
-    if not is_list and read_info(text) is None:
-        raise ValueError(f"not a full multiaddr (/ip4/ADDRESS/tcp/PORT/p2p/ID): {text}")
-    return address

@@ -13,7 +13,8 @@ from libp2p.peer.id import ID
 
 from p2pai.effects import Verdict
 from p2pai.gossip import hearing
-from p2pai.gossip.libp2p.discovery import Discovery, Places, parse_bootstrap
+from p2pai.gossip.libp2p.dialling import parse_bootstrap
+from p2pai.gossip.libp2p.discovery import Discovery, Places
 from p2pai.gossip.libp2p.observing import count_sent
 from p2pai.gossip.libp2p.own_host import OwnHost
 from p2pai.gossip.libp2p.refusals import Refusals

@@ -17,10 +17,11 @@ import trio
 from libp2p.peer.id import ID
 
 from p2pai.effects import Verdict
-from p2pai.gossip.libp2p.announcing import CIRCUIT
+from p2pai.gossip.libp2p.announcing import CIRCUIT, on_interfaces
 from p2pai.gossip.libp2p.answering import Sources
 from p2pai.gossip.libp2p.dial_back import DialBacks
-from p2pai.gossip.libp2p.discovery import Discovery, Places, parse_bootstrap
+from p2pai.gossip.libp2p.dialling import parse_bootstrap
+from p2pai.gossip.libp2p.discovery import Discovery, Places
 from p2pai.gossip.libp2p.fetching import Fetching, parse_id
 from p2pai.gossip.libp2p.links import Links
 from p2pai.gossip.libp2p.mount import Mount
@@ -295,5 +296,5 @@ class Network:
 
     def _find_addresses(self) -> tuple[str, ...]:
         suffix = f"/p2p/{self.peer_id}"
-        found = (str(address) for address in self._host.get_addrs())
+        found = (str(address) for told in self._host.get_addrs() for address in on_interfaces(told))
         return tuple(text if text.endswith(suffix) else text + suffix for text in found)

@@ -14,12 +14,14 @@ import trio
 from gossip_lab import Recorder, Shelf, Start, follow, meet, until
 from multiaddr import Multiaddr
 
-from p2pai.gossip.libp2p import discovery
+from p2pai.gossip.libp2p.dialling import parse_bootstrap
 from p2pai.gossip.libp2p.host import check_free
 from p2pai.gossip.libp2p.network import Network
 from p2pai.gossip.libp2p.own_host import OwnHost
 from p2pai.primitives.errors import Unavailable
 from p2pai.primitives.ids import BlobId, Hash32, PeerId
+
+ID = "12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq"
 
 
 @pytest.mark.trio
@@ -225,4 +227,23 @@ def test_a_bootstrap_address_without_an_id_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="multiaddr"):
         Network(OwnHost(tmp_path / "k", []), ["/ip4/127.0.0.1/tcp/1"], "0a1b2c3d", Recorder())
     with pytest.raises(ValueError, match="multiaddr"):
-        discovery.parse_bootstrap("localhost:4001")
+        parse_bootstrap("localhost:4001")
+
+
+@pytest.mark.parametrize("typed", [f"{ID}a", ID[:-1], f"{ID[:9]}x{ID[9:]}", f"{ID[:20]}0{ID[21:]}"])
+def test_a_mistyped_peer_id_is_named(typed: str) -> None:
+    for text in (f"/ip4/8.8.8.8/tcp/1/p2p/{typed}", f"/ip4/8.8.8.8/tcp/1/p2p/{typed}/p2p-circuit/p2p/{ID}"):
+        with pytest.raises(ValueError, match=f"{typed} is no peer id"):
+            parse_bootstrap(text)
+
+
+@pytest.mark.trio
+async def test_a_node_on_all_interfaces_says_where_it_is_found(start: Start) -> None:
+    node = await start("a", listen="/ip4/0.0.0.0/tcp/0")
+    addresses = node.network.addresses
+    assert not any("/0.0.0.0/" in address for address in addresses)
+    assert all(address.endswith(f"/p2p/{node.network.peer_id}") for address in addresses)
+    assert addresses[-1].startswith("/ip4/127.0.0.1/")
+    for number, address in enumerate(addresses):
+        caller = await start(f"caller{number}", address)
+        await until(lambda caller=caller: node.network.peer_id in caller.network.remotes())

@@ -20,7 +20,7 @@ from multiaddr import Multiaddr
 
 from p2pai.gossip.libp2p import circuits, relaying, traversal
 from p2pai.gossip.libp2p.announcing import Announced
-from p2pai.gossip.libp2p.discovery import parse_bootstrap
+from p2pai.gossip.libp2p.dialling import parse_bootstrap
 from p2pai.gossip.libp2p.host import stop_listening
 from p2pai.gossip.libp2p.network import Network
 from p2pai.gossip.libp2p.outside import Outside
