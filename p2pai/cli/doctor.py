@@ -73,17 +73,19 @@ def examine(settings: Config) -> Iterator[Finding]:
     yield machine.check_descriptors()
     yield machine.check_address_space()
     yield machine.check_libraries()
-    yield machine.check_device()
+    with screen.busy("device: training a little; mostly 10 s"):
+        device = machine.check_device()
+    yield device
     yield from examine_network(settings, spec)
 
 
 def examine_network(settings: Config, spec: ChainSpec) -> Iterator[Finding]:
     """Make the checks for which the network is needed."""
-    # libp2p takes seconds to load.
-    from p2pai.shell.checkup import network
+    with screen.busy("port: loading libp2p"):
+        from p2pai.shell.checkup import network
 
-    told = network.ask_node(settings.data_dir)
-    port = network.check_port(settings.listen, held=() if told is None else told["addresses"])
+        told = network.ask_node(settings.data_dir)
+        port = network.check_port(settings.listen, held=() if told is None else told["addresses"])
     yield port
     if told is None:
         bootstrap = (*settings.bootstrap, *spec.bootstrap)
@@ -95,7 +97,8 @@ def examine_network(settings: Config, spec: ChainSpec) -> Iterator[Finding]:
             )
             return
         try:
-            told = network.look_around(settings.listen, bootstrap, spec.short_id)
+            with screen.busy(f"remotes: asking them to call this machine, up to {network.LOOK_S_MAX:.0f} s"):
+                told = network.look_around(settings.listen, bootstrap, spec.short_id)
         except (InvalidInput, Unavailable) as error:
             yield fail("remotes", str(error), "check --bootstrap and --listen")
             return

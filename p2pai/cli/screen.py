@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from rich.console import Console, Group, RenderableType
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -44,6 +45,11 @@ def show_line(line: str) -> None:
 def remark(line: str) -> None:
     """Print what goes on on standard error."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(clean(line))
+
+
+def busy(doing: str) -> Status:
+    """Say on a terminal's standard error what is being done, while inside; it is erased after."""
+    return Console(stderr=True, highlight=False).status(clean(doing))
 
 
 def complain(sentence: str) -> None:

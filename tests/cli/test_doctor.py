@@ -47,6 +47,15 @@ def test_without_anybody_to_ask_it_says_so(p2pai, tmp_path, monkeypatch):
     assert "warn reachability: there is nobody to ask" in out
 
 
+def test_a_terminal_is_told_what_takes_long(p2pai, tmp_path, monkeypatch):
+    monkeypatch.setenv("P2PAI_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    _, out, err = p2pai("doctor", "--listen", "/ip4/127.0.0.1/tcp/0")
+    assert "device: training" in err
+    assert "port: loading" in err
+    assert "training a little" not in out
+
+
 def test_wrong_words_are_a_sentence(p2pai, tmp_path, monkeypatch):
     monkeypatch.setenv("P2PAI_DATA_DIR", str(tmp_path))
     status, _, err = p2pai("doctor", "--chain", "nowhere")
