@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from p2pai.chain.spec import ChainSpec
 from p2pai.cli import screen
-from p2pai.gossip.recording import Holds, Reading
+from p2pai.gossip.recording import Holds, Reading, Recording
 from p2pai.primitives.errors import InvalidInput, InvalidMessage
 from p2pai.shell.record_file import pieces
 
@@ -28,3 +29,15 @@ def opened(path: Path, holds: Holds | None = None) -> Iterator[Reading]:
         raise InvalidInput(f"{path}: {error}") from error
     if reading.cut_bytes:
         screen.complain(f"{path} ends inside an entry, of which {reading.cut_bytes} bytes are there")
+
+
+def check_chain(head: Recording, spec: ChainSpec) -> None:
+    """See that a recording is of a chain.
+
+    Raises:
+      InvalidInput: it is of another.
+    """
+    if spec.id != head.chain:
+        raise InvalidInput(
+            f"the recording is of the chain {head.chain.hex()[:8]}, not of {spec.name}; name it with --chain"
+        )

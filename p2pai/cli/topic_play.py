@@ -9,7 +9,7 @@ from rich.console import RenderableType
 
 from p2pai.chain.spec import ChainSpec
 from p2pai.cli import options, screen, topic_source
-from p2pai.cli.recordings import opened
+from p2pai.cli.recordings import check_chain, opened
 from p2pai.cli.topic_record import File, Pattern, select
 from p2pai.gossip.recording import Entry, Holds, Recording
 from p2pai.gossip.sightings import Message
@@ -47,14 +47,14 @@ def play(
             answer = play_offline(select(reading, topic), spec)
         else:
             answer = _play_to(to, select(reading, topic), spec, speed)
+    if not answer["topics"]:
+        raise InvalidInput(f"{file} holds no message on a topic that {topic} means")
     if as_json:
         screen.show_json(answer)
     else:
         screen.show(render(answer))
     if to != OFFLINE and not any(row["left"] for row in answer["topics"]):
-        raise Unavailable(
-            f"nothing was sent: {to} follows none of the topics, or the recording holds no message"
-        )
+        raise Unavailable(f"nothing was sent: {to} follows none of the topics")
 
 
 def play_offline(entries: Iterator[Entry], spec: ChainSpec) -> Report:
@@ -120,10 +120,7 @@ def _timed(entries: Iterator[Entry]) -> Iterator[tuple[int, Message]]:
 def _spec(head: Recording, chain: str | None) -> ChainSpec:
     """Return the chain's spec: the recording's own, or the one named."""
     spec = head.birth.spec if head.birth and chain is None else load_spec(chain or "devnet")
-    if spec.id != head.chain:
-        raise InvalidInput(
-            f"the recording is of the chain {head.chain.hex()[:8]}, not of {spec.name}; name it with --chain"
-        )
+    check_chain(head, spec)
     return spec
 
 

@@ -86,7 +86,8 @@ def _listen(
                 count += 1
             return True
 
-        listening.hear(listener, take, seconds)
+        remarks = topic_source.Remarks(listener.followed, spec, pattern)
+        listening.hear(listener, take, seconds, remarks.tick, topic_source.TICK_S)
     return head, count
 
 

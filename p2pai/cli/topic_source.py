@@ -4,21 +4,22 @@ All three give the same entries, so a command does not know which of them it loo
 """
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol, get_args
 
 import typer
 
+from p2pai.chain.spec import ChainSpec
 from p2pai.cli import options, screen
-from p2pai.cli.recordings import opened
+from p2pai.cli.recordings import check_chain, opened
 from p2pai.cli.topic_line import topic_name
 from p2pai.gossip.meter import Meter
 from p2pai.gossip.recording import Entry, Reading
 from p2pai.gossip.sightings import Sighting
-from p2pai.gossip.topics import matches
+from p2pai.gossip.topics import chain_of, matches
 from p2pai.primitives.errors import InvalidInput
 from p2pai.shell import config as node_config
 from p2pai.shell.client import RpcClient
@@ -82,7 +83,7 @@ def open_source(
     if bootstrap and file is not None:
         raise InvalidInput("--bootstrap and --from exclude each other")
     if file is not None:
-        return _File(file, load_spec(chain or "devnet").prefix)
+        return _File(file, chain)
     if bootstrap:
         return _Network(bootstrap, chain or "devnet", pattern)
     return _Node(options.expand(data_dir), chain, pattern)
@@ -122,18 +123,12 @@ class _Network:
         from p2pai.gossip.libp2p.listener import Listener
 
         self._listener = Listener(spec.short_id, bootstrap, lambda topic: matches(topic, pattern))
-        self._pattern = pattern
+        self._remarks = Remarks(self._listener.followed, spec, pattern)
 
     def watch(self, take: Take, seconds: int | None) -> None:
         from p2pai.shell.listening import hear
 
-        ticks = count()
-
-        def tick() -> None:
-            if next(ticks) == SILENCE_TICKS:
-                _remark_on_silence(self._pattern, self._listener.followed())
-
-        hear(self._listener, take, seconds, tick, TICK_S)
+        hear(self._listener, take, seconds, self._remarks.tick, TICK_S)
 
     def count(self, show: Show, seconds: int | None, *, follow: bool) -> None:
         from p2pai.shell.listening import hear
@@ -146,23 +141,49 @@ class _Network:
             return True
 
         def tick() -> None:
+            self._remarks.tick()
             show(meter.report(now_us()))
 
         if follow:
             hear(self._listener, take, seconds, tick, TICK_S)
         else:
-            hear(self._listener, take, seconds or LISTEN_S)
-            tick()
+            hear(self._listener, take, seconds or LISTEN_S, self._remarks.tick, TICK_S)
+            show(meter.report(now_us()))
+
+
+class Remarks:
+    """Says once, a few ticks after a listener began, why it may hear nothing."""
+
+    def __init__(self, followed: Callable[[], Sequence[str]], spec: ChainSpec, pattern: str) -> None:
+        """Begin; `followed` gives the topics that remotes follow."""
+        self._followed, self._spec, self._pattern = followed, spec, pattern
+        self._ticks = count()
+
+    def tick(self) -> None:
+        """Count, and say it when it is time."""
+        if next(self._ticks) != SILENCE_TICKS:
+            return
+        known = self._followed()
+        chains = sorted({chain for chain in map(chain_of, known) if chain is not None})
+        if chains and self._spec.short_id not in chains:
+            screen.remark(
+                f"The remotes follow topics of the chain {' and '.join(chains)} alone, none of "
+                f"{self._spec.name} ({self._spec.short_id}); name theirs with --chain"
+            )
+        else:
+            _remark_on_silence(self._pattern, known)
 
 
 class _File:
     """A recording."""
 
-    def __init__(self, file: Path, prefix: str) -> None:
-        self._file, self.prefix = file, prefix
+    def __init__(self, file: Path, chain: str | None) -> None:
+        spec = load_spec(chain or "devnet")
+        self._file, self.prefix = file, spec.prefix
+        self._named = None if chain is None else spec
 
     def watch(self, take: Take, seconds: int | None) -> None:
-        with suppress(KeyboardInterrupt), opened(self._file) as reading:
+        with suppress(KeyboardInterrupt), self._opened() as reading:
             end_us: int | None = None
             if seconds is not None:
                 end_us = reading.head.began_us + seconds * 1_000_000
@@ -171,7 +192,7 @@ class _File:
     def count(self, show: Show, seconds: int | None, *, follow: bool) -> None:
         if follow:
             raise InvalidInput("a recording does not change: leave out --follow")
-        with opened(self._file) as reading:
+        with self._opened() as reading:
             began_us = now_us = reading.head.began_us
             meter = Meter(began_us)
 
@@ -183,6 +204,13 @@ class _File:
 
             _take_all(reading, take)
         show(meter.report(now_us))
+
+    @contextmanager
+    def _opened(self) -> Iterator[Reading]:
+        with opened(self._file) as reading:
+            if self._named is not None:
+                check_chain(reading.head, self._named)
+            yield reading
 
 
 def _remark_on_silence(pattern: str, known: Sequence[str]) -> None:

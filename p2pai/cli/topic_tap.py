@@ -61,7 +61,10 @@ def tap(
     wanted = condition.parse(where, entry_names()) if where else None
     source = topic_source.open_source(data_dir, bootstrap, chain, file, pattern)
     printer = _JsonPrinter() if as_json else _LinePrinter(full=full)
-    source.watch(_Tap(source.prefix, pattern, wanted, printer, count, everything).take, seconds)
+    tapped = _Tap(source.prefix, pattern, wanted, printer, count, everything)
+    source.watch(tapped.take, seconds)
+    if file is not None and not tapped.shown:
+        screen.remark(f"Nothing in {file} matches.")
 
 
 class _Tap:
@@ -77,7 +80,9 @@ class _Tap:
         everything: bool,  # noqa: FBT001
     ) -> None:
         self._prefix, self._pattern, self._wanted = prefix, pattern, wanted
-        self._printer, self._left, self._everything = printer, count, everything
+        self._printer, self._count, self._everything = printer, count, everything
+        self.shown = 0
+        """How many entries so far."""
 
     def take(self, entry: Entry) -> bool:
         """Show an entry if it is wanted; False when it was the last."""
@@ -91,9 +96,8 @@ class _Tap:
         if self._wanted is not None and not self._wanted.holds(fields):
             return True
         self._printer.show(fields)
-        if self._left is not None:
-            self._left -= 1
-        return self._left != 0
+        self.shown += 1
+        return self.shown != self._count
 
 
 class _LinePrinter:

@@ -64,6 +64,12 @@ def parse(text: str) -> Topic:
     return Topic(chain, None if scope == "chain" else TaskId(Hash32(bytes.fromhex(scope))), name)
 
 
+def chain_of(topic: str) -> str | None:
+    """Return the first 4 bytes of a topic's chain's id, in hex; None where it isn't one of p2pai's."""
+    match = _PATTERN.fullmatch(topic)
+    return None if match is None else match[1]
+
+
 def matches(topic: str, pattern: str) -> bool:
     """Tell whether a topic is meant; in a pattern `*` stands for anything.
 

@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import count
 
 import pytest
 from recordings import BEGAN_US, head
 from rich.console import Console
 
-from p2pai.cli import screen, topic_line, topic_numbers
+from p2pai.cli import screen, topic_line, topic_numbers, topic_source
 from p2pai.cli.topic_numbers import render_list, render_mesh, render_remotes, render_topics
 from p2pai.cli.topic_publish import choose
 from p2pai.gossip import recording
@@ -33,6 +34,7 @@ from p2pai.gossip.topics import Topic
 from p2pai.node.entries import entry_fields
 from p2pai.primitives import address, ecdsa
 from p2pai.primitives.ids import PeerId
+from p2pai.shell.specs import load_spec
 from tests.chain.ledger import devnet, keys
 from tests.node.parts import grown, iteration
 
@@ -132,7 +134,6 @@ class TestTap:
             (("it_res",), 2),
             (("chain/block",), 5),
             ((CHAIN.predefined.hex()[:6],), 2),
-            (("nothing",), 0),
             (("--count", "3"), 3),
             (("--where", "name == it_res and iteration == 1"), 1),
             (("--where", f"sender == {SENDER[:8]}..{SENDER[-4:]}"), 6),
@@ -147,6 +148,11 @@ class TestTap:
     )
     def test_chooses(self, topic, arguments, shown):
         assert len(topic("tap", *arguments)) == shown
+
+    def test_that_nothing_matches_is_said(self, p2pai, file):
+        status, out, err = p2pai("topic", "tap", "nosuch", "--from", file)
+        assert (status, out) == (0, "")
+        assert err.split() == ["Nothing", "in", str(file), "matches."]
 
     def test_json_has_everything(self, topic):
         first, *_, last = objects(topic("tap", "--json"))
@@ -180,6 +186,7 @@ class TestTap:
             (("--where", "iteraton > 3"), "did you mean iteration?"),
             (("--where", "name = tx"), "at character 6: two things are compared with =="),
             (("--bootstrap", "/ip4/127.0.0.1/tcp/1"), "exclude each other"),
+            (("--chain", "devnet"), "is of the chain 00010203, not of"),
         ],
     )
     def test_faults_are_sentences(self, p2pai, file, arguments, sentence):
@@ -298,6 +305,35 @@ class TestNumbers:
         graph = topic_numbers.graph(report, "*")
         assert '\\"]\\\\x1b' in graph
         assert "\x1b" not in graph
+
+
+class TestPlay:
+    def test_that_nothing_matches_is_a_status(self, p2pai, tmp_path):
+        path = tmp_path / "seen.rec"
+        path.write_bytes(recording.begin(replace(head(), chain=load_spec("devnet").id)))
+        status, out, err = p2pai("topic", "play", path, "--topic", "block", "--json")
+        assert (status, out) == (1, "")
+        assert "holds no message on a topic that block means" in err
+
+
+class TestRemarks:
+    @pytest.mark.parametrize(
+        ("chains", "pattern", "said"),
+        [
+            (("0a1b2c3d",), "*", "follow topics of the chain 0a1b2c3d alone"),
+            (("0a1b2c3d", devnet().short_id), "*", ""),
+            ((devnet().short_id,), "tx", "there are: chain/block"),
+            ((), "*", "there are: none"),
+        ],
+    )
+    def test_another_chain_and_silence_are_explained_once(self, capsys, chains, pattern, said):
+        topics = [str(Topic(chain, None, "block")) for chain in chains]
+        remarks = topic_source.Remarks(lambda: topics, devnet(), pattern)
+        for _ in range(3 * topic_source.SILENCE_TICKS):
+            remarks.tick()
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) == bool(said)
+        assert said in err
 
 
 class TestPublish:
