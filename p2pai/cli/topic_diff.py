@@ -10,10 +10,10 @@ from rich.console import RenderableType
 
 from p2pai.cli import options, screen
 from p2pai.cli.recordings import opened
+from p2pai.cli.topic_line import topic_names
 from p2pai.cli.topic_record import Pattern, select
 from p2pai.gossip.differences import Differences
 from p2pai.gossip.recording import Entry, Holds, Reading
-from p2pai.gossip.topics import short_name
 
 A = Annotated[Path, typer.Argument(metavar="A", help="A recording of one node.")]
 B = Annotated[Path, typer.Argument(metavar="B", help="A recording of another one.")]
@@ -56,14 +56,15 @@ def compare(first: Reading, second: Reading, pattern: str = "*") -> Report:
 def render(answer: Report, count: int) -> RenderableType:
     """Show differences, at most `count` of each kind."""
     names = [f"A ({_end(answer['nodes'][0])})", f"B ({_end(answer['nodes'][1])})"]
-    topics = [_topic(row) for row in answer["topics"]]
+    shown = topic_names(row["topic"] for row in answer["topics"])
+    topics = [_topic(shown[row["topic"]], row) for row in answer["topics"]]
     listed = [
-        ("only " + name, _end(m["id"]), short_name(m["topic"]), m["outcome"])
+        ("only " + name, _end(m["id"]), shown[m["topic"]], m["outcome"])
         for name, found in zip(names, answer["only_listed"], strict=True)
         for m in found[:count]
     ]
     judged = [
-        ("judged", _end(v["id"]), short_name(v["topic"]), " / ".join(v["outcomes"]))
+        ("judged", _end(v["id"]), shown[v["topic"]], " / ".join(v["outcomes"]))
         for v in answer["verdicts_listed"][:count]
     ]
     return screen.stack(
@@ -86,10 +87,10 @@ def render(answer: Report, count: int) -> RenderableType:
     )
 
 
-def _topic(row: Report) -> tuple[object, ...]:
+def _topic(name: str, row: Report) -> tuple[object, ...]:
     later = row["later_us"] or {}
-    shown = [screen.milliseconds(later.get(f"p{p}")) for p in (50, 90, 99, 100)]
-    return short_name(row["topic"]), *row["messages"], row["both"], row["out_of_order"], *shown
+    late = [screen.milliseconds(later.get(f"p{p}")) for p in (50, 90, 99, 100)]
+    return name, *row["messages"], row["both"], row["out_of_order"], *late
 
 
 def _clock(clock: Report | None) -> str:

@@ -3,13 +3,14 @@
 The most useful comes first, so that a narrow terminal cuts off the least.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from rich.text import Text
 
 from p2pai.cli import screen
 from p2pai.cli.summary import printable, summarize
-from p2pai.gossip.topics import NAMES, short_name
+from p2pai.gossip.topics import NAMES, short_name, short_names
 from p2pai.node.decoding import Decoded
 from p2pai.node.fields import Fields
 
@@ -152,3 +153,8 @@ def _flat(value: Fields, path: str) -> list[tuple[str, Any]]:
 def topic_name(topic: str) -> str:
     """Show a topic as patterns take it."""
     return printable(short_name(topic))
+
+
+def topic_names(topics: Iterable[str]) -> dict[str, str]:
+    """Show topics as patterns take them, those of several chains with their chain's digits."""
+    return {topic: printable(name) for topic, name in short_names(list(topics)).items()}

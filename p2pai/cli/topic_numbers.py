@@ -12,7 +12,7 @@ from rich.live import Live
 
 from p2pai.cli import options, screen, topic_source
 from p2pai.cli.summary import printable
-from p2pai.cli.topic_line import duration, remote_name, size, topic_name
+from p2pai.cli.topic_line import duration, remote_name, size, topic_names
 from p2pai.gossip.topics import matches
 from p2pai.primitives.errors import InvalidInput
 
@@ -136,9 +136,10 @@ class _Shown:
 
 def render_list(report: Report, pattern: str) -> RenderableType:
     """Show the topics of a report."""
+    names = _names(report)
     rows = [
         (
-            topic_name(row["topic"]),
+            names[row["topic"]],
             len(row["followers"]),
             len(row["mesh"]),
             *_rates(row, report),
@@ -153,8 +154,9 @@ def render_list(report: Report, pattern: str) -> RenderableType:
 
 def render_topics(report: Report, pattern: str) -> RenderableType:
     """Show how each topic does."""
+    names = _names(report)
     rows = [
-        (topic_name(row["topic"]), row["messages"], row["duplicate"], *_losses(row), *_latencies(row))
+        (names[row["topic"]], row["messages"], row["duplicate"], *_losses(row), *_latencies(row))
         for row in _topics(report, pattern)
     ]
     headings = ("topic", "new>", "copies>", "refused>", "dropped>", "p50>", "p90>", "p99>", "lag>")
@@ -181,10 +183,11 @@ def render_remotes(report: Report) -> RenderableType:
 
 def render_mesh(report: Report, pattern: str) -> RenderableType:
     """Show who is in the mesh of which topic."""
+    names = _names(report)
     scores = {row["remote"]: row["score"] for row in report["remotes"]}
     rows = [
         (
-            topic_name(topic["topic"]),
+            names[topic["topic"]],
             remote_name(link["remote"]),
             "the remote" if link["by_remote"] else "us",
             _age(report, link["since_us"]),
@@ -194,7 +197,7 @@ def render_mesh(report: Report, pattern: str) -> RenderableType:
         for link in topic["mesh"]
     ]
     outside = [
-        (topic_name(topic["topic"]), ", ".join(map(remote_name, others)))
+        (names[topic["topic"]], ", ".join(map(remote_name, others)))
         for topic in _topics(report, pattern)
         if (others := _outside(topic))
     ]
@@ -207,11 +210,12 @@ def render_mesh(report: Report, pattern: str) -> RenderableType:
 
 def graph(report: Report, pattern: str) -> str:
     """Return the mesh as a graph: an edge goes from who asked for it."""
+    topics = _names(report)
     lines = ["digraph mesh {", '  us [shape=box, label="this node"];']
     for topic in _topics(report, pattern):
         for link in topic["mesh"]:
             ends = (_quoted(link["remote"]), "us") if link["by_remote"] else ("us", _quoted(link["remote"]))
-            lines.append(f"  {ends[0]} -> {ends[1]} [label={_quoted(topic_name(topic['topic']))}];")
+            lines.append(f"  {ends[0]} -> {ends[1]} [label={_quoted(topics[topic['topic']])}];")
     names = dict.fromkeys(link["remote"] for topic in _topics(report, pattern) for link in topic["mesh"])
     lines += [f"  {_quoted(name)} [label={_quoted(remote_name(name))}];" for name in names]
     return "\n".join([*lines, "}"])
@@ -231,6 +235,10 @@ def _head(report: Report) -> RenderableType:
 
 def _topics(report: Report, pattern: str) -> Iterator[Row]:
     return (row for row in report["topics"] if matches(row["topic"], pattern))
+
+
+def _names(report: Report) -> dict[str, str]:
+    return topic_names(row["topic"] for row in report["topics"])
 
 
 def _rates(row: Row, report: Report) -> tuple[str, str]:

@@ -6,6 +6,7 @@ Source: PROTOCOL section 13.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
@@ -74,13 +75,16 @@ def matches(topic: str, pattern: str) -> bool:
     """Tell whether a topic is meant; in a pattern `*` stands for anything.
 
     A topic is meant by its whole name, by what is said on it (`block`), by its task's id or the beginning of
-    it, from four digits on (`6f2a`), or by both (`6f2a/it_res`, `chain/tx`).
+    it, from four digits on (`6f2a`), or by both (`6f2a/it_res`, `chain/tx`), which its chain's digits may
+    precede (`0a1b2c3d/chain/tx`).
     """
     match = _PATTERN.fullmatch(topic)
     if match is None:
         said = topic.rsplit("/", 2)[-2] if topic.count("/") > 1 else topic
         return fnmatchcase(topic, pattern) or fnmatchcase(said, pattern)
-    _, scope, name = match.groups()
+    chain, scope, name = match.groups()
+    if pattern.count("/") == 2:  # noqa: PLR2004
+        pattern = pattern.removeprefix(f"{chain}/")
     wanted, mark, named = pattern.rpartition("/")
     if mark and fnmatchcase(name, named) and (fnmatchcase(scope, wanted) or _begins(scope, wanted)):
         return True
@@ -95,3 +99,15 @@ def short_name(topic: str) -> str:
     """Return the shortest form of a topic that `matches` takes: `chain/block`, `6f2ac1/it_res`."""
     match = _PATTERN.fullmatch(topic)
     return topic if match is None else f"{match[2][:_SHORT_LENGTH]}/{match[3]}"
+
+
+def short_names(topics: Sequence[str]) -> dict[str, str]:
+    """Return short names by topic; where there are topics of several chains, with the chain's digits."""
+    chains = {topic: chain_of(topic) for topic in topics}
+    known = dict.fromkeys(chain for chain in chains.values() if chain is not None)
+    if len(known) <= 1:
+        return {topic: short_name(topic) for topic in topics}
+    return {
+        topic: f"{chain}/{short_name(topic)}" if chain is not None else topic
+        for topic, chain in chains.items()
+    }

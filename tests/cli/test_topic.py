@@ -234,6 +234,16 @@ class TestNumbers:
         (only,) = topic("list", "it_res")[3:]
         assert only.split() in [line.split() for line in lines]
 
+    def test_list_tells_chains_apart(self, p2pai, tmp_path):
+        path, there = tmp_path / "seen.rec", BLOCK.replace(devnet().short_id, "ffffffff")
+        entries = (recording.encode(Entry(BEGAN_US, Subscribed(ALICE, name))) for name in (BLOCK, there))
+        path.write_bytes(recording.begin(head()) + b"".join(entries))
+        _, out, _ = p2pai("topic", "list", "--from", path)
+        assert [line.split()[0] for line in out.splitlines()[3:]] == [
+            f"{devnet().short_id}/chain/block",
+            "ffffffff/chain/block",
+        ]
+
     def test_stats_by_topic(self, topic):
         (row,) = [line.split() for line in topic("stats", "block") if line.startswith("chain/block")]
         assert row[1:5] == ["5", "3", "1", "1"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pai.gossip.topics import NAMES, Topic, matches, parse, short_name
+from p2pai.gossip.topics import NAMES, Topic, matches, parse, short_name, short_names
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import Hash32, TaskId
 
@@ -64,6 +64,26 @@ def test_our_own_malformed_topic_is_a_bug() -> None:
 )
 def test_a_pattern_means_a_topic(pattern: str) -> None:
     assert matches("/p2pai/0a1b2c3d/chain/block/1", pattern)
+
+
+@given(st.lists(topics, max_size=5, unique=True))
+def test_short_names_mean_their_topics(several: list[Topic]) -> None:
+    found = list(map(str, several))
+    for topic, name in short_names(found).items():
+        assert matches(topic, name)
+    chains = {topic.chain for topic in several}
+    assert all(name.count("/") == (2 if len(chains) > 1 else 1) for name in short_names(found).values())
+
+
+def test_topics_of_several_chains_are_told_apart() -> None:
+    here, there = "/p2pai/0a1b2c3d/chain/tx/1", "/p2pai/ffffffff/chain/tx/1"
+    assert short_names([here, "chat"]) == {here: "chain/tx", "chat": "chat"}
+    assert short_names([here, there, "chat"]) == {
+        here: "0a1b2c3d/chain/tx",
+        there: "ffffffff/chain/tx",
+        "chat": "chat",
+    }
+    assert [matches(topic, "ffffffff/chain/tx") for topic in (here, there)] == [False, True]
 
 
 @pytest.mark.parametrize("pattern", ["tx", "chain", "lock", "", "chain/tx", "*/tx", "0a1b", "0a1b/block"])
