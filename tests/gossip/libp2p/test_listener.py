@@ -75,6 +75,7 @@ async def test_it_passes_on_what_is_signed_and_nothing_else(start: Start, listen
         await node.network.join(BLOCK)
     listener = await listen(lambda topic: True, left, right)
     await until(lambda: len(listener._gossip.router.mesh.get(BLOCK, ())) == 2)
+    await until(lambda: left.network._pubsub.router.mesh[BLOCK])
     for data in (b"garbage", sealed(TX, 1), sealed(BLOCK, 2)):
         await left.network.publish(BLOCK, data)
     await until(lambda: right.seen.messages == [sealed(BLOCK, 2)])
