@@ -174,8 +174,6 @@ class Emulator:
                     self._wires.cut(wire)
             case "heal":
                 self._wires.heal()
-            case "forget":
-                self._routers[order["node"]].forget()
         _answer(dict(self._wires.counts))
 
 

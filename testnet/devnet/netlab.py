@@ -193,10 +193,6 @@ class NetLab:
         """Mend all cuts; shapes stay."""
         self._order({"do": "heal"})
 
-    def forget_mappings(self, node: int) -> None:
-        """Switch a node's router off and on."""
-        self._order({"do": "forget", "node": node})
-
     def counts(self) -> dict[str, int]:
         """Return what became of all packets so far, and the `bytes` sent.
 

@@ -91,11 +91,6 @@ class Translator:
         mapping.used_s = now_s
         return readdress(packet, flow.source, mapping.inside)
 
-    def forget(self) -> None:
-        """Lose all mappings, as a router does that is switched off and on."""
-        self._outward.clear()
-        self._inward.clear()
-
     def _map(self, flow: Flow, now_s: float) -> _Mapping | None:
         remote = flow.destination if self._kind is Kind.SYMMETRIC else None
         key = (flow.protocol, flow.source, remote)

@@ -185,10 +185,6 @@ class World:
         """Give a node an order of its user."""
         self._post(name, 0, events.Submitted(method, params))
 
-    def inject(self, target: PeerId, event: Event) -> None:
-        """Let a node meet an event of the caller's making."""
-        self._post(target, 0, event)
-
     def run(self, until: Callable[[], bool], limit_s: int) -> bool:
         """Go on until a condition holds; False when `limit_s` virtual seconds passed before."""
         end_ms = self.now_ms + limit_s * 1000

@@ -78,14 +78,6 @@ def test_an_idle_mapping_expires_and_a_used_one_does_not(kind):
     assert gets_in(nat, ALICE, public, 282.0) is (kind is Kind.FULL_CONE)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_router_that_restarts_has_forgotten(kind):
-    nat = router(kind)
-    public = leave(nat, ALICE)
-    nat.forget()
-    assert not gets_in(nat, ALICE, public)
-
-
 @pytest.mark.parametrize("kind", [Kind.FULL_CONE, Kind.PORT_RESTRICTED])
 def test_cones_keep_a_port_that_is_free(kind):
     nat = router(kind)
