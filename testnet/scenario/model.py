@@ -1,0 +1,101 @@
+"""A scenario: who is there, what they are asked to do, what goes wrong, and what must come of it.
+
+A scenario says nothing of how it is run: `testnet.simulator` runs it in one process and in virtual time,
+`testnet.devnet` on real processes. Nodes have the name of their group and a number: miner1, miner2.
+
+Source: RELIABILITY (2), the fault matrix.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from testnet.scenario.adversaries import Adversary
+from testnet.scenario.faults import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class NodeGroup:
+    """Nodes that do the same."""
+
+    name: str
+    roles: tuple[str, ...]
+    count: int = 1
+    scales: bool = False
+    """Whether the group grows when a run asks for more nodes (`--nodes`), in proportion to its count."""
+    region: str = ""
+    """Where its nodes are (see NetworkPlan.regions); the first region when empty."""
+    starts_s: int = 0
+    """When its nodes start."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPlan:
+    """What messages go through while nothing is wrong with it."""
+
+    gossip: str = "direct"
+    """`direct`: one hop to all who follow a topic; `mesh`: hop by hop, as gossipsub does."""
+    degree: int = 6
+    """Links of each node in a topic's mesh."""
+    latency_ms: tuple[int, int] = (5, 40)
+    """Least and most time that a message takes inside a region."""
+    regions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Between regions: milliseconds that are added, by both names."""
+    upload_kib_s: int = 0
+    """Bandwidth of each node's way out; 0: without limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPlan:
+    """A task that a client submits."""
+
+    client: str = ""
+    """Name of the node; the first of the first group with the role `client` when empty."""
+    at_s: int = 0
+    data: str = "package:digits.npz"
+    epochs: int = 3
+    miners: int = 3
+    supervisors: int = 3
+    evaluators: int = 3
+    fee_coins: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Expectations:
+    """What must be true in the end; the invariants hold at every step anyway."""
+
+    tasks: tuple[str, ...] = ("paid",)
+    """Stages in which a task may end: paid, failed, expired; nothing is expected when empty."""
+    settle_s: int = 60
+    """Within this after healing all honest nodes are on one tip."""
+    height_min: int = 1
+    slashed: tuple[str, ...] = ()
+    """Nodes or groups of whom somebody must have lost of a stake; nobody else may have."""
+    may_be_slashed: tuple[str, ...] = ()
+    """Nodes or groups of whom somebody may have."""
+    accuracy_percent_min: int = 0
+    """Of each paid task's best model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One file."""
+
+    name: str
+    about: str
+    """One sentence."""
+    nodes: tuple[NodeGroup, ...]
+    row: str = ""
+    """Of the fault matrix."""
+    limit_s: int = 600
+    """Virtual seconds after which the history ends as failed."""
+    heal_s: int = 0
+    """When faults end at the latest; 0: as soon as all tasks are over, or at the limit."""
+    chain: Mapping[str, int] = field(default_factory=dict)
+    """Parameters other than those of the quick devnet (see chain/params.py)."""
+    network: NetworkPlan = field(default_factory=NetworkPlan)
+    tasks: tuple[TaskPlan, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    adversaries: tuple[Adversary, ...] = ()
+    expect: Expectations = field(default_factory=Expectations)
+    weakened: str = ""
+    """The defence without which this scenario must fail."""
