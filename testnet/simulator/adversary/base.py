@@ -1,17 +1,21 @@
-"""An honest core in other hands: they see what it is told, and decide what of its reaction goes out."""
+"""An honest core in other hands: they see what it is told, and decide what of its reaction goes out.
+
+So is its trainer: they see each job, and decide what the core is told. An adversary is made anew with each
+life of its node; a node is of one kind.
+"""
 
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from p2pai import effects
+from p2pai import effects, jobs
 from p2pai.effects import Effect
 from p2pai.events import Event
 from p2pai.node.core import NodeCore
 from p2pai.primitives.ids import Millis, PeerId
 from testnet.scenario import adversaries
-from testnet.simulator.world import START_MS
+from testnet.simulator.world import START_MS, Worker
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,38 @@ class Adversary:
 
     def handle(self, event: Event, now_ms: int) -> Sequence[Effect]:
         """Take one event, as the core would; honest before the plan's time."""
-        if now_ms < START_MS + self.plan.from_s * 1000:
+        if not self.has_begun(now_ms):
             return self.core.handle(event, now_ms)
         return self.act(event, now_ms)
+
+    def has_begun(self, now_ms: int) -> bool:
+        """Return whether the time for evil has come."""
+        return now_ms >= START_MS + self.plan.from_s * 1000
 
     def act(self, event: Event, now_ms: int) -> Sequence[Effect]:
         """Take one event when the time for evil has come."""
         return self.core.handle(event, now_ms)
+
+    def employ(self, worker: Worker) -> Worker:
+        """Return the trainer that the node has in place of its honest one."""
+        return _Employed(self, worker)
+
+    def train(self, job: jobs.Job, worker: Worker) -> jobs.Result:
+        """Carry out one of the node's jobs, when the time for evil has come."""
+        return worker.run(job)
+
+
+class _Employed:
+    """A trainer that does what an adversary says."""
+
+    def __init__(self, owner: Adversary, worker: Worker) -> None:
+        self._owner, self._worker = owner, worker
+
+    def run(self, job: jobs.Job) -> jobs.Result:
+        """Carry out a job, or tell that it was."""
+        if not self._owner.has_begun(self._owner.core.now_ms):
+            return self._worker.run(job)
+        return self._owner.train(job, self._worker)
 
 
 def timer(name: str, delay_ms: int) -> effects.SetTimer:
