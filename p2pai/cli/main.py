@@ -16,6 +16,7 @@ from p2pai.cli import (
     dkg,
     doctor,
     faucet,
+    identity,
     screen,
     start,
     status,
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.command("start")(start.start)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("identity")(identity.identity)
 app.add_typer(task.app, name="task")
 app.add_typer(block.app, name="block")
 app.add_typer(transaction.app, name="tx")

@@ -90,6 +90,12 @@ Checkpoint = Annotated[
 RpcPort = Annotated[
     int, typer.Option(min=0, max=65_535, help="Loopback port for the commands; 0 is any free one.")
 ]
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT", help="Serve /metrics for Prometheus and the probes /livez and /readyz there."
+    ),
+]
 DevAccount = Annotated[
     int | None,
     typer.Option(min=0, metavar="N", help="Use the N-th account whose keys the chain publishes (devnet)."),
@@ -115,6 +121,7 @@ def start(
     relay_service: RelayService = False,
     checkpoint: Checkpoint = None,
     rpc_port: RpcPort = 0,
+    metrics: Metrics = None,
     dev_account: DevAccount = None,
     record: Record = None,
     password_file: passwords.PasswordFile = None,
@@ -137,6 +144,7 @@ def start(
         relay_service=relay_service,
         checkpoint=None if checkpoint is None else str(trust.parse(checkpoint)),
         rpc_port=rpc_port,
+        metrics=metrics,
         dev_account=_dev_account(directory, dev_account),
         record=record,
     )

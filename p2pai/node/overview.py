@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from p2pai.chain import difficulty, headers
 from p2pai.chain.genesis import genesis_state
-from p2pai.chain.state import State, Ticket
+from p2pai.chain.state import Stage, State, Task, Ticket
 from p2pai.chain.transaction import ROLES
 from p2pai.primitives.ids import Outpoint
 
@@ -48,6 +48,7 @@ def chain_status(core: NodeCore, params: Report) -> Report:
         "side_branches": [
             {"height": branch.state.height, "tip": branch.state.tip.hex()} for branch in tree.side_tips()
         ],
+        "tasks": _stages(task for _, task in state.active_tasks()),
         "mempool": {"count": len(pool), "bytes": pool.size, "fee_rate_min": pool.fee_rate_min},
     }
 
@@ -80,6 +81,14 @@ def supply(core: NodeCore, params: Report) -> Report:
         "staked_by_tasks": _sum(state, (task.stake for task in tasks if task.stake is not None)),
         "holds": state.issued - state.burned == unspent,
     }
+
+
+def _stages(tasks: Iterable[Task]) -> dict[str, int]:
+    """Return how many tasks are in each stage that is not the end."""
+    counts = {stage.value: 0 for stage in Stage if not stage.is_over}
+    for task in tasks:
+        counts[task.stage.value] += 1
+    return counts
 
 
 def _sum(state: State, outpoints: Iterable[Outpoint]) -> int:

@@ -39,6 +39,8 @@ class Config:
     """HEIGHT:BLOCK:SNAPSHOT to begin the chain at, on an empty data directory; None for genesis."""
     rpc_port: int = 0
     """TCP port of the RPC on loopback; 0 lets the system choose."""
+    metrics: str | None = None
+    """HOST:PORT to serve metrics and probes on; None: nowhere."""
     dev_account: int | None = None
     """Number of the account, published by the chain, whose keys the node uses; None: its key store's."""
     record: Path | None = None

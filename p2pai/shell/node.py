@@ -184,8 +184,17 @@ async def _joined(
         if has_rpc:
             door = (runtime, config.data_dir, config.rpc_port, network.addresses, gossip, watching)
             url = await nursery.start(run_server, *door)
+        if config.metrics is not None:
+            await _start_metrics(nursery, config.metrics, runtime, network)
         yield Node(config, network, runtime, url)
         nursery.cancel_scope.cancel()
+
+
+async def _start_metrics(nursery: trio.Nursery, where: str, runtime: Runtime, network: Network) -> None:
+    from p2pai.shell.metrics import run_metrics  # noqa: PLC0415
+
+    shown = runtime, lambda: len(network.remotes()), network.observers, where
+    _log.info("metrics are served", url=await nursery.start(run_metrics, *shown))
 
 
 def _check_owner(config: Config, keys: Keys) -> PublicKey:
