@@ -42,6 +42,7 @@ def render(answer: dict[str, Any]) -> RenderableType:
             *(("Fetching", fetch(each)) for each in answer["fetches"]),
             ("Mempool", f"{answer['mempool']} transactions"),
             ("Ticket price", screen.coins(answer["ticket_price"])),
+            *([("Mining", mining(answer["mining"]))] if answer["mining"] else ()),
         ]
     )
 
@@ -50,6 +51,19 @@ def _network_rows(network: dict[str, Any] | None) -> list[tuple[str, str]]:
     if network is None:
         return []
     return [("Remotes", remotes(network)), ("Reachable", reach(network)), ("Clock", clock(network))]
+
+
+def mining(tally: dict[str, int]) -> str:
+    """Say what became of the nonces that iterations earned, of an answer of `node.status`."""
+    earned = tally["earned"]
+    if not earned:
+        return "no iteration yet"
+    parts = [
+        f"{100 * tally[what] // earned} % {word}"
+        for what, word in (("tried", "tried"), ("stale", "stale"), ("crowded", "not certified in time"))
+    ]
+    blocks = f"{tally['found']} blocks found, {tally['sent']} sent, {tally['late']} too late"
+    return f"{earned} iterations: {', '.join(parts)}; {blocks}"
 
 
 def remotes(network: dict[str, Any]) -> str:

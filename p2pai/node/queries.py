@@ -6,12 +6,14 @@ Values are JSON's: hashes are hex strings, amounts are atoms. The methods are li
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from p2pai.chain.snapshot import snapshot_id
 from p2pai.node import committees, history, money, orders, overview, replays, reports, staking, transactions
 from p2pai.primitives import address
 from p2pai.primitives.errors import InvalidInput
+from p2pai.roles.miner import Miner
 
 if TYPE_CHECKING:
     from p2pai.node.core import NodeCore
@@ -61,7 +63,13 @@ def status(core: NodeCore, params: Params) -> Params:
         "mempool": len(core.ledger.mempool),
         "ticket_price": core.state.ticket_price,
         "checkpoint": str(checkpoint),
+        "mining": _mining(core),
     }
+
+
+def _mining(core: NodeCore) -> Params | None:
+    miner = core.roles.get(Miner.name)
+    return asdict(miner.tally) if isinstance(miner, Miner) else None
 
 
 def dkg_transcript(core: NodeCore, params: Params) -> Params:

@@ -15,6 +15,7 @@ from p2pai.jobs import ModelState
 from p2pai.primitives.ids import Hash32, Outpoint, TaskId
 from p2pai.roles.base import Node, Role, apply_for_tasks, keep_ticket
 from p2pai.roles.memory import Clock, IterationSent, Memory, StateKept
+from p2pai.roles.mining import Tally
 from p2pai.roles.session import Session
 
 
@@ -26,6 +27,7 @@ class Miner(Role):
     def __init__(self, node: Node) -> None:
         super().__init__(node)
         self.session: Session | None = None
+        self.tally = Tally()
         self._finished: list[Session] = []
         """Sessions that only announce their model still."""
         self._memories: dict[tuple[TaskId, Outpoint], Memory] = {}

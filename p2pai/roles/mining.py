@@ -54,12 +54,38 @@ class Attempt:
 
 
 @dataclass(slots=True)
+class Tally:
+    """What became of the nonces that a miner earned since it started.
+
+    Each iteration earns the same number. What is neither tried nor lost waits, or was given up with its task.
+    """
+
+    earned: int = 0
+    """Iterations."""
+    tried: int = 0
+    """Of them, those whose nonces were hashed while their block could still become the next."""
+    stale: int = 0
+    """Lost: the tip had moved since the commitment, k iterations before."""
+    uncommitted: int = 0
+    """Lost: nothing was committed to k iterations before, or it was forgotten in a restart of the trainer."""
+    crowded: int = 0
+    """Lost: too many iterations waited for the record, or too many blocks."""
+    found: int = 0
+    """Blocks that met the target."""
+    late: int = 0
+    """Of them, those that the tip overtook before the record was certified."""
+    sent: int = 0
+    """Of them, those that went out."""
+
+
+@dataclass(slots=True)
 class Mining:
     """One miner's commitments and lucky blocks in one task."""
 
     ticket: Outpoint
     distance: int
     """k."""
+    tally: Tally = field(default_factory=Tally)
     commitments: dict[int, Template] = field(default_factory=dict)
     attempts: dict[int, Attempt] = field(default_factory=dict)
     lucky: list[Lucky] = field(default_factory=list)
@@ -72,13 +98,16 @@ class Mining:
 
     def forget(self) -> None:
         """Give up what was committed to; lucky blocks still go out."""
+        self.tally.uncommitted += len(self.attempts)
         self.commitments.clear()
         self.attempts.clear()
 
     def earn(self, attempt: Attempt) -> None:
         """Note an iteration's nonces; the oldest are given up when too many wait."""
+        self.tally.earned += 1
         self.attempts[attempt.iteration] = attempt
-        self.attempts.pop(attempt.iteration - ATTEMPTS_MAX, None)
+        if self.attempts.pop(attempt.iteration - ATTEMPTS_MAX, None) is not None:
+            self.tally.crowded += 1
 
     def try_nonces(self, history: TaskHistory, count: int, tip: Hash32) -> list[Attempt]:
         """Try the nonces of every iteration whose commitment is recorded; return the lucky iterations."""
@@ -87,13 +116,24 @@ class Mining:
             template = self.commitments.get(attempt.iteration - self.distance)
             if template is None or template[0].prev != tip or len(self.lucky) >= LUCKY_MAX:
                 del self.attempts[attempt.iteration]
+                self._lose(template, tip)
                 continue
             slot = self._commitment_slot(attempt, history)
             if slot is not None:
                 del self.attempts[attempt.iteration]
+                self.tally.tried += 1
                 if self._try(attempt, template, it_res.first_nonce(attempt.announced, slot), count):
+                    self.tally.found += 1
                     found.append(attempt)
         return found
+
+    def _lose(self, template: Template | None, tip: Hash32) -> None:
+        if template is None:
+            self.tally.uncommitted += 1
+        elif template[0].prev != tip:
+            self.tally.stale += 1
+        else:
+            self.tally.crowded += 1
 
     def _commitment_slot(self, attempt: Attempt, history: TaskHistory) -> Hash32 | None:
         identifier = history.places.get((self.ticket, attempt.iteration - self.distance))
@@ -111,13 +151,16 @@ class Mining:
 
     def finished_blocks(self, history: TaskHistory, tip: Hash32) -> list[Block]:
         """Return the lucky blocks whose messages are all recorded; drop those that came too late."""
-        self.lucky = [lucky for lucky in self.lucky if lucky.header.prev == tip]
+        in_time = [lucky for lucky in self.lucky if lucky.header.prev == tip]
+        self.tally.late += len(self.lucky) - len(in_time)
+        self.lucky = in_time
         blocks = []
         for lucky in list(self.lucky):
             proof = self._proof(lucky, history)
             if proof is not None:
                 self.lucky.remove(lucky)
                 blocks.append(_complete(lucky, proof))
+        self.tally.sent += len(blocks)
         return blocks
 
     def _proof(self, lucky: Lucky, history: TaskHistory) -> WorkProof | None:

@@ -56,7 +56,7 @@ class Session:
         self.task = node.state.tasks[task_id]
         self.plan = schedule.make_schedule(self.task.definition, self.task.definition_block)
         self.place = course.Place(self.plan, ticket, self.task.roster)
-        self.mining = Mining(ticket, node.params.commitment_distance)
+        self.mining = Mining(ticket, node.params.commitment_distance, miner.tally)
         self.history = node.follow(task_id, memory.slot)
         self._resume()
         self.queue = Queue((), ())

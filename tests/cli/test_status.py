@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pai.cli.status import clock, fetch, reach, remotes
+from p2pai.cli.status import clock, fetch, mining, reach, remotes
 from tests.cli.answers import ANSWERS
 
 NETWORK = ANSWERS["node.network"]
@@ -47,3 +47,12 @@ def test_who_is_there():
     assert remotes(NETWORK) == "8: 5 dialled, 3 dialled us; 40 addresses are known"
     alone = {**NETWORK, "inbound": 0, "outbound": 0, "alone": True}
     assert "works alone, and goes on trying" in remotes(alone)
+
+
+def test_what_became_of_nonces_is_said_in_words():
+    tally = ANSWERS["node.status"]["mining"]
+    said = (
+        "40 iterations: 75 % tried, 20 % stale, 0 % not certified in time; 3 blocks found, 2 sent, 1 too late"
+    )
+    assert mining(tally) == said
+    assert mining(dict.fromkeys(tally, 0)) == "no iteration yet"

@@ -106,6 +106,7 @@ class TestStatus:
             "ticket_price": 1_000_000_000,
             "checkpoint": f"0:{chain.state.checkpoint.block.hex()}:{bytes(32).hex()}",
             "origin": None,
+            "mining": None,
         }
 
     def test_what_waits_is_counted(self):

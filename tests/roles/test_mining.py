@@ -10,7 +10,7 @@ from p2pai.chain.params import WORK_PROOF_SLOTS_MAX
 from p2pai.primitives import merkle
 from p2pai.primitives.ids import BlobId, Hash32
 from p2pai.roles.history import TaskHistory
-from p2pai.roles.mining import ATTEMPTS_MAX, LUCKY_MAX, Attempt, Mining
+from p2pai.roles.mining import ATTEMPTS_MAX, LUCKY_MAX, Attempt, Mining, Tally
 from tests.chain.ledger import FRAGMENTS, MINERS, Chain, Drafting, Plan, label, refused, sign_message
 from tests.roles.lone import certified, iteration
 
@@ -163,6 +163,70 @@ class TestAttempts:
         rig.earn()
         assert rig.try_nonces() == []
         assert len(rig.mining.lucky) == LUCKY_MAX
+
+
+class TestTally:
+    """What became of an iteration's nonces is counted once, and so is what became of a block."""
+
+    def counted(self, rig, **counts):
+        assert rig.mining.tally == Tally(**counts)
+
+    def test_tried_and_lucky(self, rig):
+        rig.record(0, rig.committed)
+        rig.earn()
+        rig.try_nonces()
+        self.counted(rig, earned=1, tried=1, found=1)
+        rig.record(1, rig.previous, rig.lucky)
+        rig.finish()
+        self.counted(rig, earned=1, tried=1, found=1, sent=1)
+
+    def test_tried_and_not_lucky(self):
+        rig = Rig(count=0)
+        rig.record(0, rig.committed)
+        rig.earn()
+        rig.try_nonces()
+        self.counted(rig, earned=1, tried=1)
+
+    def test_waiting(self, rig):
+        rig.earn()
+        rig.try_nonces()
+        self.counted(rig, earned=1)
+
+    def test_stale(self, rig):
+        rig.record(0, rig.committed)
+        rig.earn()
+        rig.try_nonces(tip=label("new tip"))
+        self.counted(rig, earned=1, stale=1)
+
+    def test_uncommitted(self, rig):
+        rig.mining.commitments.clear()
+        rig.earn()
+        rig.try_nonces()
+        self.counted(rig, earned=1, uncommitted=1)
+
+    def test_forgotten(self, rig):
+        rig.earn()
+        rig.mining.forget()
+        self.counted(rig, earned=1, uncommitted=1)
+
+    def test_crowded_out_by_iterations(self, rig):
+        for number in range(LUCKY, LUCKY + ATTEMPTS_MAX + 1):
+            rig.mining.earn(replace(rig.attempt, iteration=number))
+        self.counted(rig, earned=ATTEMPTS_MAX + 1, crowded=1)
+
+    def test_crowded_out_by_blocks(self, rig):
+        rig.record(0, rig.committed)
+        for _ in range(LUCKY_MAX + 1):
+            rig.earn()
+            rig.try_nonces()
+        self.counted(rig, earned=LUCKY_MAX + 1, tried=LUCKY_MAX, found=LUCKY_MAX, crowded=1)
+
+    def test_a_block_too_late(self, rig):
+        rig.record(0, rig.committed)
+        rig.earn()
+        rig.try_nonces()
+        rig.finish(tip=label("new tip"))
+        self.counted(rig, earned=1, tried=1, found=1, late=1)
 
 
 class TestNonces:
