@@ -129,8 +129,7 @@ class Emulator:
             self._wires.counts["kept_in"] += 1
             return
         for node in self._targets(source, leaving):
-            arrives_s = self._wires.send((source, node), len(leaving), now_s)
-            if arrives_s is not None:
+            for arrives_s in self._wires.send((source, node), len(leaving), now_s):
                 self._number += 1
                 heapq.heappush(self._flying, (arrives_s, self._number, node, leaving))
 
@@ -172,8 +171,13 @@ class Emulator:
             case "cut":
                 for wire in wires:
                     self._wires.cut(wire)
+            case "mend":
+                for wire in wires:
+                    self._wires.mend(wire)
             case "heal":
                 self._wires.heal()
+            case "narrow":
+                self._wires.narrow(order["node"], order["rate_bps"])
         _answer(dict(self._wires.counts))
 
 

@@ -1,4 +1,4 @@
-"""Starts ordinary `p2pai start` processes on loopback, and ends them: those, and nothing else.
+"""Starts ordinary `p2pai start` processes on one machine, and ends them: those, and nothing else.
 
 Every node is a child in a session of its own, known by its pid. Ending one means SIGTERM to that pid and,
 when it doesn't obey in time, SIGKILL to the process group that was created for it. Should this process
@@ -36,6 +36,22 @@ class NodeFailure(P2paiError):
     """A node of ours ended, or never came up."""
 
 
+def _here(work: Callable[[], Any]) -> Any:  # noqa: ANN401
+    return work()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where on the machine a node runs: its loopback interface, or a network namespace."""
+
+    address: str = "127.0.0.1"
+    """IPv4, where it listens for others."""
+    prefix: tuple[str, ...] = ()
+    """What a command has before it to be run there."""
+    inside: Callable[[Callable[[], Any]], Any] = _here
+    """Calls a function of ours there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One node to start: its name (and directory), published account of the chain, and roles."""
@@ -45,6 +61,7 @@ class Plan:
     roles: tuple[str, ...]
     options: tuple[str, ...] = ()
     """Further arguments of `p2pai start`."""
+    place: Place = Place()
 
 
 @dataclass(slots=True)
@@ -66,7 +83,15 @@ class Node:
 
     def call(self, method: str, **params: Any) -> Any:  # noqa: ANN401
         """Ask the node over its RPC; Unavailable when it doesn't answer."""
-        return RpcClient(self.directory).call(method, params)
+        return self.plan.place.inside(lambda: RpcClient(self.directory).call(method, params))
+
+    def pause(self) -> None:
+        """Stop the process where it is; its trainer goes on to the end of its job."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused process go on."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def check(self) -> None:
         """Raise NodeFailure with the end of its log when the process is gone."""
@@ -103,8 +128,9 @@ class Devnet:
     def start(self, plan: Plan, bootstrap: Sequence[str] = ()) -> Node:
         """Start one node; its directory is `DIRECTORY/NAME`, its output `DIRECTORY/NAME.log`."""
         directory = self.directory / plan.name
-        listen = f"/ip4/127.0.0.1/tcp/{free_port()}"
-        command = (*self.executable, *arguments(plan, self.chain, directory, listen, bootstrap))
+        listen = f"/ip4/{plan.place.address}/tcp/{free_port()}"
+        ordered = arguments(plan, self.chain, directory, listen, bootstrap)
+        command = (*plan.place.prefix, *self.executable, *ordered)
         return self._spawn(plan, directory, command, listen)
 
     def restart(self, node: Node) -> Node:
@@ -141,6 +167,8 @@ class Devnet:
             for node in self.nodes:
                 if node.process.poll() is None:
                     node.process.terminate()
+                    # One that is paused would never hear of it.
+                    node.resume()
             deadline = time.monotonic() + STOP_S_MAX
             for node in self.nodes:
                 with suppress(subprocess.TimeoutExpired):

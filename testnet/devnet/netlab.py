@@ -189,6 +189,14 @@ class NetLab:
         """Let nothing through from `some` to `others` (and back), without telling either."""
         self._order({"do": "cut", "wires": _wires(some, others, one_way=one_way)})
 
+    def mend(self, some: Iterable[int], others: Iterable[int], *, one_way: bool = False) -> None:
+        """Undo cuts from `some` to `others` (and back)."""
+        self._order({"do": "mend", "wires": _wires(some, others, one_way=one_way)})
+
+    def narrow(self, node: int, rate_bps: float) -> None:
+        """Let all that leaves a node share so many bits a second; 0 for as many as come."""
+        self._order({"do": "narrow", "node": node, "rate_bps": rate_bps})
+
     def heal(self) -> None:
         """Mend all cuts; shapes stay."""
         self._order({"do": "heal"})
@@ -196,7 +204,8 @@ class NetLab:
     def counts(self) -> dict[str, int]:
         """Return what became of all packets so far, and the `bytes` sent.
 
-        Packets are `sent`, `lost`, `cut`, `queue_full`, `kept_in` and `kept_out` by routers, `device_full`.
+        Packets are `sent`, `lost`, `cut`, `queue_full`, `copied`, `disordered`, `kept_in` and
+        `kept_out` by routers, `device_full`.
         """
         return self._order({"do": "count"})
 

@@ -1,7 +1,8 @@
-"""What lies between the nodes of a laboratory: delay, loss, narrow links and cut ones.
+"""What lies between the nodes of a laboratory: delay, loss, copies, disorder, narrow links and cut ones.
 
 A direction from one node to another is a wire of its own. Packets on a wire keep their order, whatever their
-jitter; a narrow wire queues up to `QUEUE_S_MAX` and drops what comes on top.
+jitter, unless the link disorders them. A narrow wire, or a node's narrow way out, queues up to `QUEUE_S_MAX`
+and drops what comes on top.
 """
 
 import random
@@ -11,6 +12,9 @@ from typing import Final
 
 QUEUE_S_MAX: Final = 0.2
 """Seconds of traffic that wait for a narrow link, as in a home router."""
+
+DISORDER_MS: Final = 50.0
+"""More than what a sender has on its way at once needs to overtake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +28,15 @@ class Link:
     """Share of packets lost, 0 to 1."""
     rate_bps: float = 0.0
     """Bits a second; 0 for as many as come."""
+    copies: float = 0.0
+    """Share of packets that arrive twice, 0 to 1."""
+    disorder: float = 0.0
+    """Share of packets that arrive `DISORDER_MS` late, behind those that left after them, 0 to 1."""
 
     def __post_init__(self) -> None:
         """Refuse what no link can be."""
-        if min(self.delay_ms, self.jitter_ms, self.loss, self.rate_bps) < 0 or self.loss > 1:
+        shares = (self.loss, self.copies, self.disorder)
+        if min(self.delay_ms, self.jitter_ms, self.rate_bps, *shares) < 0 or max(shares) > 1:
             raise ValueError(f"no link can be {self}")
 
 
@@ -48,49 +57,76 @@ class Wires:
         self._link = link
         self._shaped: dict[Wire, Link] = {}
         self._cut: set[Wire] = set()
-        self._free_s: dict[Wire, float] = {}
+        self._outlets_bps: dict[int, float] = {}
+        self._free_s: dict[Wire | int, float] = {}
+        """When a narrow wire, or the way out of a node, has sent what it was given."""
         self._last_s: dict[Wire, float] = {}
         self._dice = random.Random(seed)
         self.counts: Counter[str] = Counter()
-        """Packets (`sent`, `lost`, `cut`, `queue_full`) and `bytes` sent."""
+        """Packets (`sent`, `lost`, `cut`, `queue_full`, `copied`, `disordered`) and `bytes` sent."""
 
     def shape(self, wire: Wire, link: Link) -> None:
         """Make one direction another kind of link."""
         self._shaped[wire] = link
 
+    def narrow(self, node: int, rate_bps: float) -> None:
+        """Let all wires out of a node share so many bits a second; 0 for as many as come."""
+        self._outlets_bps[node] = rate_bps
+
     def cut(self, wire: Wire) -> None:
         """Let nothing through in one direction."""
         self._cut.add(wire)
+
+    def mend(self, wire: Wire) -> None:
+        """Undo a cut."""
+        self._cut.discard(wire)
 
     def heal(self) -> None:
         """Mend all cuts; shapes stay."""
         self._cut.clear()
 
-    def send(self, wire: Wire, size: int, now_s: float) -> float | None:
-        """Put a packet of `size` bytes on a wire; returns when it arrives (seconds), None if never."""
+    def send(self, wire: Wire, size: int, now_s: float) -> tuple[float, ...]:
+        """Put a packet of `size` bytes on a wire; returns when it arrives (seconds): never, once or twice."""
         link = self._shaped.get(wire, self._link)
         if wire in self._cut:
             self.counts["cut"] += 1
-            return None
-        if link.loss and self._dice.random() < link.loss:
+            return ()
+        if self._falls(link.loss):
             self.counts["lost"] += 1
-            return None
+            return ()
         left_s = self._leave(wire, link, size, now_s)
         if left_s is None:
             self.counts["queue_full"] += 1
-            return None
+            return ()
         self.counts["sent"] += 1
         self.counts["bytes"] += size
+        if not self._falls(link.copies):
+            return (self._arrive(wire, link, left_s),)
+        self.counts["copied"] += 1
+        return (self._arrive(wire, link, left_s), self._arrive(wire, link, left_s))
+
+    def _falls(self, share: float) -> bool:
+        return share > 0 and self._dice.random() < share
+
+    def _arrive(self, wire: Wire, link: Link, left_s: float) -> float:
         jitter_ms = self._dice.uniform(-link.jitter_ms, link.jitter_ms) if link.jitter_ms else 0.0
         arrives_s = left_s + max(0.0, link.delay_ms + jitter_ms) / 1000
+        if self._falls(link.disorder):
+            self.counts["disordered"] += 1
+            return arrives_s + DISORDER_MS / 1000
         self._last_s[wire] = max(arrives_s, self._last_s.get(wire, 0.0))
         return self._last_s[wire]
 
     def _leave(self, wire: Wire, link: Link, size: int, now_s: float) -> float | None:
-        if not link.rate_bps:
+        """Return when the packet has passed what is narrow; None when no queue holds it."""
+        outlet_s = self._pass(wire[0], self._outlets_bps.get(wire[0], 0.0), size, now_s)
+        return None if outlet_s is None else self._pass(wire, link.rate_bps, size, outlet_s)
+
+    def _pass(self, way: Wire | int, rate_bps: float, size: int, now_s: float) -> float | None:
+        if not rate_bps:
             return now_s
-        begins_s = max(now_s, self._free_s.get(wire, 0.0))
+        begins_s = max(now_s, self._free_s.get(way, 0.0))
         if begins_s - now_s > QUEUE_S_MAX:
             return None
-        self._free_s[wire] = begins_s + 8 * size / link.rate_bps
-        return self._free_s[wire]
+        self._free_s[way] = begins_s + 8 * size / rate_bps
+        return self._free_s[way]

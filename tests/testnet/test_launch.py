@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from p2pai.primitives.errors import Unavailable
 from testnet.devnet import launch
-from testnet.devnet.launch import Devnet, NodeFailure, Plan, wait_for
+from testnet.devnet.launch import Devnet, NodeFailure, Place, Plan, wait_for
 
 STAND_IN = (sys.executable, "-m", "tests.testnet.stand_in")
 PLAN = Plan("alpha", 3, ("verifier", "evaluator"))
@@ -137,14 +138,52 @@ def test_starts_a_killed_node_again_as_it_was(tmp_path):
         assert net.nodes == [again]
 
 
-def test_nodes_end_when_the_launcher_is_killed(tmp_path):
+def state(node):
+    return Path(f"/proc/{node.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_a_paused_node_goes_on_where_it_was_and_is_ended_like_any_other(tmp_path):
+    with devnet(tmp_path, "obey") as net:
+        node = net.start(PLAN)
+        said(node, "arguments")
+        node.pause()
+        assert wait_for(lambda: state(node) == "T", 5)
+        node.resume()
+        assert wait_for(lambda: state(node) == "S", 5)
+        node.pause()
+    assert node.process.returncode == -signal.SIGTERM
+
+
+def test_a_node_runs_where_its_place_is(tmp_path):
+    asked = []
+
+    def inside(work):
+        asked.append("inside")
+        return work()
+
+    place = Place("127.0.0.2", ("env", "P2PAI_PLACE=there"), inside)
+    with devnet(tmp_path, "serve") as net:
+        node = net.start(replace(PLAN, place=place))
+        net.wait_ready(node, 30)
+        assert b"P2PAI_PLACE=there" in Path(f"/proc/{node.pid}/environ").read_bytes()
+    assert node.multiaddr.startswith("/ip4/127.0.0.2/tcp/")
+    assert asked
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_nodes_end_when_the_launcher_is_killed(tmp_path, paused):
     program = f"""
 import time
 from itertools import pairwise
 from pathlib import Path
 from testnet.devnet.launch import Devnet, Plan
 net = Devnet(Path({str(tmp_path)!r}), executable=(*{STAND_IN!r}, "obey"))
-print(net.start(Plan("alpha", 0, ("peer",))).pid, flush=True)
+node = net.start(Plan("alpha", 0, ("peer",)))
+while not node.log.read_bytes():
+    time.sleep(0.01)
+if {paused}:
+    node.pause()
+print(node.pid, flush=True)
 time.sleep(300)
 """
     launcher = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)

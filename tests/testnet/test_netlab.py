@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from p2pai.primitives.errors import Unavailable
 from testnet.devnet import netlab
+from testnet.devnet.inside import Inside
 from testnet.devnet.netlab import LabFailure, Link, NetLab
 from testnet.devnet.translation import Kind
 
@@ -85,6 +87,52 @@ def test_delay_loss_and_cuts_are_felt_by_real_sockets():
         assert "error" not in call(lab, 3, lab.address(1))
         lab.heal()
         assert "error" not in call(lab, 2, lab.address(1), timeout_s=5)
+
+
+@needs_lab
+def test_a_thread_of_ours_calls_what_listens_on_loopback_inside():
+    def call_own():
+        with socket.create_connection(("127.0.0.1", 4000), 2) as own:
+            own.sendall(b"x")
+            return own.recv(1)
+
+    with NetLab(2) as lab:
+        serve(lab, 1)
+        here, there = Inside(lab.namespace(1)), Inside(lab.namespace(2))
+        assert here(call_own) == b"x"
+        with pytest.raises(ConnectionRefusedError):
+            there(call_own)
+        here.close(), there.close()
+    with pytest.raises(Unavailable, match="can't be entered"):
+        Inside("p2pai-lab-none")
+
+
+@needs_lab
+def test_one_of_several_cuts_is_mended():
+    with NetLab(3) as lab:
+        serve(lab, 1)
+        lab.cut([1], [2, 3])
+        lab.mend([1], [2])
+        assert "error" not in call(lab, 2, lab.address(1))
+        assert call(lab, 3, lab.address(1), timeout_s=0.3) == {"error": "TimeoutError"}
+
+
+@needs_lab
+def test_copies_and_disorder_do_not_harm_a_connection():
+    with NetLab(2, Link(copies=0.3, disorder=0.1)) as lab:
+        serve(lab, 1)
+        assert "error" not in call(lab, 2, lab.address(1), 300_000, timeout_s=20)
+        counts = lab.counts()
+        assert counts["copied"] > 0
+        assert counts["disordered"] > 0
+
+
+@needs_lab
+def test_a_narrow_way_out_is_narrow():
+    with NetLab(2) as lab:
+        serve(lab, 1)
+        lab.narrow(2, 2_000_000)
+        assert call(lab, 2, lab.address(1), 100_000, timeout_s=10)["all_s"] > 0.35
 
 
 @needs_lab

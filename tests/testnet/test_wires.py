@@ -4,27 +4,34 @@ import pytest
 
 from testnet.devnet.wires import QUEUE_S_MAX, Link, Wires
 
-THERE, BACK = (1, 2), (2, 1)
+THERE, BACK, ASIDE = (1, 2), (2, 1), (1, 3)
+
+
+def arrival(wires, wire, size, now_s):
+    """Return when a packet arrives that is not copied; None if never."""
+    arrives = wires.send(wire, size, now_s)
+    assert len(arrives) <= 1
+    return arrives[0] if arrives else None
 
 
 def test_a_bare_wire_takes_no_time():
-    assert Wires(Link()).send(THERE, 1000, 5.0) == 5.0
+    assert arrival(Wires(Link()), THERE, 1000, 5.0) == 5.0
 
 
 def test_a_delay_is_added():
-    assert Wires(Link(delay_ms=25)).send(THERE, 1000, 5.0) == pytest.approx(5.025)
+    assert arrival(Wires(Link(delay_ms=25)), THERE, 1000, 5.0) == pytest.approx(5.025)
 
 
 def test_one_direction_can_be_shaped_alone():
     wires = Wires(Link(delay_ms=1))
     wires.shape(THERE, Link(delay_ms=50))
-    assert wires.send(THERE, 1, 0.0) == pytest.approx(0.050)
-    assert wires.send(BACK, 1, 0.0) == pytest.approx(0.001)
+    assert arrival(wires, THERE, 1, 0.0) == pytest.approx(0.050)
+    assert arrival(wires, BACK, 1, 0.0) == pytest.approx(0.001)
 
 
 def test_jitter_spreads_but_keeps_the_order():
     wires = Wires(Link(delay_ms=20, jitter_ms=10), seed=1)
-    arrivals = [wires.send(THERE, 100, i / 1000) - i / 1000 for i in range(500)]
+    arrivals = [arrival(wires, THERE, 100, i / 1000) - i / 1000 for i in range(500)]
     assert min(arrivals) >= 0.010
     assert max(arrivals) <= 0.040
     assert max(arrivals) - min(arrivals) > 0.010
@@ -34,7 +41,7 @@ def test_jitter_spreads_but_keeps_the_order():
 
 def test_so_many_are_lost_as_the_link_says():
     wires = Wires(Link(loss=0.1), seed=2)
-    lost = sum(wires.send(THERE, 100, 0.0) is None for _ in range(10_000))
+    lost = sum(arrival(wires, THERE, 100, 0.0) is None for _ in range(10_000))
     assert 900 < lost < 1100
     assert wires.counts["lost"] == lost
     assert wires.counts["sent"] == 10_000 - lost
@@ -42,30 +49,70 @@ def test_so_many_are_lost_as_the_link_says():
 
 def test_the_same_seed_loses_the_same_packets():
     one, other = Wires(Link(loss=0.5), seed=3), Wires(Link(loss=0.5), seed=3)
-    assert [one.send(THERE, 1, 0.0) for _ in range(100)] == [other.send(THERE, 1, 0.0) for _ in range(100)]
+    assert [arrival(one, THERE, 1, 0.0) for _ in range(100)] == [
+        arrival(other, THERE, 1, 0.0) for _ in range(100)
+    ]
 
 
 def test_a_narrow_wire_passes_its_rate_and_drops_what_its_queue_cannot_hold():
     wires = Wires(Link(rate_bps=8_000_000))
-    arrivals = [wires.send(THERE, 1000, 0.0) for _ in range(1000)]
+    arrivals = [arrival(wires, THERE, 1000, 0.0) for _ in range(1000)]
     assert arrivals[:3] == pytest.approx([0.001, 0.002, 0.003])
     through = [arrival for arrival in arrivals if arrival is not None]
     assert through[-1] == pytest.approx(QUEUE_S_MAX, abs=0.002)
     assert wires.counts["queue_full"] == 1000 - len(through)
-    assert wires.send(BACK, 1000, 0.0) == pytest.approx(0.001)
+    assert arrival(wires, BACK, 1000, 0.0) == pytest.approx(0.001)
 
 
 def test_a_cut_lets_nothing_through_until_it_heals():
     wires = Wires(Link())
     wires.cut(THERE)
-    assert wires.send(THERE, 1, 0.0) is None
-    assert wires.send(BACK, 1, 0.0) == 0.0
+    assert arrival(wires, THERE, 1, 0.0) is None
+    assert arrival(wires, BACK, 1, 0.0) == 0.0
     wires.heal()
-    assert wires.send(THERE, 1, 1.0) == 1.0
+    assert arrival(wires, THERE, 1, 1.0) == 1.0
     assert wires.counts["cut"] == 1
 
 
-@pytest.mark.parametrize("fields", [{"delay_ms": -1}, {"loss": 1.5}, {"rate_bps": -8}])
+def test_one_of_several_cuts_is_mended():
+    wires = Wires(Link())
+    wires.cut(THERE)
+    wires.cut(BACK)
+    wires.mend(THERE)
+    assert arrival(wires, THERE, 1, 0.0) == 0.0
+    assert arrival(wires, BACK, 1, 0.0) is None
+
+
+def test_all_wires_of_a_node_share_a_narrow_way_out():
+    wires = Wires(Link())
+    wires.narrow(1, 8_000_000)
+    assert [arrival(wires, THERE, 1000, 0.0), arrival(wires, ASIDE, 1000, 0.0)] == pytest.approx(
+        [0.001, 0.002]
+    )
+    assert arrival(wires, BACK, 1000, 0.0) == 0.0
+    wires.narrow(1, 0)
+    assert arrival(wires, THERE, 1000, 1.0) == 1.0
+
+
+def test_so_many_arrive_twice_as_the_link_says():
+    wires = Wires(Link(delay_ms=5, copies=0.3), seed=4)
+    arrivals = [wires.send(THERE, 100, 0.0) for _ in range(1000)]
+    twice = [found for found in arrivals if len(found) == 2]
+    assert 240 < len(twice) == wires.counts["copied"] < 360
+    assert all(found == (0.005,) * len(found) for found in arrivals)
+
+
+def test_a_disordered_packet_is_overtaken():
+    wires = Wires(Link(disorder=0.2), seed=5)
+    arrivals = [arrival(wires, THERE, 100, i / 1000) for i in range(1000)]
+    late = [a for i, a in enumerate(arrivals) if a > i / 1000]
+    assert 140 < len(late) == wires.counts["disordered"] < 260
+    assert arrivals != sorted(arrivals)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"delay_ms": -1}, {"loss": 1.5}, {"rate_bps": -8}, {"copies": 2}, {"disorder": -0.1}]
+)
 def test_there_are_no_impossible_links(fields):
     with pytest.raises(ValueError, match="no link"):
         Link(**fields)
