@@ -18,6 +18,7 @@ from p2pai.cli import (
     faucet,
     identity,
     screen,
+    sim,
     start,
     status,
     task,
@@ -51,6 +52,7 @@ app.add_typer(ticket.app, name="ticket")
 app.add_typer(topic.app, name="topic")
 app.add_typer(faucet.app, name="faucet")
 app.command("replay")(replay_command.replay)
+app.command("sim")(sim.sim)
 app.command("train")(train_command.train)
 
 

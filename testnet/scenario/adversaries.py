@@ -19,3 +19,8 @@ class Adversary:
 
 ADVERSARIES: Final[dict[str, type[Adversary]]] = {}
 """By the word that a file has for `kind`."""
+
+
+def kind_of(plan: Adversary) -> str:
+    """Return the word that a file has for the kind of a plan."""
+    return next(kind for kind, cls in ADVERSARIES.items() if cls is type(plan))

@@ -38,3 +38,8 @@ class Loss(Fault):
 
 FAULTS: Final[dict[str, type[Fault]]] = {"kill": Kill, "loss": Loss}
 """By the word that a file has for `kind`."""
+
+
+def kind_of(plan: Fault) -> str:
+    """Return the word that a file has for the kind of a plan."""
+    return next(kind for kind, cls in FAULTS.items() if cls is type(plan))

@@ -8,9 +8,16 @@ Source: RELIABILITY (2), the fault matrix.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated, Final, Literal
 
 from testnet.scenario.adversaries import Adversary
 from testnet.scenario.faults import Fault
+from testnet.scenario.ranges import Range
+
+NODES_MAX: Final = 1_000
+"""Of one scenario; as many accounts as a chain can publish."""
+
+Some = Annotated[int, Range(1, NODES_MAX)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +26,7 @@ class NodeGroup:
 
     name: str
     roles: tuple[str, ...]
-    count: int = 1
+    count: Some = 1
     scales: bool = False
     """Whether the group grows when a run asks for more nodes (`--nodes`), in proportion to its count."""
     region: str = ""
@@ -32,9 +39,9 @@ class NodeGroup:
 class NetworkPlan:
     """What messages go through while nothing is wrong with it."""
 
-    gossip: str = "direct"
+    gossip: Literal["direct", "mesh"] = "direct"
     """`direct`: one hop to all who follow a topic; `mesh`: hop by hop, as gossipsub does."""
-    degree: int = 6
+    degree: Annotated[int, Range(1, 100)] = 6
     """Links of each node in a topic's mesh."""
     latency_ms: tuple[int, int] = (5, 40)
     """Least and most time that a message takes inside a region."""
@@ -52,20 +59,20 @@ class TaskPlan:
     """Name of the node; the first of the first group with the role `client` when empty."""
     at_s: int = 0
     data: str = "package:digits.npz"
-    epochs: int = 3
-    miners: int = 3
-    supervisors: int = 3
-    evaluators: int = 3
-    fee_coins: int = 100
+    epochs: Annotated[int, Range(1, 1_000)] = 3
+    miners: Annotated[int, Range(2, 256)] = 3
+    supervisors: Annotated[int, Range(3, 31)] = 3
+    evaluators: Annotated[int, Range(3, 31)] = 3
+    fee_coins: Annotated[int, Range(1, 1_000)] = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
     """What must be true in the end; the invariants hold at every step anyway."""
 
-    tasks: tuple[str, ...] = ("paid",)
-    """Stages in which a task may end: paid, failed, expired; nothing is expected when empty."""
-    settle_s: int = 60
+    tasks: tuple[Literal["paid", "failed", "expired", "malformed"], ...] = ("paid",)
+    """Stages in which a task may end; nothing is expected when empty."""
+    settle_s: Annotated[int, Range(1, 3_600)] = 60
     """Within this after healing all honest nodes are on one tip."""
     height_min: int = 1
     slashed: tuple[str, ...] = ()
@@ -86,7 +93,7 @@ class Scenario:
     nodes: tuple[NodeGroup, ...]
     row: str = ""
     """Of the fault matrix."""
-    limit_s: int = 600
+    limit_s: Annotated[int, Range(1, 1_000_000)] = 600
     """Virtual seconds after which the history ends as failed."""
     heal_s: int = 0
     """When faults end at the latest; 0: as soon as all tasks are over, or at the limit."""

@@ -126,6 +126,8 @@ class World:
         """How often each fault happened."""
         self.halted: dict[PeerId, str] = {}
         """Nodes that stopped themselves, and why."""
+        self.current: tuple[PeerId, Event] | None = None
+        """What is happening, and to whom: where a history broke."""
         self._rng = random.Random(seed)
         self._loss_percent = gossip_loss_percent
         self._make_worker = make_worker
@@ -228,6 +230,7 @@ class World:
             self._fail(event.request, name)
 
     def _give(self, name: PeerId, host: Host, event: Event) -> None:
+        self.current = (name, event)
         reaction = host.core.handle(event, self.now_ms)
         for watcher in self.watchers:
             watcher(name, event, reaction)

@@ -7,7 +7,7 @@ from p2pai import events
 from p2pai.chain.state import Stage
 from p2pai.primitives.ids import PeerId, TaskId
 from testnet.simulator.disk import Disk
-from testnet.simulator.scenario import Network, name_of, network, order
+from testnet.simulator.network import Network, name_of, network, order
 
 SEED = 1
 HEARD_KEPT = 10_000

@@ -10,7 +10,7 @@ import pytest
 from life import life
 
 from p2pai.chain.state import Stage
-from testnet.simulator.scenario import name_of, network, order
+from testnet.simulator.network import name_of, network, order
 
 ACCOUNTS = range(8)
 OVER = (Stage.PAID, Stage.FAILED)

@@ -12,7 +12,7 @@ from p2pai.chain import votes
 from p2pai.chain.snapshot import snapshot_id
 from p2pai.chain.transaction import VoteEquivocation
 from p2pai.primitives.ids import Hash32
-from testnet.simulator.scenario import name_of, network, quick_spec
+from testnet.simulator.network import name_of, network, quick_spec
 
 EVERY = 4
 EVERYONE = (1, 2, 3, 4, 5, 6, 7)

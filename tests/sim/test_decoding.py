@@ -12,7 +12,7 @@ from p2pai.gossip import condition, topics
 from p2pai.gossip.envelope import open_envelope, seal
 from p2pai.node.decoding import UNREAD, decode, field_names
 from p2pai.primitives import address, cbor, ecdsa, record
-from testnet.simulator.scenario import ROLES
+from testnet.simulator.network import ROLES
 from tests.chain.ledger import keys
 
 EACH = 200

@@ -19,7 +19,7 @@ from p2pai.node.judging import Judging
 from p2pai.roles.replaying import Finding
 from p2pai.roles.verifier import Verifier
 from testnet.simulator.invariants import check_ledgers
-from testnet.simulator.scenario import name_of, network
+from testnet.simulator.network import name_of, network
 
 AUDITOR, WITNESS, LIAR, BRIBED = 7, 8, 5, (1, 2, 3)
 

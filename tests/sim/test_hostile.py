@@ -25,7 +25,7 @@ from p2pai.primitives.ids import PeerId, TaskId
 from p2pai.primitives.keys import derive_keys
 from p2pai.roles.history import ModelAnnouncement
 from p2pai.roles.slots import SAID_SIZE_MAX, Said
-from testnet.simulator.scenario import ROLES, name_of
+from testnet.simulator.network import ROLES, name_of
 
 SLOWLY = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 REMOTE = PeerId("n9")

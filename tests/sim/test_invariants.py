@@ -8,7 +8,7 @@ from p2pai.gossip.envelope import open_envelope, seal
 from p2pai.node import journal
 from p2pai.primitives.ids import PeerId
 from testnet.simulator.invariants import Agreement, check_ledgers, places_of
-from testnet.simulator.scenario import name_of, network
+from testnet.simulator.network import name_of, network
 
 A = PeerId("a")
 

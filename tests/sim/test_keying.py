@@ -21,7 +21,7 @@ from p2pai.roles.recorder import Recorder
 from p2pai.roles.slots import SlotProposal
 from p2pai.roles.supervisor import Supervisor
 from p2pai.vrf import ecvrf
-from testnet.simulator.scenario import Network, name_of, network, order
+from testnet.simulator.network import Network, name_of, network, order
 
 LIAR = 1
 SUPERVISING = ("supervisor",)

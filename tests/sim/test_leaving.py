@@ -15,7 +15,7 @@ from p2pai.chain.state import Stage
 from p2pai.gossip.envelope import open_envelope
 from p2pai.gossip.topics import parse
 from testnet.simulator.invariants import check_ledgers
-from testnet.simulator.scenario import Network, name_of, network, order, quick_spec
+from testnet.simulator.network import Network, name_of, network, order, quick_spec
 
 LOST = 6
 EPOCHS = 13

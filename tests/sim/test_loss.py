@@ -12,7 +12,7 @@ from p2pai.chain.state import Stage
 from p2pai.effects import Verdict
 from p2pai.gossip.envelope import open_envelope
 from p2pai.gossip.topics import parse
-from testnet.simulator.scenario import name_of, network, order
+from testnet.simulator.network import name_of, network, order
 
 LOSS_PERCENT = 30
 SUPERVISORS = (1, 2, 3)

@@ -12,7 +12,7 @@ from p2pai.chain.state import Stage
 from p2pai.gossip.envelope import open_envelope
 from p2pai.gossip.topics import parse
 from p2pai.primitives import cbor
-from testnet.simulator.scenario import name_of, network, order
+from testnet.simulator.network import name_of, network, order
 
 PAUSERS = (1, 2, 4, 5)
 """Two supervisors and two miners of six workers."""

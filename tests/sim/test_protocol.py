@@ -26,7 +26,7 @@ from p2pai.gossip.topics import parse
 from p2pai.jaxtrain.worker import Worker
 from p2pai.primitives import ecdsa
 from p2pai.primitives.ids import BlobId, Hash32
-from testnet.simulator.scenario import FEE_ATOMS, HIDDEN, name_of, network, order, quick_spec
+from testnet.simulator.network import FEE_ATOMS, HIDDEN, name_of, network, order, quick_spec
 
 ROOT = Path(__file__).parents[2]
 

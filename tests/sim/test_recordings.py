@@ -19,8 +19,8 @@ from p2pai.node.reenactment import Reenactment, number_of
 from p2pai.primitives import address, cbor
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.keys import PublishedKeys
+from testnet.simulator.network import ROLES, name_of, network, order, quick_spec
 from testnet.simulator.recordings import Recordings
-from testnet.simulator.scenario import ROLES, name_of, network, order, quick_spec
 
 ROOT = Path(__file__).parents[2]
 ACCOUNTS = (7, 8, 1, 2)

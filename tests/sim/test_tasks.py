@@ -30,7 +30,7 @@ from p2pai.chain.training import (
     Target,
     Tau,
 )
-from testnet.simulator.scenario import draft, name_of, network, order
+from testnet.simulator.network import draft, name_of, network, order
 
 RELU = Activation(Function.RELU)
 IMAGES = replace(

@@ -1,4 +1,4 @@
-"""The main job in one process: the devnet's accounts, a client's task, virtual time.
+"""A world with the cores that run in it; and the devnet's accounts in one, with a client's task.
 
 Account 0 is the client; 1 to 3 supervise, verify and evaluate; 4 to 6 mine; 7 and 8 are plain peers. The
 chain is the devnet with a smaller model, an easier target and shorter spacing: a history takes seconds.
@@ -11,7 +11,6 @@ from typing import Any, Final
 from p2pai.chain.spec import ChainSpec, dense_layers, dev_account_seed
 from p2pai.chain.state import Stage, Task
 from p2pai.chain.task import FRAGMENT_COUNT_MIN, Reward, TaskDefinition
-from p2pai.jaxtrain.worker import Worker
 from p2pai.node.archive import Archive
 from p2pai.node.core import NodeCore
 from p2pai.node.orders import submission_id
@@ -19,9 +18,10 @@ from p2pai.primitives import cbor, ecdsa
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, PeerId, TaskId
 from p2pai.primitives.keys import PublishedKeys
 from p2pai.shell.specs import load_spec
+from testnet.simulator.adversary import Adversary
 from testnet.simulator.invariants import Agreement, Watch, check_ledgers
 from testnet.simulator.recordings import Recordings
-from testnet.simulator.world import Blobs, Core, World
+from testnet.simulator.world import Blobs, Core, Host, World
 
 ROLES: Final[dict[int, tuple[str, ...]]] = {
     0: ("client",),
@@ -51,6 +51,9 @@ def quick_spec() -> ChainSpec:
     )
     small = replace(spec.tasks[0], layers=dense_layers([HIDDEN], 10))
     return replace(spec, params=params, tasks=(small,))
+
+
+NAMES: Final = {account: PeerId(f"n{account}") for account in ROLES}
 
 
 def name_of(account: int) -> PeerId:
@@ -96,9 +99,13 @@ class Network:
     agreement: Agreement
     roles: Mapping[int, tuple[str, ...]] = field(default_factory=lambda: ROLES)
     """What each account does."""
+    names: Mapping[int, PeerId] = field(default_factory=lambda: NAMES)
+    """What each account's node is called."""
     cores: dict[PeerId, NodeCore] = field(default_factory=dict)
     recordings: Recordings | None = None
-    """What the nodes are recorded to."""
+    """What the nodes are recorded to; the dishonest ones are not."""
+    costumes: Mapping[PeerId, Callable[[NodeCore], Adversary]] = field(default_factory=dict)
+    """What makes a node's core a dishonest one."""
 
     def start(
         self,
@@ -106,38 +113,46 @@ class Network:
         worker: Callable[[Blobs], Any] | None = None,
     ) -> NodeCore:
         """Add an account's node; `worker` makes a trainer other than the honest one."""
-        name = name_of(account)
+        name = self.names[account]
         host = self.world.add(name, self._core(account))
+        self._employ(host)
         if worker is not None:
             host.worker = worker(host.blobs)
         return self.cores[name]
 
     def restart(self, account: int, down_ms: int = 1_000) -> NodeCore:
         """Kill an account's node and start it again."""
-        name = name_of(account)
+        name = self.names[account]
         self.world.restart(name, self._core(account), down_ms)
+        self._employ(self.world.hosts[name])
         return self.cores[name]
 
     def _core(self, account: int) -> Core:
-        source, name = PublishedKeys(dev_account_seed(self.spec.name, account)), name_of(account)
+        source, name = PublishedKeys(dev_account_seed(self.spec.name, account)), self.names[account]
         keys, roles, disk = source.account(0), self.roles[account], self.world.disk(name)
 
         def make(archive: Archive) -> NodeCore:
             self.cores[name] = NodeCore(self.spec, keys, name, roles, archive)
             return self.cores[name]
 
+        if name in self.costumes:
+            return self.costumes[name](make(disk))
         if self.recordings is None:
             return make(disk)
         return self.recordings.core(name, self.spec, roles, ecdsa.public_key(keys.spending), make, disk)
 
+    def _employ(self, host: Host) -> None:
+        if isinstance(host.core, Adversary):
+            host.worker = host.core.employ(host.worker)
+
     def core(self, account: int) -> NodeCore:
         """Return an account's node as it is now."""
-        return self.cores[name_of(account)]
+        return self.cores[self.names[account]]
 
     def submit(self, params: bytes) -> TaskId:
         """Let the client submit a task; return its id once it is known."""
         order_id = submission_id(params)
-        self.world.submit(name_of(0), "task.submit", params)
+        self.world.submit(self.names[0], "task.submit", params)
 
         def answer() -> Mapping[str, Any]:
             answered: Mapping[str, Any] = self.core(0).query("submission", {"id": order_id.hex()})
@@ -181,6 +196,8 @@ def network(
     recordings: Recordings | None = None,
 ) -> Network:
     """Start a network of accounts; those in `workers` have a trainer, those in `roles` work of their own."""
+    from p2pai.jaxtrain.worker import Worker
+
     world = World(seed, Worker, gossip_loss_percent=gossip_loss_percent)
     dishonest = workers or {}
     agreement = Agreement()

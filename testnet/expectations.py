@@ -1,0 +1,93 @@
+"""What a scenario expects, held against what a run of it gave; the same for simulated and real runs."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from p2pai.chain.state import Stage
+from testnet.outcome import Expectation, Outcome, Task
+from testnet.scenario.cast import select
+from testnet.scenario.model import Scenario
+from testnet.scenario.orders import name_of_task
+
+BLOCKS_AFTER: Final = 2
+"""That the chain must go on by, once healed."""
+
+
+def judge(scenario: Scenario, outcome: Outcome) -> tuple[Expectation, ...]:
+    """Return each expectation, met or not.
+
+    Args:
+      scenario: that was run.
+      outcome: what it gave.
+    """
+    return (
+        *_fired(outcome),
+        *_lively(scenario, outcome),
+        *_tasks(scenario, outcome),
+        *_slashed(scenario, outcome),
+    )
+
+
+def _fired(outcome: Outcome) -> Iterator[Expectation]:
+    """Demand each fault: a run in which it did not happen says nothing about it."""
+    counts = {fired.kind: fired.count for fired in outcome.fired}
+    for kind in dict.fromkeys(planned.kind for planned in outcome.planned):
+        yield _expect(f"{kind} happens at least once", counts.get(kind, 0) > 0, "it never happened")
+
+
+def _lively(scenario: Scenario, outcome: Outcome) -> Iterator[Expectation]:
+    tips = {node.tip: node.height for node in outcome.nodes if node.is_honest}
+    settle_s = scenario.expect.settle_s
+    yield _expect(
+        f"all honest nodes are on one tip within {settle_s} s after healing",
+        outcome.head.settled_ms is not None and len(tips) == 1,
+        f"they are on {len(tips)} tips in the end, at heights {_listed(tips.values())}",
+    )
+    healed_ms = outcome.head.healed_ms
+    later = [b for b in outcome.blocks if b.is_best and healed_ms is not None and b.found_ms > healed_ms]
+    yield _expect(
+        f"the chain goes on by {BLOCKS_AFTER} blocks after healing",
+        len(later) >= BLOCKS_AFTER,
+        f"it has {len(later)} since",
+    )
+    height, wanted = max(tips.values(), default=0), scenario.expect.height_min
+    yield _expect(f"the chain has at least {wanted} blocks", height >= wanted, f"it has {height}")
+
+
+def _tasks(scenario: Scenario, outcome: Outcome) -> Iterator[Expectation]:
+    allowed = scenario.expect.tasks
+    for number, _ in enumerate(scenario.tasks if allowed else (), 1):
+        name = name_of_task(number)
+        task = next((task for task in outcome.tasks if task.name == name and not task.is_predefined), None)
+        stage = task.stages[-1].stage if task and task.stages else ""
+        found = f"it is {stage}" if stage else "it never came into the chain"
+        yield _expect(f"{name} ends {' or '.join(allowed)}", stage in allowed, found)
+        if stage == Stage.PAID.value and task is not None:
+            yield from _accurate(scenario.expect.accuracy_percent_min, task)
+
+
+def _accurate(percent_min: int, task: Task) -> Iterator[Expectation]:
+    if percent_min:
+        percent = 100 * (task.score or 0)
+        what = f"the model of {task.name} has an accuracy of at least {percent_min} %"
+        yield _expect(what, percent >= percent_min, f"it has {percent:.1f} %")
+
+
+def _slashed(scenario: Scenario, outcome: Outcome) -> Iterator[Expectation]:
+    losers = [node.name for node in outcome.nodes if node.slashed_atoms]
+    wanted = select(scenario, scenario.expect.slashed)
+    if wanted:
+        what = f"one of {_listed(scenario.expect.slashed)} loses of its stake"
+        yield _expect(what, any(name in wanted for name in losers), "none did")
+    allowed = (*wanted, *select(scenario, scenario.expect.may_be_slashed))
+    others = [name for name in losers if name not in allowed]
+    what = f"nobody but {_listed(allowed)} loses of its stake" if allowed else "nobody loses of its stake"
+    yield _expect(what, not others, f"{_listed(others)} did")
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def _expect(what: str, is_met: bool, otherwise: str) -> Expectation:  # noqa: FBT001
+    return Expectation(what, is_met, "" if is_met else otherwise)

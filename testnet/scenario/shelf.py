@@ -1,0 +1,51 @@
+"""Scenario files from where they lie: those that ship by name, any other by its path."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from p2pai.primitives.errors import InvalidInput
+from testnet.scenario.model import Scenario
+from testnet.scenario.reading import read
+
+FILE_BYTES_MAX: Final = 256 * 1024
+
+LIBRARY: Final = Path(__file__).parent / "library"
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+
+def shipped() -> tuple[str, ...]:
+    """Return the names of the scenarios that ship with the package, sorted."""
+    return tuple(sorted(path.stem for path in LIBRARY.glob("*.toml")))
+
+
+def load(name: str) -> Scenario:
+    """Read a scenario.
+
+    Args:
+      name: of one that ships, or the path of a TOML file.
+
+    Raises:
+      InvalidInput: there is no such file, or it says something that it can't; one sentence.
+    """
+    path = LIBRARY / f"{name}.toml" if _NAME.fullmatch(name) else Path(name)
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    except FileNotFoundError as error:
+        known = ", ".join(shipped())
+        raise InvalidInput(
+            f"there is no scenario {name}; those that ship are {known}, or give the path of a file"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"the scenario {name} can't be read") from error
+    return read(_text(data, name), name)
+
+
+def _text(data: bytes, name: str) -> str:
+    if len(data) > FILE_BYTES_MAX:
+        raise InvalidInput(f"the scenario {name} is larger than {FILE_BYTES_MAX >> 10} KiB")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"the scenario {name} is not in UTF-8") from error

@@ -1,0 +1,181 @@
+"""One history of a scenario: played, healed, settled, judged.
+
+    play     nodes start, clients order, faults happen, until all tasks are over and all faults have happened
+    heal     no more faults; whoever is down comes back
+    settle   one tip, the chain goes on, every task is over: liveness, demanded within a time
+    judge    what the scenario expects
+
+The invariants hold at every step of it. A history that fails raises nothing: its outcome says what broke.
+
+Source: RELIABILITY (2), (4).
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Final, Literal
+
+from p2pai.node.core import NodeCore
+from p2pai.primitives.errors import InvalidInput
+from testnet import outcome
+from testnet.expectations import BLOCKS_AFTER
+from testnet.outcome import Outcome
+from testnet.scenario.model import Scenario
+from testnet.simulator import staging
+from testnet.simulator.customers import Customers
+from testnet.simulator.invariants import Broken, check_ledgers
+from testnet.simulator.network import Network
+from testnet.simulator.recent import Recent
+from testnet.simulator.recordings import Recordings
+from testnet.simulator.summing import summarize
+from testnet.simulator.weakened import WEAKNESSES
+from testnet.simulator.world import START_MS, Blobs, Worker
+
+Trainer = Literal["fast", "real"]
+
+TICK_S: Final = 1
+"""Virtual time between two looks at what is due."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a history is run, beyond what its scenario says."""
+
+    trainer: Trainer = "real"
+    weakened: str = ""
+    """A defence that all nodes lack."""
+    recordings: Recordings | None = None
+    command: str = ""
+    """What a user types to run the same again."""
+    progress: Callable[["Simulation"], None] = lambda _: None
+    """Called once a virtual second."""
+
+
+def simulate(scenario: Scenario, seed: int, options: Options | None = None) -> Outcome:
+    """Run one history.
+
+    Args:
+      scenario: what is played.
+      seed: of everything that is drawn.
+      options: see there.
+
+    Returns:
+      What came of it; a broken invariant or an unmet expectation is in there.
+
+    Raises:
+      InvalidInput: there is no such weakness.
+    """
+    options = options or Options()
+    with _weakness(options.weakened):
+        return Simulation(scenario, seed, options).run()
+
+
+def _weakness(name: str) -> AbstractContextManager[None]:
+    if not name:
+        return nullcontext()
+    if name not in WEAKNESSES:
+        known = ", ".join(WEAKNESSES) or "none"
+        raise InvalidInput(f"there is no defence {name} to take away; known are {known}")
+    return WEAKNESSES[name].apply()
+
+
+@dataclass
+class Simulation:
+    """A history under way."""
+
+    scenario: Scenario
+    seed: int
+    options: Options
+    network: Network = field(init=False)
+    customers: Customers = field(init=False)
+    recent: Recent = field(init=False)
+    healed_ms: int | None = None
+    settled_ms: int | None = None
+    """Since the start."""
+
+    def __post_init__(self) -> None:
+        self.network = staging.build(self.scenario, self.seed, _trainer(self.options.trainer))
+        if self.options.recordings is not None:
+            self.network.recordings = self.options.recordings
+            self.options.recordings.watch(self.network.world)
+        self.customers = Customers(self.scenario, self.network)
+        self.recent = Recent(self.network.world, self.network.spec.prefix)
+
+    @property
+    def now_ms(self) -> int:
+        """Virtual time since the start."""
+        return self.network.world.now_ms - START_MS
+
+    def run(self) -> Outcome:
+        """Run to the end, or to where it breaks."""
+        began = monotonic()
+        broken = None
+        try:
+            self._play()
+            self._heal()
+            self._settle()
+        except Broken as error:
+            broken = self._broken(str(error).split()[0].rstrip(":,"), error)
+        except AssertionError as error:
+            broken = self._broken("assertion", error)
+        except Exception as error:  # whatever a node raises is what we look for
+            broken = self._broken("crash", error)
+        return summarize(self, broken, round((monotonic() - began) * 1000))
+
+    def _broken(self, invariant: str, error: Exception) -> outcome.Broken:
+        reason = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        return outcome.Broken(invariant, reason, self.now_ms, self.recent.node)
+
+    # --- the four acts
+
+    def _play(self) -> None:
+        while self.now_ms < self.scenario.limit_s * 1000 and not self._is_played():
+            self._advance()
+
+    def _is_played(self) -> bool:
+        if not self.scenario.tasks and not self.scenario.heal_s:
+            return False
+        return self.now_ms >= self.scenario.heal_s * 1000 and self.customers.are_served()
+
+    def _advance(self) -> None:
+        """Let a virtual second pass, with all that is due in it."""
+        staging.start_due(self.scenario, self.network, self.now_ms)
+        self.customers.order(self.now_ms)
+        self.network.world.run(lambda: False, TICK_S)
+        self.options.progress(self)
+
+    def _heal(self) -> None:
+        self.healed_ms = self.now_ms
+
+    def _settle(self) -> None:
+        """Wait for one tip, then for a chain that goes on with all tasks over; what is missing is judged."""
+        height = max(core.state.height for core in self.honest())
+        if self.network.world.run(self._is_one, self.scenario.expect.settle_s):
+            self.settled_ms = self.now_ms
+        for _ in range(self.scenario.expect.settle_s):
+            if self._is_lively(height):
+                break
+            self._advance()
+        self.network.world.run(self._is_one, self.scenario.expect.settle_s)
+        if self._is_one():
+            check_ledgers(self.network.spec, {core.identity.peer: core for core in self.honest()})
+
+    def honest(self) -> list[NodeCore]:
+        """Return the honest nodes that have started."""
+        return [core for name, core in self.network.cores.items() if name not in self.network.costumes]
+
+    def _is_one(self) -> bool:
+        cores = self.honest()
+        return all(core.state.tip == cores[0].state.tip for core in cores)
+
+    def _is_lively(self, height: int) -> bool:
+        grown = min(core.state.height for core in self.honest()) - height
+        return grown >= BLOCKS_AFTER and self.customers.are_satisfied()
+
+
+def _trainer(name: Trainer) -> Callable[[Blobs], Worker]:
+    assert name == "real"
+    from p2pai.jaxtrain.worker import Worker as Real
+
+    return Real

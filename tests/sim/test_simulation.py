@@ -1,0 +1,54 @@
+"""A scenario, simulated: one seed gives one history, and what fails says how."""
+
+from dataclasses import replace
+
+import pytest
+
+from testnet.scenario.model import NodeGroup, Scenario
+from testnet.simulator import simulation
+from testnet.simulator.simulation import simulate
+
+SUPERVISORS = NodeGroup("supervisor", ("supervisor", "verifier", "evaluator"), 3)
+CHAIN = Scenario(
+    name="chain",
+    about="No task but the first.",
+    nodes=(SUPERVISORS, NodeGroup("miner", ("miner",), 3)),
+    heal_s=4,
+    limit_s=10,
+)
+
+
+def test_one_seed_is_one_history():
+    first, again, other = (simulate(CHAIN, seed) for seed in (1, 1, 2))
+    assert first.is_passed, first.verdict
+    assert first.head.digest == again.head.digest != other.head.digest
+    assert (first.head.length_ms, first.blocks) == (again.head.length_ms, again.blocks)
+
+
+def test_an_unmet_expectation_is_said_with_the_last_events():
+    outcome = simulate(replace(CHAIN, expect=replace(CHAIN.expect, height_min=100)), 1)
+    assert not outcome.is_passed
+    assert outcome.verdict.startswith("Failed: the chain has at least 100 blocks; it has ")
+    assert len(outcome.last_events) == 30
+
+
+@pytest.mark.parametrize(
+    ("error", "invariant"), [(AssertionError("no"), "assertion"), (ValueError("no"), "crash")]
+)
+def test_a_node_that_raises_fails_the_history_at_that_event(monkeypatch, error, invariant):
+    honest = simulation.NodeCore.handle
+    calls = []
+
+    def handle(self, event, now_ms):
+        calls.append(self)
+        if len(calls) == 50:
+            raise error
+        return honest(self, event, now_ms)
+
+    monkeypatch.setattr(simulation.NodeCore, "handle", handle)
+    outcome = simulate(CHAIN, 1)
+    broken = outcome.broken
+    assert broken.invariant == invariant
+    assert "no" in broken.reason
+    assert broken.node == calls[-1].identity.peer
+    assert f" {broken.node} " in outcome.last_events[-1]
