@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from testnet.devnet.demo import BOOTSTRAP, OTHERS
+from testnet.devnet.eight import PLANS
 from testnet.devnet.launch import Devnet
 
 
@@ -22,11 +22,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     seconds = parser.parse_args().seconds
     with tempfile.TemporaryDirectory() as directory, Devnet(Path(directory)) as devnet:
-        first = devnet.start(BOOTSTRAP)
-        devnet.wait_ready(first)
-        nodes = [devnet.start(plan, (first.multiaddr,)) for plan in OTHERS]
-        for node in nodes:
-            devnet.wait_ready(node)
+        nodes = devnet.launch(PLANS).values()
         time.sleep(seconds)
         print(f"{'supervisor':<14} {'slots led':>9} {'median ms':>9} {'p95 ms':>7}")
         for node in nodes:

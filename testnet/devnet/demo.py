@@ -8,9 +8,7 @@ they wrote stays, to be looked at with the commands that the summary names.
 """
 
 import argparse
-import fcntl
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,12 +16,14 @@ import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from p2pai.cli import definition, screen
 from p2pai.primitives.errors import P2paiError, Unavailable
 from testnet.devnet import criteria
-from testnet.devnet.launch import Devnet, Node, NodeFailure, Plan, wait_for
+from testnet.devnet.claim import claim
+from testnet.devnet.eight import CLIENT, PLANS
+from testnet.devnet.launch import Devnet, Node, NodeFailure, wait_for
 
 TASK_FILE: Final = Path(__file__).parents[2] / "examples" / "digits.yaml"
 DEADLINE_S: Final = 600.0
@@ -37,14 +37,6 @@ ONE_TIP_S_MAX: Final = 60.0
 MARKER: Final = "p2pai-demo.json"
 """Stands in directories that a demonstration made, and may therefore replace."""
 
-COMMITTEE: Final = ("supervisor", "verifier", "evaluator")
-BOOTSTRAP: Final = Plan("bootstrap", 7, ("peer",))
-OTHERS: Final = (
-    Plan("client", 0, ("client",)),
-    *(Plan(f"committee-{n}", n, COMMITTEE) for n in (1, 2, 3)),
-    *(Plan(f"miner-{n}", n + 3, ("miner",)) for n in (1, 2, 3)),
-)
-
 
 def main() -> None:
     """Run the demonstration; exit status 0 only when every criterion holds."""
@@ -56,7 +48,7 @@ def main() -> None:
         signal.signal(number, _interrupt)
     directory = options.directory.absolute()
     try:
-        with claim(directory):
+        with claim(directory, MARKER, "a demonstration"):
             passed = run(directory, options.deadline_s)
     except P2paiError as error:
         screen.complain(f"the demonstration failed: {error}")
@@ -65,29 +57,6 @@ def main() -> None:
         screen.complain("interrupted; every process of the demonstration was ended")
         sys.exit(130)
     sys.exit(0 if passed else 1)
-
-
-def claim(directory: Path) -> IO[str]:
-    """Make the directory afresh and lock it; replaces only what a demonstration made that runs no more.
-
-    Raises:
-      Unavailable: the directory is somebody else's, or in use.
-    """
-    marker = directory / MARKER
-    if directory.exists() and not marker.is_file() and (not directory.is_dir() or any(directory.iterdir())):
-        raise Unavailable(
-            f"{directory} exists and was not made by a demonstration; name another with --directory"
-        )
-    if marker.is_file():
-        with marker.open() as previous:
-            _lock(previous, directory)
-            shutil.rmtree(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    held = marker.open("w")
-    held.write("{}\n")
-    held.flush()
-    _lock(held, directory)
-    return held
 
 
 def run(directory: Path, deadline_s: float) -> bool:
@@ -106,15 +75,10 @@ def run(directory: Path, deadline_s: float) -> bool:
 
 def launch(devnet: Devnet, start_s: float) -> Node:
     """Start all nodes and wait until their chain grows; returns the client."""
-    _tell(start_s, f"starting {len(OTHERS) + 1} nodes; logs are in {devnet.directory}")
-    first = devnet.start(BOOTSTRAP)
-    devnet.wait_ready(first)
-    for plan in OTHERS:
-        devnet.start(plan, [first.multiaddr])
-    for node in devnet.nodes[1:]:
-        devnet.wait_ready(node)
+    _tell(start_s, f"starting {len(PLANS)} nodes; logs are in {devnet.directory}")
+    nodes = devnet.launch(PLANS)
     _tell(start_s, "all nodes answer; waiting for the chain to grow")
-    client = devnet.nodes[1]
+    client = nodes[CLIENT]
     if not wait_for(lambda: _is_alive(devnet, client), 120.0):
         raise NodeFailure(f"no block was mined and approved within 120 s; logs are in {devnet.directory}")
     return client
@@ -272,13 +236,6 @@ def _agreed_tips(devnet: Devnet) -> dict[str, str]:
 def _tips(devnet: Devnet) -> dict[str, str]:
     devnet.check()
     return {node.plan.name: node.call("node.status")["tip"] for node in devnet.nodes}
-
-
-def _lock(file: IO[str], directory: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Unavailable(f"a demonstration runs in {directory}; name another with --directory") from None
 
 
 def _tell(start_s: float, line: str) -> None:

@@ -85,6 +85,15 @@ class Node:
         """Ask the node over its RPC; Unavailable when it doesn't answer."""
         return self.plan.place.inside(lambda: RpcClient(self.directory).call(method, params))
 
+    def answers(self) -> bool:
+        """Tell whether the node serves, and note where; NodeFailure when it ended."""
+        self.check()
+        with suppress(Unavailable):
+            self.peer_id = self.call("node.status")["peer_id"]
+            self.multiaddr = f"{self.multiaddr.partition('/p2p/')[0]}/p2p/{self.peer_id}"
+            return True
+        return False
+
     def pause(self) -> None:
         """Stop the process where it is; its trainer goes on to the end of its job."""
         os.kill(self.pid, signal.SIGSTOP)
@@ -133,6 +142,15 @@ class Devnet:
         command = (*plan.place.prefix, *self.executable, *ordered)
         return self._spawn(plan, directory, command, listen)
 
+    def launch(self, plans: Sequence[Plan]) -> dict[str, Node]:
+        """Start nodes that join by the first of them, and return them by name when all answer."""
+        first = self.start(plans[0])
+        self.wait_ready(first)
+        nodes = [first, *(self.start(plan, [first.multiaddr]) for plan in plans[1:])]
+        for node in nodes:
+            self.wait_ready(node)
+        return {node.plan.name: node for node in nodes}
+
     def restart(self, node: Node) -> Node:
         """Start a node again that has ended, with its directory and its arguments."""
         assert node.process.poll() is not None, "the node still runs"
@@ -141,20 +159,10 @@ class Devnet:
 
     def wait_ready(self, node: Node, deadline_s: float = READY_S_MAX) -> None:
         """Wait until the node answers; NodeFailure when it ends or takes longer."""
-
-        def answered() -> bool:
-            node.check()
-            with suppress(Unavailable):
-                status = node.call("node.status")
-                node.peer_id = status["peer_id"]
-                return True
-            return False
-
-        if not wait_for(answered, deadline_s):
+        if not wait_for(node.answers, deadline_s):
             raise NodeFailure(
                 f"node {node.plan.name} did not answer within {deadline_s:.0f} s; see {node.log}"
             )
-        node.multiaddr = f"{node.multiaddr.partition('/p2p/')[0]}/p2p/{node.peer_id}"
 
     def check(self) -> None:
         """Raise NodeFailure when any node is gone."""

@@ -6,27 +6,16 @@ import signal
 import subprocess
 from pathlib import Path
 
-from testnet.devnet.launch import Devnet, Node, Plan, wait_for
+from testnet.devnet.eight import BOOTSTRAP, WORKERS
+from testnet.devnet.launch import Devnet, Node, wait_for
 
-COMMITTEE = ("supervisor", "verifier", "evaluator")
-BOOTSTRAP = Plan("bootstrap", 7, ("peer",))
-PLANS = (
-    *(Plan(f"committee-{n}", n, COMMITTEE) for n in (1, 2, 3)),
-    *(Plan(f"miner-{n}", n + 3, ("miner",)) for n in (1, 2, 3)),
-)
 GROW_S = 180.0
 """For a few blocks of 6 s on a loaded machine."""
 
 
-def start(devnet: Devnet, plans=PLANS) -> dict[str, Node]:
+def start(devnet: Devnet, plans=WORKERS) -> dict[str, Node]:
     """Start the bootstrap peer and the given nodes; return them by name when all answer."""
-    first = devnet.start(BOOTSTRAP)
-    devnet.wait_ready(first)
-    for plan in plans:
-        devnet.start(plan, [first.multiaddr])
-    for node in devnet.nodes[1:]:
-        devnet.wait_ready(node)
-    return {node.plan.name: node for node in devnet.nodes}
+    return devnet.launch((BOOTSTRAP, *plans))
 
 
 def height(node: Node) -> int:

@@ -1,15 +1,13 @@
 """The demonstration's judgement and its directory; the demonstration itself runs in tests/functional."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 
-from p2pai.primitives.errors import Unavailable
 from testnet.devnet import demo
 from testnet.devnet.criteria import Findings, is_approved, judge
+from testnet.devnet.eight import PLANS
 
 VERIFIERS = ["v1", "v2", "v3"]
 
@@ -112,43 +110,8 @@ def test_a_failed_summary_names_the_criterion_and_the_logs(tmp_path, capsys):
 
 
 def test_the_plan_has_every_role_three_times():
-    plans = (demo.BOOTSTRAP, *demo.OTHERS)
-    roles = [role for plan in plans for role in plan.roles]
-    assert len(plans) == 8
+    roles = [role for plan in PLANS for role in plan.roles]
+    assert len(PLANS) == 8
     for role in ("supervisor", "verifier", "evaluator", "miner"):
         assert roles.count(role) == 3
-    assert sorted(p.account for p in plans) == list(range(8))
-
-
-class TestDirectory:
-    def test_replaces_what_a_demonstration_left(self, tmp_path):
-        directory = tmp_path / "run"
-        with demo.claim(directory):
-            (directory / "client").mkdir()
-            (directory / "client" / "old").write_text("old")
-        with demo.claim(directory):
-            assert not (directory / "client").exists()
-
-    def test_an_empty_directory_will_do(self, tmp_path):
-        with demo.claim(tmp_path):
-            assert (tmp_path / demo.MARKER).is_file()
-
-    def test_refuses_what_is_not_its_own(self, tmp_path):
-        (tmp_path / "thesis.txt").write_text("mine")
-        with pytest.raises(Unavailable, match="was not made by a demonstration"):
-            demo.claim(tmp_path)
-        assert (tmp_path / "thesis.txt").read_text() == "mine"
-
-    def test_refuses_a_file(self, tmp_path):
-        (tmp_path / "run").write_text("mine")
-        with pytest.raises(Unavailable):
-            demo.claim(tmp_path / "run")
-
-    def test_refuses_one_where_a_demonstration_runs(self, tmp_path):
-        claim = f"demo.claim(Path({str(tmp_path / 'x')!r}))"
-        program = f"from pathlib import Path; from testnet.devnet import demo; {claim}"
-        with demo.claim(tmp_path / "x"):
-            done = subprocess.run(
-                [sys.executable, "-c", program], capture_output=True, timeout=60, check=False
-            )
-        assert b"a demonstration runs in" in done.stderr
+    assert sorted(p.account for p in PLANS) == list(range(8))
