@@ -175,9 +175,7 @@ class _Ledger(Collector):
         status: Mapping[str, Any] = self._node.query("chain.status", {})
         info = {"version": __version__, "chain": status["chain"], "chain_id": status["chain_id"]}
         yield InfoMetricFamily("p2pai_node", "The node's software and network.", info)
-        yield _gauge(
-            "p2pai_remotes", "Remotes of the chain that it is connected with.", self._remotes()
-        )
+        yield _gauge("p2pai_remotes", "Remotes of the chain that it is connected with.", self._remotes())
         yield _gauge("p2pai_height_blocks", "Height of the best chain's tip.", status["height"])
         yield _gauge("p2pai_tip_time_seconds", "Unix time that the tip's block names.", status["time"])
         yield _gauge(

@@ -102,9 +102,7 @@ async def test_nothing_else_is_served_and_nothing_can_be_ordered():
             assert (await get(path)).status_code == 404
 
 
-@pytest.mark.parametrize(
-    "where", ["", "9464", ":9464", "127.0.0.1:", "127.0.0.1:x", "h:65536", "h:٣"]
-)
+@pytest.mark.parametrize("where", ["", "9464", ":9464", "127.0.0.1:", "127.0.0.1:x", "h:65536", "h:٣"])
 def test_a_malformed_address_is_a_sentence(where):
     with pytest.raises(InvalidInput, match="HOST:PORT"):
         metrics.parse_address(where)
