@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from p2pai.chain.state import Stage
-from testnet.outcome import Expectation, Outcome, Task
+from testnet.outcome import Block, Expectation, Outcome, Task
 from testnet.scenario.cast import select
 from testnet.scenario.model import Scenario
 from testnet.scenario.orders import name_of_task
@@ -25,6 +25,7 @@ def judge(scenario: Scenario, outcome: Outcome) -> tuple[Expectation, ...]:
         *_lively(scenario, outcome),
         *_tasks(scenario, outcome),
         *_slashed(scenario, outcome),
+        *_unpaid(scenario, outcome),
     )
 
 
@@ -83,6 +84,20 @@ def _slashed(scenario: Scenario, outcome: Outcome) -> Iterator[Expectation]:
     others = [name for name in losers if name not in allowed]
     what = f"nobody but {_listed(allowed)} loses of its stake" if allowed else "nobody loses of its stake"
     yield _expect(what, not others, f"{_listed(others)} did")
+
+
+def _unpaid(scenario: Scenario, outcome: Outcome) -> Iterator[Expectation]:
+    wanted = select(scenario, scenario.expect.unpaid)
+    if not wanted:
+        return
+    mining = (block.miner for block in outcome.blocks if block.is_best and _is_approved(block))
+    others = (account.node for account in outcome.coins.accounts if account.worked or account.verified)
+    paid = [name for name in dict.fromkeys((*mining, *others)) if name in wanted]
+    yield _expect(f"{_listed(scenario.expect.unpaid)} earn nothing", not paid, f"{_listed(paid)} did")
+
+
+def _is_approved(block: Block) -> bool:
+    return any(approval.is_approving and approval.height is not None for approval in block.approvals)
 
 
 def _listed(values: Iterable[object]) -> str:

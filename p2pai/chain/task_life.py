@@ -228,13 +228,15 @@ def pass_deadlines(state: State, height: int, params: Params) -> State:
     for task_id, task in state.active_tasks():
         if task.stage is Stage.JOINING and height >= task.since + params.join_blocks:
             state = close_joining(state, task_id, height)
-        elif pausing.is_due(task, height) or (
-            task.stage is Stage.TRAINING
-            and not task.is_predefined
-            and height >= task.since + task.definition.expected_blocks
-        ):
+        elif pausing.is_due(task, height) or _is_late(task, height):
             state = task_end.fail(state, task_id, height)
     return state
+
+
+def _is_late(task: Task, height: int) -> bool:
+    """Return whether a client's task has trained for as long as it may."""
+    paid = task.stage is Stage.TRAINING and not task.is_predefined
+    return paid and height >= task.since + task.definition.expected_blocks
 
 
 def close_joining(state: State, task_id: TaskId, height: int) -> State:

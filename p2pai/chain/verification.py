@@ -76,12 +76,17 @@ def apply_verify_reveal(state: State, data: VerifyReveal, context: Context) -> S
     opened = commitment(data.ticket, data.block, data.precursor, data.approved, data.salt)
     if Sealed(data.ticket, opened) not in verification.commits:
         raise InvalidTransaction("the verdict is not the one committed")
-    if data.approved and it_res.nonce(data.precursor) != verification.nonce:
-        raise InvalidProof("the precursor does not give the block's nonce")
+    _check_replayed(data, verification)
     reveals = (*verification.reveals, Revealed(data.ticket, data.approved))
     after = replace(verification, reveals=reveals)
     gained = approved_work(after) - approved_work(verification)
     return replace(_store(state, data.block, after), weight=state.weight + gained)
+
+
+def _check_replayed(data: VerifyReveal, verification: Verification) -> None:
+    """Check that who approves knows what the replay gives."""
+    if data.approved and it_res.nonce(data.precursor) != verification.nonce:
+        raise InvalidProof("the precursor does not give the block's nonce")
 
 
 def approved_work(verification: Verification) -> int:

@@ -281,7 +281,11 @@ class Session:
     def _freeze(self) -> Queue:
         """Choose the updates of the next iteration and count them as applied."""
         limits = {self.ticket: self.resumed_at}  # its own updates are in the state, but for those of before
-        return self.history.take(self.task.miners, self.applied, limits)
+        return self.history.take(self._trusted(), self.applied, limits)
+
+    def _trusted(self) -> tuple[Outpoint, ...]:
+        """Return the miners whose updates are worth applying: who lost its stake was proven to lie."""
+        return tuple(ticket for ticket in self.task.miners if ticket in self.node.state.utxos)
 
     # --- mining
 

@@ -4,7 +4,7 @@ Adding a kind is adding a dataclass here, and its doings in `testnet.simulator.a
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,183 @@ class Adversary:
     """Honest before."""
 
 
-ADVERSARIES: Final[dict[str, type[Adversary]]] = {}
+# --- leading supervisors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leader(Adversary):
+    """A supervisor that is dishonest while it leads; honest otherwise."""
+
+    views: int = 1
+    """Of each term: it is so in views below this one, and leads honestly when its turn comes once more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithholdingLeader(Leader):
+    """Takes the messages and ballots of others, and says nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EquivocatingLeader(Leader):
+    """Signs two proposals for one place of a client's task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReorderingLeader(Leader):
+    """Proposes an order of its own in place of what the ballots give."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CensoringLeader(Leader):
+    """Leaves the messages of a task's first miner out."""
+
+
+# --- miners
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeWork(Adversary):
+    """Makes its message maps up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StolenMap(Adversary):
+    """Says what another miner said last as its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaleWork(Adversary):
+    """Trains once, then says the same again and again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LazyReplay(Adversary):
+    """Leaves out the updates of its peers that it says it applied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoisonedGradients(Adversary):
+    """Turns each of its updates round, so that others' models get worse."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayedNonce(Adversary):
+    """Makes another block, on top of its own, with the nonces and messages of that one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoMessages(Adversary):
+    """Signs two messages for each iteration."""
+
+
+# --- verifiers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovesAll(Adversary):
+    """Approves false blocks, too, whose miners tell it what a replay would have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusesAll(Adversary):
+    """Says of honest blocks that they are false, and accuses them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SilentVerifier(Adversary):
+    """Commits to its verdicts and never reveals one."""
+
+
+# --- evaluators
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarelessEvaluator(Adversary):
+    """Scores nothing, and gives every miner the same."""
+
+    score_percent: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlatteringEvaluator(Adversary):
+    """Gives a task's first miner full marks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SilentEvaluator(Adversary):
+    """Commits to its conclusion and never reveals it."""
+
+
+# --- clients
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithholdingClient(Adversary):
+    """Keeps data back that its task needs."""
+
+    data: Literal["training", "test"] = "test"
+    """Which."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LyingClient(Adversary):
+    """Hands out other data than those that its task's definition describes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrongHash(Adversary):
+    """Names fragments in its definition that nobody has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnfundedClient(Adversary):
+    """Stakes a fee that it does not have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VanishingClient(Adversary):
+    """Is gone, with its data, once its task is in a stage."""
+
+    stage: Literal["joining", "training", "evaluating"] = "training"
+    """Which."""
+
+
+# --- trainers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LyingTrainer(Adversary):
+    """An honest node's trainer that lies to it."""
+
+    lie: Literal["unreadable-map", "other-result", "false-replay"] = "unreadable-map"
+    """A map that nobody can read, a result of another job, or that honest blocks are false."""
+
+
+ADVERSARIES: Final[dict[str, type[Adversary]]] = {
+    "withholding-leader": WithholdingLeader,
+    "equivocating-leader": EquivocatingLeader,
+    "reordering-leader": ReorderingLeader,
+    "censoring-leader": CensoringLeader,
+    "fake-work": FakeWork,
+    "stolen-map": StolenMap,
+    "stale-work": StaleWork,
+    "lazy-replay": LazyReplay,
+    "poisoned-gradients": PoisonedGradients,
+    "replayed-nonce": ReplayedNonce,
+    "two-messages": TwoMessages,
+    "approves-all": ApprovesAll,
+    "refuses-all": RefusesAll,
+    "silent-verifier": SilentVerifier,
+    "careless-evaluator": CarelessEvaluator,
+    "flattering-evaluator": FlatteringEvaluator,
+    "silent-evaluator": SilentEvaluator,
+    "withholding-client": WithholdingClient,
+    "lying-client": LyingClient,
+    "wrong-hash": WrongHash,
+    "unfunded-client": UnfundedClient,
+    "vanishing-client": VanishingClient,
+    "lying-trainer": LyingTrainer,
+}
 """By the word that a file has for `kind`."""
 
 

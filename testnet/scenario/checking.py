@@ -98,6 +98,7 @@ def _selectors(scenario: Scenario) -> Iterator[tuple[str, Iterable[str]]]:
         yield f"adversaries[{i}].nodes", adversary.nodes
     yield "expect.slashed", scenario.expect.slashed
     yield "expect.may_be_slashed", scenario.expect.may_be_slashed
+    yield "expect.unpaid", scenario.expect.unpaid
 
 
 def _wrong_times(scenario: Scenario) -> Iterator[str]:

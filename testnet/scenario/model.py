@@ -64,6 +64,8 @@ class TaskPlan:
     supervisors: Annotated[int, Range(3, 31)] = 3
     evaluators: Annotated[int, Range(3, 31)] = 3
     fee_coins: Annotated[int, Range(1, 1_000)] = 100
+    blocks: Annotated[int, Range(1, 10_000)] = 120
+    """That it may train for; then it has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class Expectations:
     """Nodes or groups of whom somebody must have lost of a stake; nobody else may have."""
     may_be_slashed: tuple[str, ...] = ()
     """Nodes or groups of whom somebody may have."""
+    unpaid: tuple[str, ...] = ()
+    """Nodes or groups whom no task and no verified block pays, and of whose blocks none is approved."""
     accuracy_percent_min: int = 0
     """Of each paid task's best model."""
 

@@ -11,7 +11,6 @@ from p2pai.primitives.ids import ZERO_HASH, BlobId
 from testnet.scenario.model import TaskPlan
 
 REWARD: Final = Reward(miners=70, supervisors=15, evaluators=15)
-EXPECTED_BLOCKS: Final = 120
 
 
 def name_of_task(number: int) -> str:
@@ -39,7 +38,7 @@ def draft_of(plan: TaskPlan, spec: ChainSpec, number: int = 1) -> TaskDefinition
         dataset=data,
         group=Group(plan.miners, plan.supervisors, plan.evaluators),
         reward=REWARD,
-        expected_blocks=EXPECTED_BLOCKS,
+        expected_blocks=plan.blocks,
     )
 
 

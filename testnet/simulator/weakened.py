@@ -6,10 +6,30 @@ scenario names the one without which it must fail: if it does not, it tests noth
 Source: RELIABILITY (2), meta-rules.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
+
+from p2pai import jobs
+from p2pai.chain import evaluation, task_life, transition, verification, work
+from p2pai.chain.fraud import Judgement
+from p2pai.chain.params import Params
+from p2pai.chain.state import State, Task
+from p2pai.chain.transaction import FraudProof, Transaction
+from p2pai.node.accusations import Accusations
+from p2pai.node.core import NodeCore
+from p2pai.primitives.ids import Amount, BlobId, Hash32, Outpoint
+from p2pai.roles import replaying
+from p2pai.roles.agreement import Agreement
+from p2pai.roles.auditor import Auditor
+from p2pai.roles.evaluator import Evaluator, Scoring
+from p2pai.roles.recorder import Recorder
+from p2pai.roles.replaying import Finding, LuckyIteration
+from p2pai.roles.session import Session
+from p2pai.roles.storage import Storage
+from p2pai.roles.views import Views
+from p2pai.roles.voting import Voting
 
 
 @dataclass(frozen=True)
@@ -21,5 +41,137 @@ class Weakness:
     apply: Callable[[], AbstractContextManager[None]]
 
 
-WEAKNESSES: Final[dict[str, Weakness]] = {}
+def without(about: str, *changes: tuple[object, str, object]) -> Weakness:
+    """Return the weakness of nodes in which some names stand for something else.
+
+    Args:
+      about: what they no longer do.
+      changes: a module or class, a name in it, and what stands there instead.
+    """
+
+    @contextmanager
+    def apply() -> Iterator[None]:
+        with ExitStack() as stack:
+            for owner, name, value in changes:
+                stack.enter_context(_changed(owner, name, value))
+            yield
+
+    return Weakness(about, apply)
+
+
+@contextmanager
+def _changed(owner: object, name: str, value: object) -> Iterator[None]:
+    honest = vars(owner)[name]
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, honest)
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """Do nothing, and refuse nothing."""
+
+
+# --- what nodes do instead
+
+
+def _believe_miner(lucky: LuckyIteration, replayed: jobs.Replayed) -> Finding:
+    del replayed
+    return Finding(lucky.message.nonce, "")
+
+
+def _believe_accuser(self: Accusations, block: Hash32, tx: Transaction | None) -> None:
+    if tx is not None and isinstance(tx.data, FraudProof):
+        said = Judgement(tx.data.height, tx.data.ticket, tx.data.found, "somebody says so")
+        self._core.ledger.tree.judged[block] = said
+        self._core.admit(tx)
+
+
+def _leave_unpunished(state: State, ticket: Outpoint, percent: int) -> State:
+    del ticket, percent
+    return state
+
+
+def _wait_for_everyone(task: Task, height: int, params: Params) -> bool:
+    del height, params
+    return len(task.findings) == len(task.evaluators)
+
+
+def _first_speaks_for_all(members: int) -> int:
+    del members
+    return 1
+
+
+def _store_unseen(self: Storage, fragments: tuple[BlobId, ...], then: Callable[[], None]) -> None:
+    del self, fragments
+    then()
+
+
+def _score_unseen(self: Scoring) -> None:
+    self._inspected(jobs.Inspected(None, ""))
+
+
+def _never(*_: object) -> bool:
+    return False
+
+
+def _always(*_: object) -> bool:
+    return True
+
+
+def _owe_nothing(spent: int, tx: Transaction) -> Amount:
+    return Amount(max(0, spent - sum(output.value for output in tx.outputs)))
+
+
+def _trust_all(self: Session) -> tuple[Outpoint, ...]:
+    return self.task.miners
+
+
+WEAKNESSES: Final[dict[str, Weakness]] = {
+    "no-replay": without(
+        "verifiers approve what a miner recorded, and need not show that they replayed it",
+        (replaying, "judge", _believe_miner),
+        (verification, "_check_replayed", _nothing),
+    ),
+    "no-accusation": without("nobody proves what its replay found false", (NodeCore, "accuse", _nothing)),
+    "no-auditor": without("nobody replays but a block's verifiers", (Auditor, "tip_changed", _nothing)),
+    "accusers-believed": without(
+        "who hears an accusation believes it", (Accusations, "hold", _believe_accuser)
+    ),
+    "slashed-heard": without(
+        "miners apply the updates of one that lost its stake for a lie", (Session, "_trusted", _trust_all)
+    ),
+    "commitment-unchecked": without(
+        "a block need not be the one that its miner committed to", (work, "_check_iterations", _nothing)
+    ),
+    "rivals-kept": without(
+        "who has another message for a place than its slot does not ask for that one",
+        (Recorder, "want", _nothing),
+    ),
+    "silence-unpunished": without(
+        "who keeps its verdict back loses nothing", (verification, "slash", _leave_unpunished)
+    ),
+    "no-view-change": without("a leader leads to the end of its term", (Views, "tick", _nothing)),
+    "equivocation-unpunished": without(
+        "nobody tells of a leader's two proposals for one place", (Agreement, "_accuse", _nothing)
+    ),
+    "order-unchecked": without("nobody counts the ballots again", (Voting, "_check_count", _nothing)),
+    "scores-uncompared": without(
+        "the first evaluator who reveals a conclusion concludes",
+        (evaluation, "quorum", _first_speaks_for_all),
+    ),
+    "reveals-awaited": without(
+        "a task is paid when all evaluators have revealed", (evaluation, "may_charge", _wait_for_everyone)
+    ),
+    "data-uninspected": without(
+        "nobody looks whether data are what the task says",
+        (Storage, "_look", _store_unseen),
+        (Scoring, "_inspect", _score_unseen),
+    ),
+    "data-awaited": without("evaluators wait for test data for ever", (Evaluator, "_waited_long", _never)),
+    "no-deadline": without("a task may train for ever", (task_life, "_is_late", _never)),
+    "money-uncounted": without("outputs may exceed inputs", (transition, "_fee", _owe_nothing)),
+    "maps-unread": without("a node signs whatever its trainer says", (Session, "_is_sound", _always)),
+}
 """By the word that `weakened` and `--weaken` take."""

@@ -7,9 +7,34 @@ What comes out has `handle` as the core has it, so the world can't tell the two 
 
 from typing import Final
 
+from testnet.simulator.adversary import clients, evaluators, miners, supervisors, trainers, verifiers
 from testnet.simulator.adversary.base import Adversary, Setting
 
-KINDS: Final[dict[str, type[Adversary]]] = {}
+KINDS: Final[dict[str, type[Adversary]]] = {
+    "withholding-leader": supervisors.Withholding,
+    "equivocating-leader": supervisors.Equivocating,
+    "reordering-leader": supervisors.Reordering,
+    "censoring-leader": supervisors.Censoring,
+    "fake-work": miners.FakeWork,
+    "stolen-map": miners.StolenMap,
+    "stale-work": miners.StaleWork,
+    "lazy-replay": miners.LazyReplay,
+    "poisoned-gradients": miners.PoisonedGradients,
+    "replayed-nonce": miners.ReplayedNonce,
+    "two-messages": miners.TwoMessages,
+    "approves-all": verifiers.ApprovesAll,
+    "refuses-all": verifiers.RefusesAll,
+    "silent-verifier": verifiers.SilentVerifier,
+    "careless-evaluator": evaluators.Careless,
+    "flattering-evaluator": evaluators.Flattering,
+    "silent-evaluator": evaluators.SilentEvaluator,
+    "withholding-client": clients.Withholding,
+    "lying-client": clients.Lying,
+    "wrong-hash": clients.WrongHash,
+    "unfunded-client": clients.Unfunded,
+    "vanishing-client": clients.Vanishing,
+    "lying-trainer": trainers.LyingTrainer,
+}
 """By the word that a scenario file has for `kind`."""
 
 __all__ = ["KINDS", "Adversary", "Setting"]
