@@ -59,7 +59,8 @@ ANSWERS = {
         "roles": ["client"], "height": 9, "tip": HASH, "remotes": 7, "mempool": 2,
         "ticket_price": 12_000_000_000, "checkpoint": f"5:{HASH}:{HASH}",
         "mining": {
-            "earned": 40, "tried": 30, "stale": 8, "uncommitted": 2, "crowded": 0, "found": 3, "late": 1, "sent": 2,
+            "earned": 40, "tried": 30, "stale": 8, "uncommitted": 2, "crowded": 0,
+            "found": 3, "late": 1, "sent": 2,
         },
         "origin": None,
     },
