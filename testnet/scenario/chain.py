@@ -28,6 +28,12 @@ FIRST_SUPERVISORS_MAX: Final = 7
 NONCES_PER_BLOCK: Final = 360
 """For three miners: seven iterations a second, six nonces each, three seconds."""
 
+NONCES_MIN: Final = 32
+"""For a block, whatever its spacing: a target has an upper bound."""
+
+ITERATION_MS: Final = 143
+"""What an iteration takes them, where nothing holds it back."""
+
 HIDDEN: Final = 16
 """Units of the first task's only hidden layer."""
 
@@ -64,7 +70,8 @@ def chain_table(scenario: Scenario) -> dict[str, Any]:
     table["name"] = scenario.name
     table["dev_accounts"] = len(cast)
     miners = sum("miner" in roles for roles in first.values())
-    table["params"] |= {**QUICK, "genesis_bits": _bits(miners), **scenario.chain}
+    params = {**QUICK, **scenario.chain}
+    table["params"] |= {"genesis_bits": _bits(miners, params), **params}
     genesis = table["genesis"]
     genesis["allocation"] = [{"account": p.account, "coins": _coins(p)} for p in cast]
     genesis["ticket"] = [*_working(first), *_free(cast)]
@@ -120,6 +127,8 @@ def _coins(player: Player) -> int:
     return CLIENT_COINS if "client" in player.group.roles else COINS
 
 
-def _bits(miners: int) -> int:
-    nonces = NONCES_PER_BLOCK * max(1, miners) // 3
-    return difficulty.encode_bits((1 << difficulty.TARGET_BITS) // max(1, nonces))
+def _bits(miners: int, params: dict[str, int]) -> int:
+    """Return the target at which these miners need about the block spacing for a block."""
+    slower = max(1, params.get("iteration_ms_min", 0) // ITERATION_MS)
+    nonces = NONCES_PER_BLOCK * max(1, miners) * params["spacing_s"] // (9 * slower)
+    return difficulty.encode_bits((1 << difficulty.TARGET_BITS) // max(NONCES_MIN, nonces))

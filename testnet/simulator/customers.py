@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from p2pai.chain.state import Stage, Task
-from p2pai.chain.training import SCORE_MAX
 from p2pai.node.orders import submission_id
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import Hash32, PeerId, TaskId
@@ -84,8 +83,3 @@ class Customers:
         """Return a customer's task as its client's tip has it."""
         core = self.network.cores.get(customer.client)
         return core.state.tasks.get(customer.task) if core and customer.task else None
-
-
-def score_of(task: Task) -> float | None:
-    """Return the best model's score, as a share of the best possible."""
-    return None if task.conclusion is None else max(task.conclusion.scores) / SCORE_MAX

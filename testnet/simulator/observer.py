@@ -177,7 +177,11 @@ class Observer:
             tasks=self._courses.tasks(best.tasks, found_ms),
             coins=coins(self._genesis, best, flows, self._names, tuple(self._roles)),
             planned=tuple(planned),
-            fired=tuple(Fired(kind, t.count, tuple(t.items)) for kind, t in sorted(self._fired.items())),
+            fired=tuple(
+                Fired(kind, times.count, tuple(times.items))
+                for kind, times in sorted(self._fired.items())
+                if times.count
+            ),
             traffic=self._talk.traffic({}),
             interval_ms=self._talk.interval_ms,
             invariants=tuple(invariants),

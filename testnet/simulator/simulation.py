@@ -26,6 +26,7 @@ from testnet.simulator import staging
 from testnet.simulator.customers import Customers
 from testnet.simulator.invariants import Broken, check_ledgers
 from testnet.simulator.network import Network
+from testnet.simulator.observer import Observer
 from testnet.simulator.recent import Recent
 from testnet.simulator.recordings import Recordings
 from testnet.simulator.summing import summarize
@@ -89,6 +90,7 @@ class Simulation:
     options: Options
     network: Network = field(init=False)
     customers: Customers = field(init=False)
+    observer: Observer = field(init=False)
     recent: Recent = field(init=False)
     healed_ms: int | None = None
     settled_ms: int | None = None
@@ -100,6 +102,7 @@ class Simulation:
             self.network.recordings = self.options.recordings
             self.options.recordings.watch(self.network.world)
         self.customers = Customers(self.scenario, self.network)
+        self.observer = _observe(self.network)
         self.recent = Recent(self.network.world, self.network.spec.prefix)
 
     @property
@@ -172,6 +175,14 @@ class Simulation:
     def _is_lively(self, height: int) -> bool:
         grown = min(core.state.height for core in self.honest()) - height
         return grown >= BLOCKS_AFTER and self.customers.are_satisfied()
+
+
+def _observe(network: Network) -> Observer:
+    """Watch a network; before those who check it, to see what they refuse."""
+    roles = {name: network.roles[account] for account, name in network.names.items()}
+    observer = Observer(network.world, network.spec, network.cores, roles, network.costumes)
+    network.world.watchers.insert(0, observer)
+    return observer
 
 
 def _trainer(name: Trainer) -> Callable[[Blobs], Worker]:

@@ -9,8 +9,8 @@ from p2pai import effects, events
 from p2pai.chain.genesis import predefined_task_id
 from p2pai.chain.transaction import VerifyReveal
 from testnet.outcome import Head, Outcome
+from testnet.simulator.network import ROLES, name_of, network
 from testnet.simulator.observer import Observer
-from testnet.simulator.scenario import ROLES, name_of, network
 from testnet.simulator.world import START_MS
 
 HEAD = Head("calm", "simulator", 5)
