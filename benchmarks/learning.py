@@ -30,10 +30,10 @@ import optax
 from p2pai.chain import layers, schedule, training
 from p2pai.chain import task as tasks
 from p2pai.jaxtrain import data_file, dataset, local
-from p2pai.jaxtrain.dataset import Batch
+from p2pai.jaxtrain.dataset import Batch, read_batch
 from p2pai.jaxtrain.model import Architecture, Network, evaluate_forward, train_forward
 from p2pai.jaxtrain.operations import platform
-from p2pai.jaxtrain.step import dropout_keys, read_batch
+from p2pai.jaxtrain.step import dropout_keys
 from p2pai.jaxtrain.worker import initial_values, score_model
 from p2pai.jobs import Position
 from p2pai.primitives.hashing import tagged_hash

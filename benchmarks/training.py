@@ -42,13 +42,13 @@ from p2pai.chain import task as tasks
 from p2pai.chain.task import MAP_ELEMENTS_MAX
 from p2pai.chain.training import Numerics
 from p2pai.jaxtrain import message_map, optimiser, replay
-from p2pai.jaxtrain.dataset import serialise
+from p2pai.jaxtrain.dataset import read_batch, serialise
 from p2pai.jaxtrain.exact import grid
 from p2pai.jaxtrain.metrics import Score
 from p2pai.jaxtrain.model import Network, train_forward
 from p2pai.jaxtrain.operations import platform
 from p2pai.jaxtrain.session import Pending, Session, State
-from p2pai.jaxtrain.step import Outcome, dropout_keys, read_batch
+from p2pai.jaxtrain.step import Outcome, dropout_keys
 from p2pai.jaxtrain.worker import initial_values
 from p2pai.primitives import ecdsa
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, Outpoint, PeerId

@@ -197,8 +197,9 @@ class KeepCapsule:
     """Store what replaying a recent step needs (state before it, its batch), shared."""
 
     session: str
-    weights: BlobId
-    """Content id of the weights that the step started from."""
+    before: ModelState
+    """What the step started from; a step that moves no weight ends with the weights that it began with."""
+    batch: Hash32
 
 
 @dataclass(frozen=True, slots=True)

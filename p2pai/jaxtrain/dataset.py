@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from p2pai.chain.task import BATCH_BYTES_MAX
+from p2pai.chain.task import BATCH_BYTES_MAX, TaskDefinition
 from p2pai.primitives.errors import InvalidInput, InvalidMessage
 
 MAGIC: Final = b"P2MB"
@@ -47,6 +47,16 @@ class Batch:
     """float32 (samples, features)."""
     y: Array
     """int32 (samples,), or float32 (samples, targets)."""
+
+
+def read_batch(task: TaskDefinition, chunk: bytes) -> Batch:
+    """Read a mini-batch of a task.
+
+    Raises:
+      InvalidMessage: malformed, or not of this task's dataset.
+    """
+    data = task.dataset
+    return parse(chunk, features=data.features, classes=data.classes, targets=data.targets)
 
 
 def parse(chunk: bytes, *, features: int, classes: int, targets: int) -> Batch:

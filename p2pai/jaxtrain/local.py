@@ -25,10 +25,9 @@ from p2pai.chain.task import TaskDefinition
 from p2pai.chain.training import FULL_REPLICAS
 from p2pai.jaxtrain import dataset, message_map, weights
 from p2pai.jaxtrain.data_file import Samples
-from p2pai.jaxtrain.dataset import Batch
+from p2pai.jaxtrain.dataset import Batch, read_batch
 from p2pai.jaxtrain.metrics import NOTHING, Score
 from p2pai.jaxtrain.session import Pending, Session, State
-from p2pai.jaxtrain.step import read_batch
 from p2pai.jaxtrain.worker import initial_values, score_model
 from p2pai.jobs import PeerUpdate, Position
 from p2pai.primitives import blob

@@ -17,10 +17,11 @@ from p2pai.chain.it_res import EndState
 from p2pai.chain.task import TaskDefinition
 from p2pai.chain.training import TAU_BITS, Numerics
 from p2pai.jaxtrain import message_map, optimiser, weights
+from p2pai.jaxtrain.dataset import read_batch
 from p2pai.jaxtrain.model import Architecture
 from p2pai.jaxtrain.platform import fingerprint
 from p2pai.jaxtrain.session import State
-from p2pai.jaxtrain.step import Values, dropout_keys, read_batch, trainer_of
+from p2pai.jaxtrain.step import Values, dropout_keys, trainer_of
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import ZERO_HASH, BlobId
 from p2pai.primitives.merkle import leaf_hash

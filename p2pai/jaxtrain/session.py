@@ -16,13 +16,13 @@ from typing import Final
 from p2pai.chain.it_res import EndState, witness
 from p2pai.chain.task import TaskDefinition
 from p2pai.jaxtrain import hashing, optimiser, weights
-from p2pai.jaxtrain.dataset import Batch
+from p2pai.jaxtrain.dataset import Batch, read_batch
 from p2pai.jaxtrain.metrics import NOTHING, Score
-from p2pai.jaxtrain.step import Computed, Outcome, Values, dropout_keys, read_batch, trainer_of
+from p2pai.jaxtrain.step import Computed, Outcome, Values, dropout_keys, trainer_of
 from p2pai.jobs import ModelState, PeerUpdate, Position
 from p2pai.primitives import blob
 from p2pai.primitives.errors import InvalidInput
-from p2pai.primitives.ids import BlobId, Hash32
+from p2pai.primitives.ids import Hash32
 from p2pai.primitives.merkle import leaf_hash
 
 CAPSULES_KEPT: Final = 16
@@ -180,16 +180,16 @@ class Session:
             raise InvalidInput("another step was begun")
         return pending.finish()
 
-    def capsule(self, start: BlobId) -> Capsule:
-        """Return what the recent step that began with this model started from.
+    def capsule(self, before: ModelState, batch: Hash32) -> Capsule:
+        """Return what the recent step that began with this state, on this mini-batch, started from.
 
         Raises:
           InvalidInput: no recent step did.
         """
         for capsule in reversed(self._capsules):
-            if capsule.before.ids.weights == start:
+            if capsule.before.ids == before and leaf_hash(capsule.chunk) == batch:
                 return capsule
-        raise InvalidInput("no recent step of the session began with this model")
+        raise InvalidInput("no recent step of the session began so")
 
     def validate(self, batches: Sequence[int]) -> Score:
         """Score the settled model on mini-batches, as evaluation does.

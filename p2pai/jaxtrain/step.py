@@ -26,7 +26,7 @@ from jax import Array
 from p2pai import jobs
 from p2pai.chain.task import MAP_DENSE_WEIGHTS_MAX, MAP_ELEMENTS_MAX, TaskDefinition
 from p2pai.chain.training import TAU_BITS, Loss, Numerics, Optimiser
-from p2pai.jaxtrain import dataset, message_map, operations
+from p2pai.jaxtrain import message_map, operations
 from p2pai.jaxtrain import optimiser as optimisers
 from p2pai.jaxtrain.dataset import Batch
 from p2pai.jaxtrain.exact import grid
@@ -78,16 +78,6 @@ class Outcome:
     message_map: bytes
     score: Score
     """Of the forward pass at theta'."""
-
-
-def read_batch(task: TaskDefinition, chunk: bytes) -> Batch:
-    """Read a mini-batch of a task.
-
-    Raises:
-      InvalidMessage: malformed, or not of this task's dataset.
-    """
-    data = task.dataset
-    return dataset.parse(chunk, features=data.features, classes=data.classes, targets=data.targets)
 
 
 def dropout_keys(

@@ -7,22 +7,20 @@ Source: PROTOCOL section 7.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from p2pai import jobs
-from p2pai.chain import shards
-from p2pai.chain import task as tasks
 from p2pai.chain.it_res import witness
 from p2pai.chain.task import TaskDefinition
-from p2pai.chain.training import Numerics, ReedSolomon
-from p2pai.jaxtrain import data_file, dataset, erasure, initialiser, replay, weights
-from p2pai.jaxtrain.dataset import Batch
+from p2pai.chain.training import Numerics
+from p2pai.jaxtrain import initialiser, replay, weights
+from p2pai.jaxtrain.dataset import Batch, read_batch
+from p2pai.jaxtrain.fragments import Blobs, Fragments, decode_task
 from p2pai.jaxtrain.metrics import NOTHING, Score
 from p2pai.jaxtrain.model import Architecture
 from p2pai.jaxtrain.platform import fingerprint
 from p2pai.jaxtrain.session import Session, State
-from p2pai.jaxtrain.step import Trainer, Values, read_batch, trainer_of
+from p2pai.jaxtrain.step import Trainer, Values, trainer_of
 from p2pai.primitives import blob
 from p2pai.primitives.errors import InvalidInput, InvalidMessage, Unavailable
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32
@@ -32,27 +30,18 @@ SESSION_COUNT_MAX: Final = 16
 """Sessions held at once, each with a model, its residual and its data; the longest unused makes room."""
 
 
-class Blobs(Protocol):
-    """The node's blob store, as the trainer needs it."""
-
-    def get(self, name: BlobId, /) -> tuple[bytes, ...]:
-        """Return the chunks of a blob; raises Unavailable."""
-
-    def put(self, chunks: tuple[bytes, ...], /, *, shared: bool) -> BlobId:
-        """Store a blob, and let remotes fetch it if `shared`."""
-
-
 class Worker:
     """Runs jobs one after another; keeps the sessions."""
 
     def __init__(self, blobs: Blobs) -> None:
         """Work on one store."""
         self._blobs = blobs
+        self._data = data = Fragments(blobs)
         self._sessions: dict[str, Session] = {}
         self._handlers: dict[type, Callable[[Any], jobs.Result]] = {
-            jobs.Prepare: self._prepare,
-            jobs.Restore: self._restore,
-            jobs.Inspect: self._inspect,
+            jobs.Prepare: data.prepare,
+            jobs.Restore: data.restore,
+            jobs.Inspect: data.inspect,
             jobs.Open: self._open,
             jobs.Begin: self._begin,
             jobs.Step: self._step,
@@ -73,64 +62,9 @@ class Worker:
         except MemoryError:
             return jobs.Failed("the job needs more memory than the trainer may use")
 
-    def _prepare(self, job: jobs.Prepare) -> jobs.Prepared:
-        if job.batch_size < 1 or job.fragment_count < 1:
-            raise InvalidInput("batch size and number of fragments are at least 1")
-        samples = data_file.read(job.path, job.format, regression=job.regression)
-        fragments = dataset.cut(samples.x, samples.y, job.fragment_count, job.batch_size)
-        ids = tuple(self._blobs.put(chunks, shared=False) for chunks in fragments)
-        listed = None
-        if isinstance(job.redundancy, ReedSolomon):
-            rows = [self._split(fragment, job.redundancy) for fragment in fragments]
-            listed = self._blobs.put(shards.write(rows), shared=False)
-        features = samples.x.shape[1]
-        return jobs.Prepared(len(samples.x), features, samples.classes, samples.targets, ids, listed)
-
-    def _split(self, fragment: tuple[bytes, ...], scheme: ReedSolomon) -> shards.Row:
-        return tuple(self._blobs.put(shard, shared=False) for shard in erasure.split(fragment, scheme))
-
-    def _restore(self, job: jobs.Restore) -> jobs.Restored:
-        task = _decode_task(job.task)
-        listed, scheme = task.dataset.shards, task.redundancy
-        if (
-            listed is None
-            or not isinstance(scheme, ReedSolomon)
-            or job.fragment not in task.dataset.fragments
-        ):
-            raise InvalidInput("a fragment is not one of the task's, or has no shards")
-        row = shards.read(task, self._bytes(listed))[task.dataset.fragments.index(job.fragment)]
-        try:
-            found = erasure.restore(self._stored(row, scheme.data), scheme)
-        except InvalidMessage as error:
-            return jobs.Restored(job.fragment, str(error))
-        if not found or blob.blob_id(found) != job.fragment:
-            return jobs.Restored(job.fragment, "its shards restore something else")
-        self._blobs.put(found, shared=False)
-        return jobs.Restored(job.fragment, "")
-
-    def _stored(self, row: shards.Row, count: int) -> dict[int, tuple[bytes, ...]]:
-        """Return the first so many of a fragment's shards that are here, by index."""
-        found: dict[int, tuple[bytes, ...]] = {}
-        for index, shard in enumerate(row):
-            if len(found) < count:
-                with suppress(Unavailable):
-                    found[index] = self._blobs.get(shard)
-        if len(found) < count:
-            raise Unavailable(f"{count} shards restore a fragment, {len(found)} are here")
-        return found
-
-    def _inspect(self, job: jobs.Inspect) -> jobs.Inspected:
-        task = _decode_task(job.task)
-        for fragment in job.fragments:
-            try:
-                self._fragment(task, fragment)
-            except InvalidInput as error:
-                return jobs.Inspected(fragment, str(error))
-        return jobs.Inspected(None, "")
-
     def _open(self, job: jobs.Open) -> jobs.Opened:
-        task = _decode_task(job.task)
-        chunks = [chunk for fragment in job.fragments for chunk in self._fragment(task, fragment)]
+        task = decode_task(job.task)
+        chunks = [chunk for fragment in job.fragments for chunk in self._data.read(task, fragment)]
         values = initial_values(task, job.seed) if job.state is None else self._load(job.state, task)
         session = Session(task, job.seed, State(values), chunks)
         self._remember(job.session, session)
@@ -162,7 +96,7 @@ class Worker:
         return jobs.Kept(self._store(state), state.end.witness)
 
     def _keep_capsule(self, job: jobs.KeepCapsule) -> jobs.CapsuleKept:
-        capsule = self._session(job.session).capsule(job.weights)
+        capsule = self._session(job.session).capsule(job.before, job.batch)
         batch = self._blobs.put((capsule.chunk,), shared=True)
         return jobs.CapsuleKept(self._store(capsule.before), batch)
 
@@ -181,26 +115,15 @@ class Worker:
             self._bytes(before.optimiser),
             self._bytes(BlobId(job.batch)),
         )
-        after, difference = replay.replay(_decode_task(job.task), capsule, job)
+        after, difference = replay.replay(decode_task(job.task), capsule, job)
         return jobs.Replayed(after, witness(blob.cut(residual)[0]), difference)
 
     def _evaluate(self, job: jobs.Evaluate) -> jobs.Evaluated:
-        task = _decode_task(job.task)
-        chunks = (chunk for fragment in job.fragments for chunk in self._fragment(task, fragment))
+        task = decode_task(job.task)
+        chunks = (chunk for fragment in job.fragments for chunk in self._data.read(task, fragment))
         batches = [read_batch(task, chunk) for chunk in chunks]
         scores = tuple(self._score(model, task, batches) for model in job.models)
         return jobs.Evaluated(scores, sum(len(batch.y) for batch in batches))
-
-    def _fragment(self, task: TaskDefinition, fragment: BlobId) -> tuple[bytes, ...]:
-        """Return a fragment's mini-batches; InvalidInput unless they are cut as the task defines."""
-        fragments = task.dataset.fragments
-        if fragment not in fragments:
-            raise InvalidInput("a fragment is not one of the task's")
-        position, chunks = fragments.index(fragment), self._blobs.get(fragment)
-        wanted = [task.samples_in_batch(position, i) for i in range(task.batches_in_fragment(position))]
-        if [len(read_batch(task, chunk).y) for chunk in chunks] != wanted:
-            raise InvalidInput("a fragment is not cut into mini-batches as the task defines")
-        return chunks
 
     def _score(self, model: BlobId, task: TaskDefinition, batches: list[Batch]) -> int:
         trainer = trainer_of(task)
@@ -211,7 +134,7 @@ class Worker:
         return max(1, score_model(trainer, theta, statistics, batches).quality(task.metrics[0]))
 
     def _export(self, job: jobs.Export) -> jobs.Exported:
-        architecture = Architecture.of(_decode_task(job.task))
+        architecture = Architecture.of(decode_task(job.task))
         theta, statistics = weights.unpack_model(self._bytes(job.weights), architecture)
         file = weights.export_safetensors(theta, statistics, architecture)
         return jobs.Exported(self._blobs.put(blob.cut(file), shared=True))
@@ -256,9 +179,3 @@ def initial_values(task: TaskDefinition, seed: Hash32) -> Values:
 def score_model(trainer: Trainer, theta: Any, statistics: Any, batches: list[Batch]) -> Score:  # noqa: ANN401
     """Score a model on mini-batches together."""
     return sum((trainer.score(theta, statistics, batch) for batch in batches), start=NOTHING)
-
-
-def _decode_task(data: bytes) -> TaskDefinition:
-    task = TaskDefinition.decode(data)
-    tasks.check(task)
-    return task

@@ -16,8 +16,9 @@ from p2pai.chain.headers import meets_target
 from p2pai.chain.params import WORK_PROOF_SLOTS_MAX
 from p2pai.chain.transaction import Transaction
 from p2pai.chain.work_proof import WorkProof
+from p2pai.jobs import ModelState
 from p2pai.primitives import bls
-from p2pai.primitives.ids import BlobId, Hash32, Outpoint
+from p2pai.primitives.ids import Hash32, Outpoint
 from p2pai.roles.history import TaskHistory
 
 LUCKY_MAX: Final = 8
@@ -46,8 +47,9 @@ class Attempt:
     iteration: int
     announced: Hash32
     """The nonce in its IT_RES."""
-    weights: BlobId
-    """What it started from; names its capsule."""
+    before: ModelState
+    """What it started from; with the mini-batch it names its capsule."""
+    batch: Hash32
     applied: bytes
     """The list of peers' messages that it applied, a part of its capsule."""
     batch_path: tuple[Hash32, ...]

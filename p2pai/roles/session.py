@@ -299,7 +299,9 @@ class Session:
             return
         place = self.plan.place(turn.batch)
         path = merkle.inclusion_path(self._data.manifests[place.fragment], place.index)
-        self.mining.earn(Attempt(self.iteration, message.nonce, message.weights, applied.data, path))
+        before = jobs.ModelState(message.weights, message.residual, message.optimiser)
+        attempt = Attempt(self.iteration, message.nonce, before, message.batch, applied.data, path)
+        self.mining.earn(attempt)
         self.try_nonces()
 
     def try_nonces(self) -> None:
@@ -309,7 +311,8 @@ class Session:
         count = work.nonce_count(self.task.definition, self.node.params)
         for attempt in self.mining.try_nonces(self.history, count, self.node.state.tip):
             self.node.put_blob(blob.cut(attempt.applied))
-            self._train(jobs.KeepCapsule(self.name, attempt.weights), lambda _: self.publish_blocks())
+            capsule = jobs.KeepCapsule(self.name, attempt.before, attempt.batch)
+            self._train(capsule, lambda _: self.publish_blocks())
         self.publish_blocks()
 
     def publish_blocks(self) -> None:

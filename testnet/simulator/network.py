@@ -21,7 +21,8 @@ from p2pai.shell.specs import load_spec
 from testnet.simulator.adversary import Adversary
 from testnet.simulator.invariants import Agreement, Watch, check_ledgers
 from testnet.simulator.recordings import Recordings
-from testnet.simulator.world import Blobs, Core, Host, World
+from testnet.simulator.trainer import real_trainer
+from testnet.simulator.world import Blobs, Core, Host, Worker, World
 
 ROLES: Final[dict[int, tuple[str, ...]]] = {
     0: ("client",),
@@ -194,11 +195,10 @@ def network(
     spec: ChainSpec | None = None,
     roles: Mapping[int, tuple[str, ...]] | None = None,
     recordings: Recordings | None = None,
+    trainer: Callable[[Blobs], Worker] = real_trainer,
 ) -> Network:
     """Start a network of accounts; those in `workers` have a trainer, those in `roles` work of their own."""
-    from p2pai.jaxtrain.worker import Worker
-
-    world = World(seed, Worker, gossip_loss_percent=gossip_loss_percent)
+    world = World(seed, trainer, gossip_loss_percent=gossip_loss_percent)
     dishonest = workers or {}
     agreement = Agreement()
     world.watchers.append(agreement)

@@ -44,7 +44,7 @@ def trained(tmp_path_factory):
     first = worker.run(jobs.Step("a", jobs.Position(1, 0, bits), 0, ()))
     peers, position = (jobs.PeerUpdate(bits, first.message_map),), jobs.Position(1, 1, bits)
     step = worker.run(jobs.Step("a", position, 1, peers))
-    kept = worker.run(jobs.KeepCapsule("a", step.before.weights))
+    kept = worker.run(jobs.KeepCapsule("a", step.before, step.batch))
     job = jobs.Replay(
         task=task.encode(), seed=ZERO_HASH, position=position, before=kept.before, batch=Hash32(kept.batch),
         peers=peers, message_map=step.message_map, metrics=step.metrics, samples=12, platform=ZERO_HASH,

@@ -14,7 +14,7 @@ from p2pai.jaxtrain.session import CAPSULES_KEPT, Session, State, witness_of
 from p2pai.jaxtrain.worker import initial_values
 from p2pai.primitives import blob
 from p2pai.primitives.errors import InvalidInput
-from p2pai.primitives.ids import BlobId, Hash32
+from p2pai.primitives.merkle import leaf_hash
 
 TASK = replace(DENSE, layers=(Dense(6), Activation(Function.RELU), Dense(10)))
 CHUNKS = [chunk_of(TASK, i) for i in range(3)]
@@ -94,11 +94,12 @@ def test_what_is_settled_is_what_the_last_answered_step_ended_with():
 def test_recent_steps_have_capsules():
     session = opened()
     starts = [session.step(position(i), i % 3, ())[0] for i in range(CAPSULES_KEPT + 1)]
-    assert session.capsule(starts[1].before.ids.weights) is starts[1]
+    batches = [leaf_hash(start.chunk) for start in starts]
+    assert session.capsule(starts[1].before.ids, batches[1]) is starts[1]
     assert starts[1].chunk == CHUNKS[1]
-    for gone in (starts[0].before.ids.weights, BlobId(Hash32(bytes(32)))):
+    for gone in ((starts[0].before.ids, batches[0]), (starts[1].before.ids, batches[0])):
         with pytest.raises(InvalidInput, match="no recent step"):
-            session.capsule(gone)
+            session.capsule(*gone)
 
 
 def test_what_nobody_checks_is_not_kept():
@@ -107,7 +108,7 @@ def test_what_nobody_checks_is_not_kept():
     plain.step(position(0), 0, ())
     assert session.state.ids == plain.state.ids
     with pytest.raises(InvalidInput, match="no recent step"):
-        session.capsule(start.before.ids.weights)
+        session.capsule(start.before.ids, leaf_hash(start.chunk))
 
 
 def test_a_refused_step_changes_nothing():

@@ -12,9 +12,10 @@ from tensors import same
 from p2pai import jobs
 from p2pai.chain.layers import Dense
 from p2pai.jaxtrain import message_map, optimiser
+from p2pai.jaxtrain.dataset import read_batch
 from p2pai.jaxtrain.exact import grid
 from p2pai.jaxtrain.model import Architecture
-from p2pai.jaxtrain.step import dropout_keys, read_batch, trainer_of
+from p2pai.jaxtrain.step import dropout_keys, trainer_of
 from p2pai.jaxtrain.weights import pack
 from p2pai.jaxtrain.worker import initial_values
 from p2pai.primitives.errors import InvalidMessage

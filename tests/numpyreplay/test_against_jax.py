@@ -53,7 +53,7 @@ class Miner:
             for j in range(peer_count)
         )
         stepped = self.ask(jobs.Step("a", position, i % 8, peers))
-        self.ask(jobs.KeepCapsule("a", stepped.before.weights))
+        self.ask(jobs.KeepCapsule("a", stepped.before, stepped.batch))
         job = jobs.Replay(
             task=self.task.encode(),
             seed=SEED,

@@ -7,6 +7,7 @@ import pytest
 from p2pai.chain import it_res, transition, work
 from p2pai.chain.headers import meets_target
 from p2pai.chain.params import WORK_PROOF_SLOTS_MAX
+from p2pai.jobs import ModelState
 from p2pai.primitives import merkle
 from p2pai.primitives.ids import BlobId, Hash32
 from p2pai.roles.history import TaskHistory
@@ -45,7 +46,8 @@ class Rig:
         self.attempt = Attempt(
             LUCKY,
             self.announced,
-            BlobId(label("weights", LUCKY)),
+            ModelState(*(BlobId(label(part, LUCKY)) for part in ("weights", "residual", "optimiser"))),
+            label("batch", LUCKY),
             b"peers",
             merkle.inclusion_path(FRAGMENTS[place.fragment], place.index),
         )

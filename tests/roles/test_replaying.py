@@ -218,7 +218,7 @@ class TestJudging:
         plan = schedule.make_schedule(known.definition, known.definition_block)
         worker.run(jobs.Open("own", known.definition.encode(), label("seed"), plan.training, None))
         step = worker.run(jobs.Step("own", jobs.Position(1, 0, 6), 0, ()))
-        worker.run(jobs.KeepCapsule("own", step.before.weights))
+        worker.run(jobs.KeepCapsule("own", step.before, step.batch))
         chosen = with_message(
             naming(lucky, []),
             weights=step.before.weights,
