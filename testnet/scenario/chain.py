@@ -25,11 +25,8 @@ FIRST_MINERS_MAX: Final = 9
 FIRST_SUPERVISORS_MAX: Final = 7
 """Of the first task's group, which trains all the time."""
 
-NONCES_PER_BLOCK: Final = 360
-"""For three miners: seven iterations a second, six nonces each, three seconds."""
-
-NONCES_MIN: Final = 32
-"""For a block, whatever its spacing: a target has an upper bound."""
+NONCES_PER_ITERATION: Final = 6
+"""Of the first task's model."""
 
 ITERATION_MS: Final = 143
 """What an iteration takes them, where nothing holds it back."""
@@ -39,6 +36,8 @@ HIDDEN: Final = 16
 
 CLIENT_COINS: Final = 100_000
 COINS: Final = 1_000
+
+LIMIT_BITS: Final = Params().limit_bits
 
 PREFERENCES: Final = (1, 1)
 
@@ -70,8 +69,8 @@ def chain_table(scenario: Scenario) -> dict[str, Any]:
     table["name"] = scenario.name
     table["dev_accounts"] = len(cast)
     miners = sum("miner" in roles for roles in first.values())
-    params = {**QUICK, **scenario.chain}
-    table["params"] |= {"genesis_bits": _bits(miners, params), **params}
+    params = {**table["params"], **QUICK, **scenario.chain}
+    table["params"] = {**params, "genesis_bits": _bits(params, miners), **scenario.chain}
     genesis = table["genesis"]
     genesis["allocation"] = [{"account": p.account, "coins": _coins(p)} for p in cast]
     genesis["ticket"] = [*_working(first), *_free(cast)]
@@ -127,8 +126,9 @@ def _coins(player: Player) -> int:
     return CLIENT_COINS if "client" in player.group.roles else COINS
 
 
-def _bits(miners: int, params: dict[str, int]) -> int:
-    """Return the target at which these miners need about the block spacing for a block."""
-    slower = max(1, params.get("iteration_ms_min", 0) // ITERATION_MS)
-    nonces = NONCES_PER_BLOCK * max(1, miners) * params["spacing_s"] // (9 * slower)
-    return difficulty.encode_bits((1 << difficulty.TARGET_BITS) // max(NONCES_MIN, nonces))
+def _bits(params: dict[str, int], miners: int) -> int:
+    """Return a target that the first group meets once in a spacing."""
+    iterations = 1000 * params["spacing_s"] // max(ITERATION_MS, params["iteration_ms_min"])
+    nonces = NONCES_PER_ITERATION * iterations * max(1, miners)
+    easiest = difficulty.decode_bits(params.get("limit_bits", LIMIT_BITS))
+    return difficulty.encode_bits(min((1 << difficulty.TARGET_BITS) // max(1, nonces), easiest))
