@@ -1,71 +1,243 @@
 """`p2pai sim`: a whole network in one process, in virtual time, from one seed.
 
-What is run is a scenario: one that ships, or a file. The work is done by testnet.simulator, which is loaded
-when the command runs.
+What is run is a scenario: one that ships, a file, or one drawn by lot (chaos). The work is done by
+testnet.simulator, which is loaded when the command runs.
 """
 
+import os
 import shlex
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import RenderableType
 from rich.status import Status
 
-from p2pai.cli import options, screen
+from p2pai.cli import options, screen, sim_report
+from p2pai.primitives.errors import InvalidInput
 
 if TYPE_CHECKING:
     from testnet.outcome import Outcome
     from testnet.scenario.model import Scenario
-    from testnet.simulator.simulation import Simulation
+    from testnet.simulator.simulation import Options, Simulation
 
-SCENARIO_DEFAULT: Final = "calm"
+CALM: Final = "calm"
+"""The scenario that is run when none is named."""
+
 SEED_MAX: Final = 2**63 - 1
+SEEDS_MAX: Final = 10_000_000
+
+_WHAT: Final = "What is run"
+_HOW: Final = "How"
+_OUT: Final = "What comes out"
 
 
 def sim(
     *,
     scenario: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="What is run: a name of --list, or the path of a file.")
-    ] = SCENARIO_DEFAULT,
-    seed: Annotated[
-        int, typer.Option(min=0, max=SEED_MAX, help="Of everything that is drawn: one seed, one history.")
-    ] = 1,
-    nodes: Annotated[
-        int | None, typer.Option(min=1, help="How many; the groups that scale grow or shrink.")
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            rich_help_panel=_WHAT,
+            help="A scenario: a name of --list, or the path of a TOML file. Default: calm, or all by lot.",
+        ),
     ] = None,
-    weaken: Annotated[str, typer.Option(metavar="DEFENCE", help="Take a defence away from all nodes.")] = "",
-    show_list: Annotated[bool, typer.Option("--list", help="Show the scenarios that ship.")] = False,
+    chaos: Annotated[
+        bool,
+        typer.Option(
+            "--chaos",
+            rich_help_panel=_WHAT,
+            help="Draw a scenario from the seed; with --scenario, draw faults on top of it.",
+        ),
+    ] = False,
+    nodes: Annotated[
+        int | None,
+        typer.Option(min=1, rich_help_panel=_WHAT, help="How many; the groups that scale grow or shrink."),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, max=SEED_MAX, rich_help_panel=_WHAT, help="Of all that is drawn: one seed, one history."
+        ),
+    ] = 1,
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, max=SEEDS_MAX, rich_help_panel=_WHAT, help="How many, counted from --seed."),
+    ] = 1,
+    weaken: Annotated[
+        str,
+        typer.Option(metavar="DEFENCE", rich_help_panel=_WHAT, help="Take a defence away from all nodes."),
+    ] = "",
+    train: Annotated[
+        str,
+        typer.Option(
+            metavar="fast|real", rich_help_panel=_HOW, help="Who trains: a toy with real hashes, or JAX."
+        ),
+    ] = "fast",
+    jobs: Annotated[
+        int,
+        typer.Option(min=0, max=1024, rich_help_panel=_HOW, help="Processes for --seeds; 0: one a core."),
+    ] = 0,
+    shrink: Annotated[
+        bool,
+        typer.Option(
+            "--shrink", rich_help_panel=_HOW, help="Search for a smaller scenario that fails in the same way."
+        ),
+    ] = False,
+    runs: Annotated[
+        int, typer.Option(min=1, rich_help_panel=_HOW, help="Histories that --shrink may play.")
+    ] = 200,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=_OUT,
+            help="Write the scenario: as drawn, scaled or shrunk. Run as a file it has the same history.",
+        ),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", rich_help_panel=_OUT, help="Record every honest node, for `p2pai topic`."
+        ),
+    ] = None,
+    show_list: Annotated[
+        bool, typer.Option("--list", rich_help_panel=_OUT, help="Show the scenarios that ship.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Simulate a whole network: real nodes, virtual time, every fault drawn from one seed.
 
-    Exit status 0 only when no invariant was broken and all is as the scenario expects.
+    Exit status 0 only when no invariant was broken and all is as the scenario expects. A history that fails
+    says what broke first, where, what happened right before, and how to run the same again.
     """
-    from testnet.scenario.cast import scaled
-    from testnet.scenario.shelf import load
-
     if show_list:
-        _show_list(as_json=as_json)
+        sim_report.show_list(as_json=as_json)
         return
-    played = load(scenario)
-    if nodes is not None:
-        played = scaled(played, nodes)
-    command = _command(scenario, seed, nodes, weaken)
-    outcome = _run(played, seed, weaken, command)
-    if as_json:
-        screen.show_line(outcome.to_json().rstrip())
+    if seeds > 1 and (shrink or save or record):
+        raise InvalidInput("--shrink, --save and --record are for one seed, not for --seeds")
+    wanted = _Wanted(scenario, nodes, weaken, train, chaos=chaos)
+    if seeds > 1:
+        passed = _run_many(wanted, range(seed, seed + seeds), jobs or os.cpu_count() or 1, as_json=as_json)
+    elif shrink:
+        passed = _shrink(wanted, seed, runs, save, as_json=as_json)
     else:
-        screen.show(_report(outcome))
-    if not outcome.is_passed:
+        passed = _run(wanted, seed, save, record, as_json=as_json)
+    if not passed:
         raise typer.Exit(1)
 
 
-def _run(scenario: "Scenario", seed: int, weaken: str, command: str) -> "Outcome":
-    from testnet.simulator.simulation import Options, simulate
+class _Wanted:
+    """What the user asked to be run."""
 
+    def __init__(
+        self, scenario: str | None, nodes: int | None, weaken: str, train: str, *, chaos: bool
+    ) -> None:
+        self.scenario, self.nodes, self.chaos = scenario, nodes, chaos
+        self.weaken, self.train = weaken, train
+        self._read = None if chaos and scenario is None else self._load(scenario or CALM)
+
+    def _load(self, name: str) -> "Scenario":
+        from testnet.scenario.cast import scaled
+        from testnet.scenario.shelf import load
+
+        read = load(name)
+        return read if self.nodes is None else scaled(read, self.nodes)
+
+    def played(self, seed: int) -> "Scenario":
+        """Return the scenario to be played with a seed."""
+        from testnet.scenario.chaos import disturb, draw
+
+        if self._read is None:
+            return draw(seed, self.nodes)
+        return disturb(self._read, seed) if self.chaos else self._read
+
+    def options(self, seed: int, **more: Any) -> "Options":  # noqa: ANN401
+        """Return how it is to be played."""
+        from testnet.simulator.simulation import Options, trainer_of
+
+        return Options(
+            trainer=trainer_of(self.train), weakened=self.weaken, command=self.command(seed), **more
+        )
+
+    def command(self, seed: int) -> str:
+        """Return what a user types to run the same again."""
+        parts = ["p2pai sim"]
+        parts += ["--chaos"] if self.chaos else []
+        parts += [f"--scenario {shlex.quote(self.scenario)}"] if self.scenario is not None else []
+        parts += [f"--seed {seed}"]
+        parts += [f"--nodes {self.nodes}"] if self.nodes is not None else []
+        parts += [f"--weaken {shlex.quote(self.weaken)}"] if self.weaken else []
+        parts += [f"--train {self.train}"] if self.train != "fast" else []
+        return " ".join(parts)
+
+
+def _run(wanted: _Wanted, seed: int, save: Path | None, record: Path | None, *, as_json: bool) -> bool:
+    from testnet.simulator.recordings import Recordings
+    from testnet.simulator.simulation import simulate
+
+    scenario = wanted.played(seed)
+    if save is not None:
+        _save(scenario, save)
     with screen.busy(f"{scenario.name}, seed {seed}") as status:
-        return simulate(scenario, seed, Options(weakened=weaken, progress=_progress(status), command=command))
+        more: dict[str, Any] = {"progress": _progress(status)}
+        if record is None:
+            outcome = simulate(scenario, seed, wanted.options(seed, **more))
+        else:
+            record.mkdir(parents=True, exist_ok=True)
+            with Recordings(record) as recordings:
+                outcome = simulate(scenario, seed, wanted.options(seed, recordings=recordings, **more))
+    _show(outcome, as_json=as_json)
+    return outcome.is_passed
+
+
+def _run_many(wanted: _Wanted, seeds: range, processes: int, *, as_json: bool) -> bool:
+    from testnet.simulator import many
+
+    jobs = (many.Job(wanted.played(seed), seed, wanted.options(seed)) for seed in seeds)
+    briefs = []
+    with screen.busy(f"{len(seeds)} seeds") as status:
+        for brief in many.play(jobs, min(processes, len(seeds))):
+            briefs.append(brief)
+            failed = sum(not one.is_passed for one in briefs)
+            status.update(screen.clean(f"{len(briefs)} of {len(seeds)} seeds, {failed} failed"))
+            if not brief.is_passed:
+                screen.remark(f"seed {brief.seed}: {brief.verdict}\n  {brief.command}")
+    sim_report.show_many(briefs, as_json=as_json)
+    return all(brief.is_passed for brief in briefs)
+
+
+def _shrink(wanted: _Wanted, seed: int, runs: int, save: Path | None, *, as_json: bool) -> bool:
+    from testnet.simulator.shrinking import shrink
+    from testnet.simulator.simulation import simulate
+
+    scenario = wanted.played(seed)
+    with screen.busy(f"{scenario.name}, seed {seed}") as status:
+        found = shrink(
+            scenario, seed, wanted.options(seed), runs, lambda what: screen.remark(f"left out {what}")
+        )
+        status.update("once more")
+        file = save or Path(f"{scenario.name}-shrunk.toml")
+        _save(found.scenario, file)
+        smaller = _Wanted(str(file), None, wanted.weaken, wanted.train, chaos=False)
+        outcome = simulate(found.scenario, found.seed, smaller.options(found.seed))
+    _show(outcome, as_json=as_json)
+    if not as_json:
+        screen.show_line(f"Written to {file} after {found.runs} runs")
+    return False
+
+
+def _show(outcome: "Outcome", *, as_json: bool) -> None:
+    if as_json:
+        screen.show_line(outcome.to_json().rstrip())
+    else:
+        screen.show(sim_report.one(outcome))
+
+
+def _save(scenario: "Scenario", file: Path) -> None:
+    from testnet.scenario.writing import write
+
+    file.write_text(write(scenario), "utf-8")
 
 
 def _progress(status: Status) -> Callable[["Simulation"], None]:
@@ -74,57 +246,3 @@ def _progress(status: Status) -> Callable[["Simulation"], None]:
         status.update(screen.clean(f"{simulation.scenario.name}: {seconds} s of virtual time, {steps} steps"))
 
     return show
-
-
-def _command(scenario: str, seed: int, nodes: int | None, weaken: str) -> str:
-    parts = ["p2pai sim --scenario", shlex.quote(scenario), f"--seed {seed}"]
-    parts += [f"--nodes {nodes}"] if nodes is not None else []
-    parts += [f"--weaken {weaken}"] if weaken else []
-    return " ".join(parts)
-
-
-def _show_list(*, as_json: bool) -> None:
-    from testnet.scenario.shelf import load, shipped
-
-    rows = [load(name) for name in shipped()]
-    if as_json:
-        screen.show_json([{"name": s.name, "row": s.row, "about": s.about} for s in rows])
-    else:
-        screen.show(screen.table(("scenario", "row", "about"), ((s.name, s.row, s.about) for s in rows)))
-
-
-def _report(outcome: "Outcome") -> RenderableType:
-    head = outcome.head
-    facts = [
-        ("scenario", f"{head.scenario}: {head.about}"),
-        ("seed", head.seed),
-        ("virtual time", f"{head.length_ms / 1000:.1f} s"),
-        ("real time", f"{head.real_ms / 1000:.1f} s"),
-        ("steps", _pace(head.steps or 0, head.real_ms)),
-        ("blocks", sum(block.is_best for block in outcome.blocks)),
-        ("tasks", ", ".join(f"{t.name} {t.stages[-1].stage}" for t in outcome.tasks if not t.is_predefined)),
-        ("fired", ", ".join(f"{fired.kind} {fired.count}" for fired in outcome.fired)),
-        ("digest", head.digest),
-    ]
-    parts: list[RenderableType] = [screen.facts(facts), screen.clean(outcome.verdict)]
-    if not outcome.is_passed:
-        parts += _failure(outcome)
-    return screen.stack(*parts)
-
-
-def _pace(steps: int, real_ms: int) -> str:
-    return f"{steps} ({1000 * steps // max(1, real_ms)} a second)"
-
-
-def _failure(outcome: "Outcome") -> list[RenderableType]:
-    parts: list[RenderableType] = []
-    broken = outcome.broken
-    if broken is not None:
-        parts.append(screen.clean(f"At {broken.at_ms / 1000:.3f} s, at {broken.node or 'no node'}."))
-    missed = [e for e in outcome.expectations if not e.is_met]
-    if missed:
-        rows = ((e.what, e.found) for e in missed)
-        parts.append(screen.table(("expected", "found"), rows))
-    parts.append(screen.clean("The last events:\n" + "\n".join(outcome.last_events)))
-    parts.append(screen.clean(f"Replay it: {outcome.head.command}"))
-    return parts

@@ -1,17 +1,22 @@
 """Many histories, in several processes: what came of each, in short."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context
+from typing import Final
 
 from p2pai.primitives.errors import Unavailable
 from testnet.outcome import Outcome
 from testnet.scenario.model import Scenario
 from testnet.simulator.shrinking import symptom
 from testnet.simulator.simulation import Options, simulate
+
+BATCH: Final = 50
+"""Histories for each process that are handed over at a time."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Brief:
     fired: dict[str, int]
 
 
-def play(jobs: Sequence[Job], processes: int) -> Iterator[Brief]:
+def play(jobs: Iterable[Job], processes: int) -> Iterator[Brief]:
     """Play histories, and yield what came of each, in their order.
 
     Args:
@@ -52,12 +57,14 @@ def play(jobs: Sequence[Job], processes: int) -> Iterator[Brief]:
     Raises:
       Unavailable: a process ended before its work was done.
     """
-    if min(processes, len(jobs)) <= 1:
+    if processes <= 1:
         yield from map(_play, jobs)
         return
     pool = ProcessPoolExecutor(processes, get_context("spawn"))
     try:
-        yield from pool.map(_play, jobs)
+        waiting = iter(jobs)
+        while batch := tuple(islice(waiting, BATCH * processes)):
+            yield from pool.map(_play, batch)
     except BrokenProcessPool as error:
         raise Unavailable("a process that simulates ended early, perhaps for want of memory") from error
     finally:

@@ -23,6 +23,7 @@ RUNS_MAX: Final = 200
 SEEDS_TRIED: Final = 2
 """For each candidate: the failing seed and those after it."""
 
+
 def shrink(
     scenario: Scenario,
     seed: int,

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Final, Literal
+from typing import Final, Literal, cast, get_args
 
 from p2pai.node.core import NodeCore
 from p2pai.primitives.errors import InvalidInput
@@ -184,6 +184,18 @@ def _observe(network: Network) -> Observer:
     observer = Observer(network.world, network.spec, network.cores, roles, network.costumes)
     network.world.watchers.insert(0, observer)
     return observer
+
+
+def trainer_of(word: str) -> Trainer:
+    """Return a trainer by the word that a user has for it.
+
+    Raises:
+      InvalidInput: there is no such trainer.
+    """
+    for trainer in get_args(Trainer):
+        if word == trainer:
+            return cast("Trainer", trainer)
+    raise InvalidInput(f"there is no trainer {word}; there are {' and '.join(get_args(Trainer))}")
 
 
 def _trainer(name: Trainer) -> Callable[[Blobs], Worker]:
