@@ -32,78 +32,88 @@ _HOW: Final = "How"
 _OUT: Final = "What comes out"
 
 
+Name = Annotated[
+    str | None,
+    typer.Option(
+        "--scenario",
+        metavar="NAME|FILE",
+        rich_help_panel=_WHAT,
+        help="A scenario: a name of --list, or the path of a TOML file; calm when nothing else is said.",
+    ),
+]
+Chaos = Annotated[
+    bool,
+    typer.Option(
+        "--chaos",
+        rich_help_panel=_WHAT,
+        help="Draw a scenario from the seed; with --scenario, draw faults on top of it.",
+    ),
+]
+Nodes = Annotated[
+    int | None,
+    typer.Option(min=1, rich_help_panel=_WHAT, help="How many; the groups that scale grow or shrink."),
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        min=0, max=SEED_MAX, rich_help_panel=_WHAT, help="Of all that is drawn: one seed, one history."
+    ),
+]
+Seeds = Annotated[
+    int,
+    typer.Option(min=1, max=SEEDS_MAX, rich_help_panel=_WHAT, help="How many, counted from --seed."),
+]
+Weaken = Annotated[
+    str,
+    typer.Option(metavar="DEFENCE", rich_help_panel=_WHAT, help="Take a defence away from all nodes."),
+]
+Train = Annotated[
+    str,
+    typer.Option(
+        metavar="fast|real", rich_help_panel=_HOW, help="Who trains: a toy with real hashes, or JAX."
+    ),
+]
+Jobs = Annotated[
+    int,
+    typer.Option(min=0, max=1024, rich_help_panel=_HOW, help="Processes for --seeds; 0: one a core."),
+]
+Shrink = Annotated[
+    bool,
+    typer.Option(
+        "--shrink", rich_help_panel=_HOW, help="Search for a smaller scenario that fails in the same way."
+    ),
+]
+Runs = Annotated[int, typer.Option(min=1, rich_help_panel=_HOW, help="Histories that --shrink may play.")]
+Save = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        rich_help_panel=_OUT,
+        help="Write the scenario: as drawn, scaled or shrunk. Run as a file it has the same history.",
+    ),
+]
+Record = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", rich_help_panel=_OUT, help="Record every honest node, for `p2pai topic`."),
+]
+ShowList = Annotated[bool, typer.Option("--list", rich_help_panel=_OUT, help="Show the scenarios that ship.")]
+
+
 def sim(
     *,
-    scenario: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE",
-            rich_help_panel=_WHAT,
-            help="A scenario: a name of --list, or the path of a TOML file. Default: calm, or all by lot.",
-        ),
-    ] = None,
-    chaos: Annotated[
-        bool,
-        typer.Option(
-            "--chaos",
-            rich_help_panel=_WHAT,
-            help="Draw a scenario from the seed; with --scenario, draw faults on top of it.",
-        ),
-    ] = False,
-    nodes: Annotated[
-        int | None,
-        typer.Option(min=1, rich_help_panel=_WHAT, help="How many; the groups that scale grow or shrink."),
-    ] = None,
-    seed: Annotated[
-        int,
-        typer.Option(
-            min=0, max=SEED_MAX, rich_help_panel=_WHAT, help="Of all that is drawn: one seed, one history."
-        ),
-    ] = 1,
-    seeds: Annotated[
-        int,
-        typer.Option(min=1, max=SEEDS_MAX, rich_help_panel=_WHAT, help="How many, counted from --seed."),
-    ] = 1,
-    weaken: Annotated[
-        str,
-        typer.Option(metavar="DEFENCE", rich_help_panel=_WHAT, help="Take a defence away from all nodes."),
-    ] = "",
-    train: Annotated[
-        str,
-        typer.Option(
-            metavar="fast|real", rich_help_panel=_HOW, help="Who trains: a toy with real hashes, or JAX."
-        ),
-    ] = "fast",
-    jobs: Annotated[
-        int,
-        typer.Option(min=0, max=1024, rich_help_panel=_HOW, help="Processes for --seeds; 0: one a core."),
-    ] = 0,
-    shrink: Annotated[
-        bool,
-        typer.Option(
-            "--shrink", rich_help_panel=_HOW, help="Search for a smaller scenario that fails in the same way."
-        ),
-    ] = False,
-    runs: Annotated[
-        int, typer.Option(min=1, rich_help_panel=_HOW, help="Histories that --shrink may play.")
-    ] = 200,
-    save: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            rich_help_panel=_OUT,
-            help="Write the scenario: as drawn, scaled or shrunk. Run as a file it has the same history.",
-        ),
-    ] = None,
-    record: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", rich_help_panel=_OUT, help="Record every honest node, for `p2pai topic`."
-        ),
-    ] = None,
-    show_list: Annotated[
-        bool, typer.Option("--list", rich_help_panel=_OUT, help="Show the scenarios that ship.")
-    ] = False,
+    scenario: Name = None,
+    chaos: Chaos = False,
+    nodes: Nodes = None,
+    seed: Seed = 1,
+    seeds: Seeds = 1,
+    weaken: Weaken = "",
+    train: Train = "fast",
+    jobs: Jobs = 0,
+    shrink: Shrink = False,
+    runs: Runs = 200,
+    save: Save = None,
+    record: Record = None,
+    show_list: ShowList = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Simulate a whole network: real nodes, virtual time, every fault drawn from one seed.
