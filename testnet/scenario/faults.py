@@ -5,7 +5,9 @@ simulated world, and in `testnet.devnet` how to processes, where it can be.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final, Literal
+
+from testnet.scenario.ranges import Range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,22 @@ class Loss(Fault):
     percent: int = 10
 
 
-FAULTS: Final[dict[str, type[Fault]]] = {"kill": Kill, "loss": Loss}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition(Fault):
+    """Nothing passes between parts of the network."""
+
+    shape: Literal["halves", "islands", "isolate", "one-way"] = "halves"
+    """`halves`: two parts; `islands`: several; `isolate`: the nodes, or one of them all, against the rest;
+    `one-way`: the same, but the rest is heard: what those say is lost."""
+    islands: Annotated[int, Range(2, 100)] = 3
+    """How many; of the shape `islands` alone."""
+    lasts_s: tuple[int, int] = (0, 0)
+    """How long each lasts, for a flapping one; 0, 0: to the end."""
+    pause_s: tuple[int, int] = (1, 10)
+    """How long all is well between two; who is on which side is drawn anew."""
+
+
+FAULTS: Final[dict[str, type[Fault]]] = {"kill": Kill, "loss": Loss, "partition": Partition}
 """By the word that a file has for `kind`."""
 
 

@@ -31,6 +31,8 @@ class Disk:
     """By height."""
     waiting: list[effects.Write] = field(default_factory=list)
     """Written, not yet durable."""
+    batch: int = 0
+    """How many of them, from the front, are being made durable together."""
 
     def write(self, effect: effects.Write) -> None:
         """Take a write; `sync` makes it durable."""
@@ -40,6 +42,23 @@ class Disk:
         """Make the oldest waiting write durable."""
         self._carry_out(self.waiting.pop(0))
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether writes are being made durable."""
+        return self.batch > 0
+
+    def begin(self) -> None:
+        """Begin to make durable all that waits."""
+        self.batch = len(self.waiting)
+
+    def commit(self) -> list[int]:
+        """End what was begun; return the tokens of the writes that are durable now."""
+        tokens = [effect.token for effect in self.waiting[: self.batch]]
+        for _ in range(self.batch):
+            self.sync()
+        self.batch = 0
+        return tokens
+
     def crash(self, rng: random.Random) -> int:
         """Keep any number of the waiting writes from the front; return how many are lost."""
         kept = rng.randint(0, len(self.waiting))
@@ -47,6 +66,7 @@ class Disk:
             self.sync()
         lost = len(self.waiting)
         self.waiting.clear()
+        self.batch = 0
         return lost
 
     def started(self) -> events.Started:
@@ -59,6 +79,7 @@ class Disk:
         """Return a disk with the same durable contents."""
         made = deepcopy(self)
         made.waiting.clear()
+        made.batch = 0
         return made
 
     def _carry_out(self, effect: effects.Write) -> None:

@@ -19,10 +19,11 @@ from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, PeerId, TaskId
 from p2pai.primitives.keys import PublishedKeys
 from p2pai.shell.specs import load_spec
 from testnet.simulator.adversary import Adversary
+from testnet.simulator.host import Core, MakeWorker
 from testnet.simulator.invariants import Agreement, Watch, check_ledgers
 from testnet.simulator.recordings import Recordings
 from testnet.simulator.trainer import real_trainer
-from testnet.simulator.world import Blobs, Core, Host, Worker, World
+from testnet.simulator.world import World
 
 ROLES: Final[dict[int, tuple[str, ...]]] = {
     0: ("client",),
@@ -111,21 +112,19 @@ class Network:
     def start(
         self,
         account: int,
-        worker: Callable[[Blobs], Any] | None = None,
+        worker: MakeWorker | None = None,
     ) -> NodeCore:
         """Add an account's node; `worker` makes a trainer other than the honest one."""
         name = self.names[account]
-        host = self.world.add(name, self._core(account))
-        self._employ(host)
-        if worker is not None:
-            host.worker = worker(host.blobs)
+        core = self._core(account)
+        self.world.add(name, core, self._trainer(core, worker or self.world.make_worker))
         return self.cores[name]
 
     def restart(self, account: int, down_ms: int = 1_000) -> NodeCore:
         """Kill an account's node and start it again."""
         name = self.names[account]
-        self.world.restart(name, self._core(account), down_ms)
-        self._employ(self.world.hosts[name])
+        core = self._core(account)
+        self.world.restart(name, core, down_ms, self._trainer(core, self.world.make_worker))
         return self.cores[name]
 
     def _core(self, account: int) -> Core:
@@ -142,9 +141,11 @@ class Network:
             return make(disk)
         return self.recordings.core(name, self.spec, roles, ecdsa.public_key(keys.spending), make, disk)
 
-    def _employ(self, host: Host) -> None:
-        if isinstance(host.core, Adversary):
-            host.worker = host.core.employ(host.worker)
+    def _trainer(self, core: Core, make: MakeWorker) -> MakeWorker:
+        """Return what makes a node's trainer, in a dishonest one's hands if it is one."""
+        if isinstance(core, Adversary):
+            return lambda blobs: core.employ(make(blobs))
+        return make
 
     def core(self, account: int) -> NodeCore:
         """Return an account's node as it is now."""
@@ -190,12 +191,12 @@ def network(
     seed: int,
     *,
     accounts: Sequence[int] = (7, 1, 2, 3, 4, 5, 6, 0),
-    workers: Mapping[int, Callable[[Blobs], Any]] | None = None,
+    workers: Mapping[int, MakeWorker] | None = None,
     gossip_loss_percent: int = 0,
     spec: ChainSpec | None = None,
     roles: Mapping[int, tuple[str, ...]] | None = None,
     recordings: Recordings | None = None,
-    trainer: Callable[[Blobs], Worker] = real_trainer,
+    trainer: MakeWorker = real_trainer,
 ) -> Network:
     """Start a network of accounts; those in `workers` have a trainer, those in `roles` work of their own."""
     world = World(seed, trainer, gossip_loss_percent=gossip_loss_percent)

@@ -24,6 +24,7 @@ from testnet.outcome import Outcome
 from testnet.scenario.model import Scenario
 from testnet.simulator import staging
 from testnet.simulator.customers import Customers
+from testnet.simulator.host import Blobs, Worker
 from testnet.simulator.invariants import Broken, check_ledgers
 from testnet.simulator.network import Network
 from testnet.simulator.observer import Observer
@@ -32,7 +33,7 @@ from testnet.simulator.recordings import Recordings
 from testnet.simulator.summing import summarize
 from testnet.simulator.trainer import FastTrainer, real_trainer
 from testnet.simulator.weakened import WEAKNESSES
-from testnet.simulator.world import START_MS, Blobs, Worker
+from testnet.simulator.world import START_MS
 
 Trainer = Literal["fast", "real"]
 

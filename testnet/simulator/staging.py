@@ -13,9 +13,10 @@ from testnet.scenario.chain import chain_of
 from testnet.scenario.model import Scenario
 from testnet.simulator.adversary import KINDS, Setting
 from testnet.simulator.adversary.base import Adversary
+from testnet.simulator.host import Blobs, Worker
 from testnet.simulator.invariants import Agreement, Watch
 from testnet.simulator.network import Network
-from testnet.simulator.world import Blobs, Worker, World
+from testnet.simulator.world import World
 
 Costume = Callable[[NodeCore], Adversary]
 
@@ -29,7 +30,11 @@ def build(scenario: Scenario, seed: int, make_worker: Callable[[Blobs], Worker])
       make_worker: makes the honest nodes' trainers.
     """
     cast, spec = players(scenario), chain_of(scenario)
-    world = World(seed, make_worker)
+    world = World(seed, make_worker, plan=scenario.network)
+    for player in cast:
+        world.links.place(
+            PeerId(player.name), player.group.region or next(iter(scenario.network.regions), "")
+        )
     costumes = _costumes(scenario, seed, world)
     names = {player.account: PeerId(player.name) for player in cast}
     agreement = Agreement(honest=[name for name in names.values() if name not in costumes])

@@ -1,143 +1,96 @@
 """One seed, one history: N real node cores, virtual time, a network whose delays come from one PRNG.
 
 The world owns everything a node may not touch: time, the network, the disk, the trainer. Each step pops the
-earliest event, hands it to its node and carries out the effects that the node returns.
+earliest event, hands it to its node and carries out the effects that the node returns. What is between nodes
+is in modules of its own: `links` (what a message goes through), `connections` (who is told of whom),
+`gossiping`, `questions`, `fetching`; what a node has for itself in `host`, `disk` and `clocks`.
 
-Faults are the caller's: gossip is lost at a given rate, nodes are cut off (`isolate`) or killed (`restart`).
-A node that hangs up on another hears nothing of it until its time is over.
-A killed node loses its memory, its timers, its trainer, whatever was on its way to it, and any number of the
-writes whose `Persisted` it has not seen.
+Faults are the caller's (`faulting` does those of a scenario): they act on these parts, or kill a node. A
+killed node loses its memory, its timers, its trainer, whatever was on its way to it, and any number of the
+writes whose `Persisted` it has not seen. `fired` counts what really happened.
+
+All that is random comes from PRNGs split off from the seed by name, one for each concern, so that one more
+fault changes of the rest no more than it must.
 """
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from p2pai import effects, events, jobs
 from p2pai.effects import Effect, Verdict
 from p2pai.events import Event
-from p2pai.primitives import blob, merkle
-from p2pai.primitives.errors import Unavailable
-from p2pai.primitives.ids import BlobId, Hash32, PeerId
+from p2pai.primitives.ids import Hash32, PeerId
+from testnet.scenario.model import NetworkPlan
+from testnet.simulator.clocks import NodeClock
+from testnet.simulator.connections import Connections
 from testnet.simulator.disk import Disk
-
-DELAY_MS: Final = (5, 40)
-"""Least and most time that a message takes."""
+from testnet.simulator.fetching import Fetching
+from testnet.simulator.gossiping import Direct, Gossip
+from testnet.simulator.host import Blobs, Core, Host, MakeWorker
+from testnet.simulator.links import Links, Trouble
+from testnet.simulator.questions import Questions
+from testnet.simulator.trace import Trace
 
 PERSIST_MS: Final = (1, 10)
 TRAIN_MS: Final = (5, 30)
-FETCH_MS: Final = (10, 60)
-ANSWER_MS_MAX: Final = 5_000
-"""After this, a question to a remote that is gone has failed."""
-
-ASK_MS_MAX: Final = 10_000
-"""After this, a question that a remote has not answered has failed. Source: shell/runtime.py, ASK_S_MAX."""
-
-FETCHED_BYTES_MAX: Final = 256 * 1024
-"""Larger blobs are not handed to the core whole (see events.Fetched)."""
 
 START_MS: Final = 1_780_000_000_000
 """Unix time at which every history begins."""
 
-
-class Core(Protocol):
-    """What the world needs of a node: NodeCore has exactly this."""
-
-    def handle(self, event: Event, now_ms: int) -> Sequence[Effect]: ...
-
-
-class Worker(Protocol):
-    """Who carries out a node's jobs."""
-
-    def run(self, job: jobs.Job) -> jobs.Result: ...
-
+NEVER_MS: Final = 1 << 62
 
 Watcher = Callable[[PeerId, Event, Sequence[Effect]], None]
 """Sees every event with the effects that it had, before they are carried out."""
 
 
-class Blobs:
-    """A node's blob store in memory."""
-
-    def __init__(self) -> None:
-        self._blobs: dict[BlobId, tuple[bytes, ...]] = {}
-        self.shared: dict[BlobId, None] = {}
-
-    def get(self, name: BlobId, /) -> tuple[bytes, ...]:
-        """Return a blob's chunks; Unavailable when it is not here."""
-        if name not in self._blobs:
-            raise Unavailable(f"blob {name.hex()[:16]} is not here")
-        return self._blobs[name]
-
-    def put(self, chunks: Sequence[bytes], /, *, shared: bool) -> BlobId:
-        """Store a blob."""
-        name = blob.blob_id(chunks)
-        self._blobs[name] = tuple(chunks)
-        if shared:
-            self.shared[name] = None
-        return name
-
-    def discard(self, name: BlobId) -> None:
-        """Remove a blob."""
-        self._blobs.pop(name, None)
-        self.shared.pop(name, None)
-
-    def __contains__(self, name: BlobId) -> bool:
-        return name in self._blobs
-
-
-@dataclass
-class Host:
-    """One node with its disk."""
-
-    core: Core
-    blobs: Blobs
-    worker: Worker
-    disk: Disk
-    life: int = 0
-    up_ms: int = 0
-    """Nothing reaches the node before."""
-    disk_free_ms: int = 0
-    topics: dict[str, None] = field(default_factory=dict)
-    timers: dict[str, int] = field(default_factory=dict)
-    trainer_free_ms: int = 0
-    delivered: dict[str, BlobId] = field(default_factory=dict)
+_PLAN: Final = NetworkPlan()
 
 
 class World:
     """A network of simulated hosts."""
 
     def __init__(
-        self, seed: int, make_worker: Callable[[Blobs], Worker], *, gossip_loss_percent: int = 0
+        self, seed: int, make_worker: MakeWorker, *, plan: NetworkPlan = _PLAN, gossip_loss_percent: int = 0
     ) -> None:
         assert 0 <= gossip_loss_percent < 100
+        self.seed = seed
         self.now_ms = START_MS
         self.hosts: dict[PeerId, Host] = {}
-        self._disks: dict[PeerId, Disk] = {}
         self.watchers: list[Watcher] = []
         self.rejected: list[tuple[PeerId, str]] = []
         """Who refused a message, and why."""
-        self.fired = {"lost message": 0, "lost record": 0, "kill": 0, "unanswered": 0, "hangup": 0}
-        """How often each fault happened."""
+        self.fired: Counter[str] = Counter()
+        """How often each kind of fault happened."""
         self.halted: dict[PeerId, str] = {}
         """Nodes that stopped themselves, and why."""
         self.current: tuple[PeerId, Event] | None = None
         """What is happening, and to whom: where a history broke."""
-        self._rng = random.Random(seed)
-        self._loss_percent = gossip_loss_percent
-        self._make_worker = make_worker
-        self._queue: list[tuple[int, int, PeerId, int, Event | _Pending | _Deadline]] = []
+        self.links = Links(self.dice("network"), self.fired, plan, lambda: self.now_ms)
+        self.connections = Connections(self, self.hosts, self.links)
+        self.gossip: Gossip = Direct(self, self.links)
+        self._disks: dict[PeerId, Disk] = {}
+        self.make_worker = make_worker
+        """Makes the trainers of nodes that aren't told otherwise."""
+        self._questions = Questions(self, self.hosts, self.links, self.fired)
+        self._fetching = Fetching(self._after, self.hosts, self.links, self.dice("fetching"))
+        self._disk_dice, self._trainer_dice = self.dice("disk"), self.dice("trainer")
+        self._queue: list[tuple[int, int, Host | None, int, Any]] = []
         self._sequence = 0
-        self._trace = hashlib.sha256()
-        self._questions: dict[int, tuple[PeerId, int, int]] = {}
-        self._cut: dict[PeerId, None] = {}
-        self._hung_up: dict[tuple[PeerId, PeerId], int] = {}
-        """Until when two nodes don't speak."""
+        self._trace = Trace()
+        self._isolation: Trouble | None = None
+        self._carriers = self._bind()
+        if gossip_loss_percent:
+            self.links.add(Trouble("loss", lambda *_: True, loss_percent=gossip_loss_percent))
+
+    def dice(self, name: str) -> random.Random:
+        """Return the PRNG of a concern, the same for every world of this seed."""
+        return random.Random(f"{self.seed}/{name}")  # noqa: S311
 
     def disk(self, name: PeerId) -> Disk:
         """Return the disk of a node, there before the node and after it."""
@@ -148,44 +101,70 @@ class World:
         assert name not in self.hosts
         self._disks[name] = disk
 
-    def add(self, name: PeerId, core: Core) -> Host:
+    # --- lives
+
+    def add(self, name: PeerId, core: Core, make_worker: MakeWorker | None = None) -> Host:
         """Start a node, connected with all others; it goes on from what is on its disk."""
-        blobs = Blobs()
-        host = Host(core, blobs, self._make_worker(blobs), self.disk(name))
-        others = list(self.hosts)
+        blobs, make = Blobs(), make_worker or self.make_worker
+        host = Host(name, core, blobs, make, make(blobs), self.disk(name), NodeClock(name))
         self.hosts[name] = host
-        self._post(name, 0, host.disk.started())
-        for other in others:
-            self._post(name, 1, events.Connected(other))
-            self._post(other, 1, events.Connected(name))
+        self._boot(host)
         return host
 
-    def restart(self, name: PeerId, core: Core, down_ms: int = 1_000) -> None:
-        """Kill a node and start it again from its disk and blobs."""
+    def kill(self, name: PeerId) -> None:
+        """Kill a node; it stays down until it is started again."""
         host = self.hosts[name]
         self.fired["kill"] += 1
-        self.fired["lost record"] += host.disk.crash(self._rng)
+        self.fired["lost-record"] += host.disk.crash(self._disk_dice)
+        self._end(host)
+
+    def start(
+        self, name: PeerId, core: Core, delay_ms: int = 0, make_worker: MakeWorker | None = None
+    ) -> None:
+        """Start a node that is down from its disk and blobs, after a while."""
+        host = self.hosts[name]
         host.life += 1
-        host.up_ms = self.now_ms + down_ms
-        host.disk_free_ms, host.trainer_free_ms = 0, 0
+        life = host.life
         host.core = core
-        host.worker = self._make_worker(host.blobs)
+        host.make_worker = make_worker or host.make_worker
+        host.worker = host.make_worker(host.blobs)
+        self.at(delay_ms, f"start {name}", lambda: self._boot(host) if host.life == life else None)
+
+    def restart(
+        self, name: PeerId, core: Core, down_ms: int = 1_000, make_worker: MakeWorker | None = None
+    ) -> None:
+        """Kill a node and start it again from its disk and blobs; it may be down or starting already."""
+        self.kill(name)
+        self.start(name, core, down_ms, make_worker)
+
+    def _boot(self, host: Host) -> None:
+        host.up_ms = self.now_ms
+        self.post(host, 0, host.disk.started())
+        self.connections.arrive(host)
+
+    def _end(self, host: Host) -> None:
+        host.life += 1
+        host.up_ms = NEVER_MS
+        host.trainer_free_ms = 0
+        self.gossip.depart(host)
+        self.connections.depart(host)
         host.topics.clear()
         host.timers.clear()
-        self._post(name, down_ms, host.disk.started())
-        for other in self.hosts:
-            if other != name:
-                self._post(other, 1, events.Disconnected(name))
-                self._post(other, down_ms + 1, events.Connected(name))
-                self._post(name, down_ms + 1, events.Connected(other))
 
     def isolate(self, *names: PeerId) -> None:
         """Cut these nodes off the network, and let all others back in."""
-        self._cut = dict.fromkeys(names)
+        if self._isolation is not None:
+            self.links.remove(self._isolation)
+        self._isolation = None
+        if names:
+            self._isolation = Trouble("partition", lambda a, b: (a in names) != (b in names), cuts=True)
+            self.links.add(self._isolation)
 
     def submit(self, name: PeerId, method: str, params: bytes) -> None:
         """Give a node an order of its user."""
-        self._post(name, 0, events.Submitted(method, params))
+        self.post(self.hosts[name], 0, events.Submitted(method, params))
+
+    # --- time
 
     def run(self, until: Callable[[], bool], limit_s: int) -> bool:
         """Go on until a condition holds; False when `limit_s` virtual seconds passed before."""
@@ -197,6 +176,17 @@ class World:
             self.step()
         return True
 
+    def post(self, host: Host, delay_ms: int, event: Event) -> None:
+        """Let an event reach a host after a while, if it is still in the same life then."""
+        self._sequence += 1
+        heapq.heappush(self._queue, (self.now_ms + delay_ms, self._sequence, host, host.life, event))
+
+    def at(self, delay_ms: int, what: str, action: Callable[[], None]) -> None:
+        """Let something happen to the world after a while."""
+        self._sequence += 1
+        entry = (self.now_ms + delay_ms, self._sequence, None, 0, (what, action))
+        heapq.heappush(self._queue, entry)
+
     @property
     def digest(self) -> str:
         """A hash of the whole history so far."""
@@ -204,175 +194,142 @@ class World:
 
     def step(self) -> None:
         """Let the earliest event happen."""
-        at, sequence, name, life, event = heapq.heappop(self._queue)
-        self.now_ms = max(self.now_ms, at)
-        host = self.hosts[name]
-        if life != host.life or self.now_ms < host.up_ms:
-            self._miss(name, event)
+        at_ms, sequence, host, life, event = heapq.heappop(self._queue)
+        self.now_ms = max(self.now_ms, at_ms)
+        if host is None:
+            what, action = event
+            self._trace.happen(at_ms, "", what)
+            action()
             return
-        if isinstance(event, events.TimerFired) and host.timers.get(event.name) != sequence:
+        if life != host.life or at_ms < host.up_ms:
+            self._miss(event)
             return
-        if isinstance(event, _Pending):
-            event = event.finish()
-        elif isinstance(event, _Deadline):
-            if event.ticket not in self._questions:
+        kind = type(event)
+        if kind is events.TimerFired:
+            if host.timers.get(event.name) != sequence:
                 return
-            _, _, request = self._questions.pop(event.ticket)
-            self.fired["unanswered"] += 1
-            event = events.Answered(request, event.remote, None)
-        if isinstance(event, events.Persisted):
-            host.disk.sync()
-        self._trace.update(f"{at} {name} {type(event).__name__}\n".encode())
-        self._give(name, host, event)
+            del host.timers[event.name]
+        elif kind is _Work:
+            self._finish(host, life, event)
+            return
+        self._give(host, event)
 
-    def _miss(self, name: PeerId, event: Event | _Pending | _Deadline) -> None:
-        if isinstance(event, events.Asked) and event.request in self._questions:
-            self._fail(event.request, name)
+    def _finish(self, host: Host, life: int, work: _Work) -> None:
+        for event in work.finish():
+            if host.life != life:
+                break
+            self._give(host, event)
 
-    def _give(self, name: PeerId, host: Host, event: Event) -> None:
+    def _miss(self, event: Any) -> None:  # noqa: ANN401
+        if isinstance(event, events.Asked):
+            self._questions.fail(event.request)
+
+    def _give(self, host: Host, event: Event) -> None:
+        name = host.name
         self.current = (name, event)
+        self._trace.happen(self.now_ms, name, type(event).__name__)
         reaction = host.core.handle(event, self.now_ms)
         for watcher in self.watchers:
             watcher(name, event, reaction)
         for effect in reaction:
-            self._trace.update(repr(effect).encode())
-            if not isinstance(effect, effects.Judge):
-                self._perform(name, host, effect)
-            elif effect.verdict is Verdict.REJECT:
-                self.rejected.append((name, effect.reason))
+            self._trace.add(effect)
+            if type(effect) is effects.Judge:
+                self._judge(host, event, effect)
+            else:
+                self._carriers[type(effect)](host, effect)
 
-    def _perform(self, name: PeerId, host: Host, effect: Effect) -> None:
-        match effect:
-            case effects.Publish(topic, data):
-                self._publish(name, topic, data)
-            case effects.Join(topic):
-                host.topics[topic] = None
-            case effects.Leave(topic):
-                host.topics.pop(topic, None)
-            case effects.Persist() | effects.StoreBlock() | effects.StoreSnapshot():
-                self._write(name, host, effect)
-            case effects.SetTimer(timer, delay):
-                self._post(name, delay, events.TimerFired(timer))
-                host.timers[timer] = self._sequence
-            case effects.Ask() | effects.Answer():
-                self._converse(name, host, effect)
-            case effects.Hangup(remote, duration):
-                self._hang_up(name, remote, duration)
-            case effects.Halt(reason):
-                self.halted[name] = reason
-                host.life += 1
-            case effects.Train(request, job):
-                self._train(name, host, request, job)
-            case _:
-                self._handle_blob(name, host, effect)
+    def _judge(self, host: Host, event: Event, effect: effects.Judge) -> None:
+        if effect.verdict is Verdict.REJECT:
+            self.rejected.append((host.name, effect.reason))
+        if isinstance(event, events.Received):
+            self.gossip.judged(host, event, effect.verdict)
 
-    def _hang_up(self, name: PeerId, remote: PeerId, duration: int) -> None:
+    # --- effects
+
+    def perform(self, name: PeerId, effect: Effect) -> None:
+        """Carry out an effect of a node that no event of the world had."""
+        self._carriers[type(effect)](self.hosts[name], effect)
+
+    def _bind(self) -> dict[type, Callable[[Host, Any], object]]:
+        return {
+            effects.Publish: lambda host, e: self.gossip.publish(host, e.topic, e.data),
+            effects.Join: self._join,
+            effects.Leave: self._leave,
+            effects.TakePart: _do_nothing,
+            effects.EndPart: _do_nothing,
+            effects.Persist: self._write,
+            effects.StoreBlock: self._write,
+            effects.StoreSnapshot: self._write,
+            effects.SetTimer: self._set_timer,
+            effects.Ask: self._questions.ask,
+            effects.Answer: self._questions.answer,
+            effects.Hangup: self._hang_up,
+            effects.Halt: lambda host, e: self.stop(host.name, e.reason),
+            effects.Train: lambda host, e: self._train(host, e.request, e.job),
+            effects.PutBlob: lambda host, e: host.blobs.put(e.chunks, shared=e.shared),
+            effects.Share: lambda host, e: host.blobs.shared.setdefault(e.blob),
+            effects.Discard: lambda host, e: host.blobs.discard(e.blob),
+            effects.Deliver: lambda host, e: host.delivered.update({e.name: e.blob}),
+            effects.Fetch: self._fetching.begin,
+        }
+
+    def stop(self, name: PeerId, reason: str) -> None:
+        """Let a node end itself."""
+        host = self.hosts[name]
+        self.halted[name] = reason
+        host.disk.crash(self._disk_dice)
+        self._end(host)
+
+    def _join(self, host: Host, effect: effects.Join) -> None:
+        host.topics[effect.topic] = None
+        self.gossip.join(host, effect.topic)
+
+    def _leave(self, host: Host, effect: effects.Leave) -> None:
+        host.topics.pop(effect.topic, None)
+        self.gossip.leave(host, effect.topic)
+
+    def _set_timer(self, host: Host, effect: effects.SetTimer) -> None:
+        self.post(host, effect.delay, events.TimerFired(effect.name))
+        host.timers[effect.name] = self._sequence
+
+    def _hang_up(self, host: Host, effect: effects.Hangup) -> None:
         self.fired["hangup"] += 1
-        for one, other in ((name, remote), (remote, name)):
-            if other in self.hosts:
-                self._hung_up[one, other] = self.now_ms + duration
-                self._post(one, 1, events.Disconnected(other))
-                self._post(one, duration, events.Connected(other))
+        if effect.remote in self.hosts:
+            self.connections.refuse(host.name, effect.remote, effect.duration)
 
-    def _write(self, name: PeerId, host: Host, effect: effects.Write) -> None:
+    def _write(self, host: Host, effect: effects.Write) -> None:
         host.disk.write(effect)
-        host.disk_free_ms = max(host.disk_free_ms, self.now_ms) + self._draw(PERSIST_MS)
-        self._post(name, host.disk_free_ms - self.now_ms, events.Persisted(effect.token))
+        if not host.disk.is_busy:
+            self._commit(host)
 
-    def _publish(self, source: PeerId, topic: str, data: bytes) -> None:
-        for name, host in self.hosts.items():
-            if name == source or topic not in host.topics or self._are_apart(source, name):
-                continue
-            if self._loss_percent and self._rng.randrange(100) < self._loss_percent:
-                self.fired["lost message"] += 1
-            else:
-                self._post(name, self._draw(DELAY_MS), events.Received(source, topic, data))
+    def _commit(self, host: Host) -> None:
+        host.disk.begin()
+        self._after(host, self._disk_dice.randint(*PERSIST_MS), lambda: self._committed(host))
 
-    def _converse(self, name: PeerId, host: Host, effect: effects.Ask | effects.Answer) -> None:
-        if isinstance(effect, effects.Ask):
-            self._sequence += 1
-            ticket = self._sequence
-            self._questions[ticket] = (name, host.life, effect.request)
-            if effect.remote not in self.hosts or self._are_apart(name, effect.remote):
-                self._fail(ticket, effect.remote)
-            else:
-                self._post(effect.remote, self._draw(DELAY_MS), events.Asked(ticket, name, effect.body))
-                self._post(name, ASK_MS_MAX, _Deadline(ticket, effect.remote))
-            return
-        if effect.request not in self._questions:
-            return  # it comes too late
-        asker, life, request = self._questions.pop(effect.request)
-        if self.hosts[asker].life == life:
-            self._post(asker, self._draw(DELAY_MS), events.Answered(request, name, effect.body))
+    def _committed(self, host: Host) -> Iterator[Event]:
+        for token in host.disk.commit():
+            yield events.Persisted(token)
+        if host.disk.waiting:
+            self._commit(host)
 
-    def _fail(self, ticket: int, remote: PeerId) -> None:
-        asker, life, request = self._questions.pop(ticket)
-        self.fired["unanswered"] += 1
-        if self.hosts[asker].life == life:
-            self._post(asker, ANSWER_MS_MAX, events.Answered(request, remote, None))
+    def _train(self, host: Host, request: Hash32, job: jobs.Job) -> None:
+        start_ms = max(host.trainer_free_ms, self.now_ms)
+        host.trainer_free_ms = start_ms + self._trainer_dice.randint(*TRAIN_MS)
+        delay_ms = host.trainer_free_ms - self.now_ms
+        self._after(host, delay_ms, lambda: [events.Trained(request, host.worker.run(job))])
 
-    def _train(self, name: PeerId, host: Host, request: Hash32, job: jobs.Job) -> None:
-        start = max(host.trainer_free_ms, self.now_ms)
-        host.trainer_free_ms = start + self._draw(TRAIN_MS)
-        work = _Pending(lambda: events.Trained(request, host.worker.run(job)))
-        self._post(name, host.trainer_free_ms - self.now_ms, work)
-
-    def _handle_blob(self, name: PeerId, host: Host, effect: Effect) -> None:
-        match effect:
-            case effects.PutBlob(chunks, shared):
-                host.blobs.put(chunks, shared=shared)
-            case effects.Share(wanted):
-                host.blobs.shared[wanted] = None
-            case effects.Discard(wanted, _):
-                host.blobs.discard(wanted)
-            case effects.Deliver(wanted, file):
-                host.delivered[file] = wanted
-            case effects.Fetch(wanted, providers, whole):
-                end = _Pending(lambda: self._fetched(name, host, wanted, providers, whole=whole))
-                self._post(name, self._draw(FETCH_MS), end)
-            case effects.TakePart() | effects.EndPart():
-                pass  # everybody is linked with everybody
-            case _:
-                raise AssertionError(effect)
-
-    def _fetched(
-        self, name: PeerId, host: Host, wanted: BlobId, providers: tuple[PeerId, ...], *, whole: bool
-    ) -> events.Fetched:
-        for provider in (*providers, *self.hosts):
-            other = self.hosts.get(provider)
-            if other is None or wanted in host.blobs or self._are_apart(name, provider):
-                continue
-            if wanted in other.blobs and wanted in other.blobs.shared:
-                host.blobs.put(other.blobs.get(wanted), shared=True)
-        if wanted not in host.blobs:
-            return events.Fetched(wanted, None, None)
-        chunks = host.blobs.get(wanted)
-        data = b"".join(chunks)
-        leaves = tuple(merkle.leaf_hash(chunk) for chunk in chunks)
-        return events.Fetched(wanted, leaves, data if whole or len(data) <= FETCHED_BYTES_MAX else None)
-
-    def _are_apart(self, a: PeerId, b: PeerId) -> bool:
-        return (a in self._cut) != (b in self._cut) or self.now_ms < self._hung_up.get((a, b), 0)
-
-    def _draw(self, bounds: tuple[int, int]) -> int:
-        return self._rng.randint(*bounds)
-
-    def _post(self, name: PeerId, delay_ms: int, event: Event | _Pending | _Deadline) -> None:
+    def _after(self, host: Host, delay_ms: int, finish: Callable[[], Iterable[Event]]) -> None:
         self._sequence += 1
-        entry = (self.now_ms + delay_ms, self._sequence, name, self.hosts[name].life, event)
+        entry = (self.now_ms + delay_ms, self._sequence, host, host.life, _Work(finish))
         heapq.heappush(self._queue, entry)
 
 
-@dataclass(frozen=True)
-class _Pending:
+@dataclass(frozen=True, slots=True)
+class _Work:
     """Work under way, done when its time is over; a node killed before never sees its end."""
 
-    finish: Callable[[], Event]
+    finish: Callable[[], Iterable[Event]]
 
 
-@dataclass(frozen=True)
-class _Deadline:
-    """When the asker of a question stops waiting."""
-
-    ticket: int
-    remote: PeerId
+def _do_nothing(host: Host, effect: Effect) -> None:
+    """Do nothing: everybody is connected with everybody, so nobody need be found."""

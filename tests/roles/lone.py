@@ -20,7 +20,9 @@ from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, PeerId, TaskId
 from p2pai.roles.slots import SAID_SIZE_MAX, Said
 from testnet.simulator.disk import Disk
-from testnet.simulator.world import FETCHED_BYTES_MAX, START_MS, Blobs
+from testnet.simulator.fetching import FETCHED_BYTES_MAX
+from testnet.simulator.host import Blobs
+from testnet.simulator.world import START_MS
 from tests.chain.ledger import SUPERVISORS, Chain, keys, label, public, sign_message
 from tests.node.parts import stored
 

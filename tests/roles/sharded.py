@@ -8,7 +8,7 @@ from p2pai.chain import schedule, shards
 from p2pai.chain.training import FULL_REPLICAS, ReedSolomon
 from p2pai.jaxtrain.worker import Worker
 from p2pai.primitives.ids import PeerId
-from testnet.simulator.world import Blobs
+from testnet.simulator.host import Blobs
 from tests.chain.ledger import Chain, devnet
 from tests.roles.lone import Lone
 from tests.roles.trained import spec, start_task

@@ -14,7 +14,7 @@ from p2pai.node import journal
 from p2pai.primitives import blob
 from p2pai.primitives.ids import Amount, BlobId, TaskId
 from p2pai.roles.client import ModelDelivered, TaskPosted
-from testnet.simulator.world import Blobs
+from testnet.simulator.host import Blobs
 from tests.chain.ledger import CLIENT, FRAGMENTS, Chain, definition, key_hash, label
 from tests.roles.lone import Lone
 

@@ -14,7 +14,7 @@ from p2pai.primitives.ids import ZERO_HASH, Outpoint
 from p2pai.roles import replaying
 from p2pai.roles.history import PeerMessages
 from p2pai.roles.replaying import LuckyIteration
-from testnet.simulator.world import Blobs
+from testnet.simulator.host import Blobs
 from tests.chain.ledger import MINERS, flip, label, sign_message
 from tests.roles.lone import EMPTY_MAP, iteration
 from tests.roles.trained import Group, prepared

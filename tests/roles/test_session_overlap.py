@@ -10,7 +10,7 @@ from p2pai.chain.committee import StatusStatement
 from p2pai.chain.supervision import NodeStatus
 from p2pai.jaxtrain.worker import Worker
 from p2pai.roles.session import RETRY_MS
-from testnet.simulator.world import Blobs
+from testnet.simulator.host import Blobs
 from tests.chain.ledger import MINERS, SUPERVISORS, Chain, devnet
 from tests.roles.lone import Lone, iteration
 from tests.roles.trained import prepared, spec, start_task

@@ -17,7 +17,7 @@ from p2pai.primitives.ids import PeerId
 from p2pai.roles import replaying
 from p2pai.roles.proving import commits_closed
 from p2pai.roles.replaying import Finding, VerdictReached
-from testnet.simulator.world import Blobs
+from testnet.simulator.host import Blobs
 from tests.chain.ledger import MINERS, VERIFIERS, Chain, devnet
 from tests.node.parts import stored
 from tests.roles.capsules import NO_PEERS, capsule, give_parts, made_up

@@ -8,8 +8,8 @@ from p2pai.chain import it_res
 from p2pai.chain.block import Block
 from p2pai.jaxtrain.worker import Worker
 from p2pai.primitives.ids import TaskId
+from testnet.simulator.host import Blobs
 from testnet.simulator.network import quick_spec
-from testnet.simulator.world import Blobs
 from tests.chain.ledger import EASY, MINERS, SUPERVISORS, Chain
 from tests.roles.lone import Lone, certified
 

@@ -19,8 +19,8 @@ from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidInput, InvalidMessage, InvalidProof, Unavailable
 from p2pai.primitives.ids import BlobId, Hash32
 from p2pai.roles import replaying
+from testnet.simulator.host import Blobs
 from testnet.simulator.network import name_of
-from testnet.simulator.world import Blobs
 
 PARTS = ("weights", "residual", "optimiser", "batch", "applied")
 

@@ -175,7 +175,7 @@ class Accused:
         core.judged[self.block] = Judgement(branch.state.height, ticket, bytes(32), "I say so")
         core.accuse(self.block)
         for effect in core.take_effects():
-            self.net.world._perform(name_of(AUDITOR), self.net.world.hosts[name_of(AUDITOR)], effect)
+            self.net.world.perform(name_of(AUDITOR), effect)
 
     def __call__(self, name, event, reaction):
         for effect in reaction:

@@ -49,7 +49,7 @@ def last_words(seed):
     net.world.isolate(name_of(CUT_OFF), name_of(GONE))
     net.world.run(lambda: False, 5)
     # It never comes back: nothing reaches it, and it says nothing more.
-    net.world.hosts[name_of(GONE)].life += 1
+    net.world.kill(name_of(GONE))
     net.world.run(lambda: False, 15)
     net.world.isolate(name_of(GONE))
     return net, task, accepted
@@ -62,7 +62,7 @@ def test_what_anybody_accepted_is_recorded_by_all(seed):
     everything = lambda: all(accepted.ids <= recorded(net, task, s) for s in SUPERVISORS)  # noqa: E731
     assert net.run_to(task, Stage.EVALUATING, 200), net.task(task)
     assert len(accepted.ids) > 50
-    assert net.world.fired["lost message"] > 500
+    assert net.world.fired["loss"] > 500
     assert everything(), {s: len(accepted.ids - recorded(net, task, s)) for s in SUPERVISORS}
     assert net.run_to(task, Stage.PAID, 200)
     names = [name_of(a) for a in range(8) if a != GONE]

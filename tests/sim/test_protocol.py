@@ -348,7 +348,7 @@ def test_lost_gossip_delays_and_breaks_nothing(loss_percent):
     net = network(12, gossip_loss_percent=loss_percent)
     task = net.submit(order(epochs=2))
     end(net, task, limit_s=400)
-    assert net.world.fired["lost message"] > 300
+    assert net.world.fired["loss"] > 300
     assert len([c for c in net.task(task).conclusion.scores if c]) == 3
 
 

@@ -15,10 +15,10 @@ from p2pai.chain.message_map import check
 from p2pai.chain.training import SCORE_MAX
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import Hash32
+from testnet.simulator.host import Blobs
 from testnet.simulator.network import draft
 from testnet.simulator.toy import Toy, leaf_of, read_map, write_map
 from testnet.simulator.trainer import FastTrainer
-from testnet.simulator.world import Blobs
 
 SEED = Hash32(bytes(range(32)))
 STEP_US_MAX = 400

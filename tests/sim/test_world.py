@@ -6,7 +6,10 @@ from p2pai import effects, events, jobs
 from p2pai.effects import Judge, Verdict
 from p2pai.primitives.errors import Unavailable
 from p2pai.primitives.ids import Hash32, PeerId
-from testnet.simulator.world import ANSWER_MS_MAX, FETCHED_BYTES_MAX, Blobs, World
+from testnet.simulator.fetching import FETCHED_BYTES_MAX
+from testnet.simulator.host import Blobs
+from testnet.simulator.questions import ANSWER_MS_MAX
+from testnet.simulator.world import World
 
 A, B, C = PeerId("a"), PeerId("b"), PeerId("c")
 
@@ -71,7 +74,7 @@ def test_gossip_is_lost_at_the_rate_given():
     run_out(w)
     heard = len(receiver.events(events.Received))
     assert 650 < heard < 850
-    assert heard + w.fired["lost message"] == 1000
+    assert heard + w.fired["loss"] == 1000
 
 
 def test_a_refused_message_is_remembered_with_its_reason():
@@ -95,6 +98,7 @@ def test_a_node_that_is_cut_off_hears_nothing_until_it_is_let_in():
     assert receiver.events(events.Received) == receiver.events(events.Asked) == []
     assert w.fired["unanswered"] == 1
     w.isolate()
+    run_out(w, 5)
     w.submit(A, "go", b"")
     run_out(w)
     assert len(receiver.events(events.Received)) == len(receiver.events(events.Asked)) == 1
@@ -154,10 +158,13 @@ def test_records_reach_the_disk_in_order():
 @pytest.mark.parametrize("seed", range(5))
 def test_a_kill_keeps_what_was_promised_and_any_part_of_the_rest(seed):
     w = world(seed)
-    core = Scripted(Submitted=tuple(effects.Persist(i, bytes([i])) for i in range(20)))
+    writes = [effects.Persist(i, bytes([i])) for i in range(20)]
+    core = Scripted(Submitted=lambda e: writes[:8] if e.method == "first" else writes[8:])
     host = w.add(A, core)
-    w.submit(A, "go", b"")
+    w.submit(A, "first", b"")
     assert w.run(lambda: len(core.events(events.Persisted)) == 8, 10)
+    w.submit(A, "rest", b"")
+    w.step()
     again = Scripted()
     w.restart(A, again, down_ms=500)
     killed_ms = w.now_ms
@@ -165,7 +172,7 @@ def test_a_kill_keeps_what_was_promised_and_any_part_of_the_rest(seed):
     (started,) = again.events(events.Started)
     assert 8 <= len(started.journal) <= 20
     assert list(started.journal) == host.disk.journal == [bytes([i]) for i in range(len(started.journal))]
-    assert w.fired["lost record"] == 20 - len(started.journal)
+    assert w.fired["lost-record"] == 20 - len(started.journal)
     assert again.seen[0][0] == killed_ms + 500
     assert again.events(events.Persisted) == []
 
@@ -178,7 +185,7 @@ def test_some_kill_loses_records():
         w.submit(A, "go", b"")
         w.run(lambda: False, 0)
         w.restart(A, Scripted())
-        lost += w.fired["lost record"]
+        lost += w.fired["lost-record"]
     assert lost > 0
 
 

@@ -15,7 +15,8 @@ from p2pai.events import Event
 from p2pai.node.core import NodeCore
 from p2pai.primitives.ids import Millis, PeerId
 from testnet.scenario import adversaries
-from testnet.simulator.world import START_MS, Worker
+from testnet.simulator.host import Worker
+from testnet.simulator.world import START_MS
 
 
 @dataclass(frozen=True)
