@@ -59,16 +59,20 @@ def task_shares(task: Task, conclusion: Conclusion) -> tuple[tuple[str, Outpoint
         total, {"miner": scheme.miners, "supervisor": scheme.supervisors, "evaluator": scheme.evaluators}
     )
     scores = conclusion.scores or (1,) * len(task.miners)
-    agreeing = [f.ticket for f in task.findings if f.conclusion == conclusion] or list(task.evaluators)
     weights = {
         "miner": dict(zip(task.miners, scores, strict=True)),
         "supervisor": dict.fromkeys(task.supervisors, 1),
-        "evaluator": dict.fromkeys(agreeing, 1),
+        "evaluator": dict.fromkeys(_agreeing(task, conclusion), 1),
     }
     parts = {role: split(pools[role], _honest(task, shares)) for role, shares in weights.items()}
     return tuple(
         (role, ticket, value) for role, part in parts.items() for ticket, value in part.items() if value
     )
+
+
+def _agreeing(task: Task, conclusion: Conclusion) -> list[Outpoint]:
+    """Return the evaluators who found the agreed conclusion; all of them where nobody did."""
+    return [f.ticket for f in task.findings if f.conclusion == conclusion] or list(task.evaluators)
 
 
 def _honest(task: Task, shares: dict[Outpoint, int]) -> dict[Outpoint, int]:

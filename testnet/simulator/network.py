@@ -4,7 +4,7 @@ Account 0 is the client; 1 to 3 supervise, verify and evaluate; 4 to 6 mine; 7 a
 chain is the devnet with a smaller model, an easier target and shorter spacing: a history takes seconds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -18,7 +18,9 @@ from p2pai.primitives import cbor, ecdsa
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32, PeerId, TaskId
 from p2pai.primitives.keys import PublishedKeys
 from p2pai.shell.specs import load_spec
+from testnet.scenario import adversaries
 from testnet.simulator.adversary import Adversary
+from testnet.simulator.costumes import Costume, costumes
 from testnet.simulator.host import Core, MakeWorker
 from testnet.simulator.invariants import Agreement, Watch, check_ledgers
 from testnet.simulator.recordings import Recordings
@@ -106,7 +108,7 @@ class Network:
     cores: dict[PeerId, NodeCore] = field(default_factory=dict)
     recordings: Recordings | None = None
     """What the nodes are recorded to; the dishonest ones are not."""
-    costumes: Mapping[PeerId, Callable[[NodeCore], Adversary]] = field(default_factory=dict)
+    costumes: Mapping[PeerId, Costume] = field(default_factory=dict)
     """What makes a node's core a dishonest one."""
 
     def start(
@@ -197,17 +199,23 @@ def network(
     roles: Mapping[int, tuple[str, ...]] | None = None,
     recordings: Recordings | None = None,
     trainer: MakeWorker = real_trainer,
+    dishonest: Mapping[adversaries.Adversary, Sequence[int]] | None = None,
 ) -> Network:
-    """Start a network of accounts; those in `workers` have a trainer, those in `roles` work of their own."""
+    """Start a network of accounts; those in `workers` have a trainer, those in `roles` work of their own.
+
+    Those in `dishonest` are of that kind, whatever nodes the plan itself names.
+    """
     world = World(seed, trainer, gossip_loss_percent=gossip_loss_percent)
-    dishonest = workers or {}
-    agreement = Agreement()
+    own = workers or {}
+    crews = ((plan, tuple(map(name_of, crew))) for plan, crew in (dishonest or {}).items())
+    dressed = costumes(crews, seed, world.fired)
+    agreement = Agreement([name_of(a) for a in ROLES if name_of(a) not in dressed] if dressed else None)
     world.watchers.append(agreement)
-    made = Network(world, spec or quick_spec(), agreement, {**ROLES, **(roles or {})})
+    made = Network(world, spec or quick_spec(), agreement, {**ROLES, **(roles or {})}, costumes=dressed)
     world.watchers.append(Watch(made.spec.params, made.cores))
     if recordings is not None:
         made.recordings = recordings
         recordings.watch(world)
     for account in accounts:
-        made.start(account, dishonest.get(account))
+        made.start(account, own.get(account))
     return made

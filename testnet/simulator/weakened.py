@@ -7,16 +7,16 @@ Source: RELIABILITY (2), meta-rules.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from p2pai import jobs
-from p2pai.chain import evaluation, task_life, transition, verification, work
+from p2pai.chain import evaluation, rewards, task_life, transition, verification, work
 from p2pai.chain.fraud import Judgement
 from p2pai.chain.params import Params
 from p2pai.chain.state import State, Task
-from p2pai.chain.transaction import FraudProof, Transaction
+from p2pai.chain.transaction import Conclusion, FraudProof, Transaction
 from p2pai.node.accusations import Accusations
 from p2pai.node.core import NodeCore
 from p2pai.primitives.ids import Amount, BlobId, Hash32, Outpoint
@@ -38,25 +38,21 @@ class Weakness:
 
     about: str
     """What the nodes no longer do, one clause."""
-    apply: Callable[[], AbstractContextManager[None]]
-
-
-def without(about: str, *changes: tuple[object, str, object]) -> Weakness:
-    """Return the weakness of nodes in which some names stand for something else.
-
-    Args:
-      about: what they no longer do.
-      changes: a module or class, a name in it, and what stands there instead.
-    """
+    changes: tuple[tuple[object, str, object], ...]
+    """A module or class of the node, a name in it, and what stands there instead."""
 
     @contextmanager
-    def apply() -> Iterator[None]:
+    def apply(self) -> Iterator[None]:
+        """Take the defence away as long as the block lasts."""
         with ExitStack() as stack:
-            for owner, name, value in changes:
+            for owner, name, value in self.changes:
                 stack.enter_context(_changed(owner, name, value))
             yield
 
-    return Weakness(about, apply)
+
+def without(about: str, *changes: tuple[object, str, object]) -> Weakness:
+    """Return the weakness of nodes in which some names stand for something else."""
+    return Weakness(about, changes)
 
 
 @contextmanager
@@ -101,6 +97,11 @@ def _wait_for_everyone(task: Task, height: int, params: Params) -> bool:
 def _first_speaks_for_all(members: int) -> int:
     del members
     return 1
+
+
+def _all_who_spoke(task: Task, conclusion: Conclusion) -> list[Outpoint]:
+    del conclusion
+    return [finding.ticket for finding in task.findings]
 
 
 def _store_unseen(self: Storage, fragments: tuple[BlobId, ...], then: Callable[[], None]) -> None:
@@ -158,8 +159,9 @@ WEAKNESSES: Final[dict[str, Weakness]] = {
     ),
     "order-unchecked": without("nobody counts the ballots again", (Voting, "_check_count", _nothing)),
     "scores-uncompared": without(
-        "the first evaluator who reveals a conclusion concludes",
+        "the first evaluator who reveals a conclusion concludes, and all who reveal any are paid",
         (evaluation, "quorum", _first_speaks_for_all),
+        (rewards, "_agreeing", _all_who_spoke),
     ),
     "reveals-awaited": without(
         "a task is paid when all evaluators have revealed", (evaluation, "may_charge", _wait_for_everyone)

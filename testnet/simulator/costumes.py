@@ -1,0 +1,49 @@
+"""Dressing nodes up: which of a world's nodes are dishonest, and what of each life's core becomes of it."""
+
+import random
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from p2pai.node.core import NodeCore
+from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives.ids import PeerId
+from testnet.scenario import adversaries
+from testnet.simulator.adversary import KINDS, Adversary, Setting
+
+Costume = Callable[[NodeCore], Adversary]
+
+Crew = tuple[PeerId, ...]
+
+
+def costumes(
+    plans: Iterable[tuple[adversaries.Adversary, Crew]], seed: int, fired: dict[str, int]
+) -> dict[PeerId, Costume]:
+    """Return what makes a node's core a dishonest one, by the name of the node.
+
+    Args:
+      plans: each with the nodes that it is about.
+      seed: of the world.
+      fired: where evil deeds are counted.
+
+    Raises:
+      InvalidInput: a kind can't be simulated.
+    """
+    made: dict[PeerId, Costume] = {}
+    for plan, crew in plans:
+        kind = adversaries.kind_of(plan)
+        if kind not in KINDS:
+            raise InvalidInput(f"adversaries of the kind {kind} can't be simulated")
+        did, shared = partial(_count, fired, kind), dict[str, Any]()
+        for name in crew:
+            dice = random.Random(f"{seed}/{name}")
+            made[name] = partial(_dress, KINDS[kind], plan, Setting(name, crew, dice, did, shared))
+    return made
+
+
+def _dress(kind: type[Adversary], plan: adversaries.Adversary, setting: Setting, core: NodeCore) -> Adversary:
+    return kind(plan, core, setting)
+
+
+def _count(fired: dict[str, int], kind: str) -> None:
+    fired[kind] = fired.get(kind, 0) + 1
