@@ -68,7 +68,7 @@ class BlockTree:
     """Every valid block known, by hash."""
 
     def __init__(self, spec: ChainSpec, past: Past | None = None) -> None:
-        self._params = spec.params
+        self._spec = spec
         self._past = past
         self.judged: dict[Hash32, Judgement] = {}
         """What our replays said, by block; whoever replays fills it."""
@@ -159,8 +159,9 @@ class BlockTree:
         if self.is_condemned(block.header):
             raise InvalidBlock("the block is, or builds on, one that was proven false")
         parent = self._parent(block)
+        params = self._spec.params_at(parent.state.height + 1)
         state = transition.apply_block(
-            parent.state, block, self._params, trusted=trusted, verified=verified, judged=self.judged
+            parent.state, block, params, trusted=trusted, verified=verified, judged=self.judged
         )
         proofs = [tx.data for tx in block.transactions if isinstance(tx.data, FraudProof)]
         # The block's branch may not know of the last checkpoint yet: what is final stays.
@@ -237,7 +238,7 @@ class BlockTree:
         final = [self._at(h) for h in range(self.root.state.height + 1, height + 1)]
         assert final, "the root can only rise"
         assert final[-1] is root, "the block is not on the best chain"
-        first = max(self._first, height - self._params.verification_window_blocks)
+        first = max(self._first, height - self._spec.params.verification_window_blocks)
         kept = {branch.state.tip: branch for branch in map(self._at, range(first, height + 1))}
         for name, branch in self._branches.items():  # parents stand before their children
             if branch.state.height > height and branch.block.header.prev in kept:

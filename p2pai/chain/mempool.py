@@ -56,7 +56,7 @@ class Mempool:
     """Waiting transactions, all of them valid one after the other on top of the tip."""
 
     def __init__(self, state: State, params: Params, judged: Judgements = NOTHING_JUDGED) -> None:
-        self._params, self._judged = params, judged
+        self.params, self._judged = params, judged
         self._waiting = Packages()
         self._sequence = 0
         self._tip = state
@@ -116,14 +116,14 @@ class Mempool:
         self._check_parents(tx, conflicts, leaving)
         before = self._returned(tx, conflicts)
         spent = _outputs(before, tx)
-        after, fee = transition.apply_transaction(before, tx, self._params, judged=self._judged)
+        after, fee = transition.apply_transaction(before, tx, self.params, judged=self._judged)
         self._check_fee(tx, fee)
         if conflicts:
             _check_replacement(tx, fee, conflicts, leaving)
         self._waiting.check_limits(tx, leaving)
         if leaving:
             before, leaving = self._without(leaving)
-            after, _ = transition.apply_transaction(before, tx, self._params, trusted=True)
+            after, _ = transition.apply_transaction(before, tx, self.params, trusted=True)
             self._drop(leaving)
         self.state = after
         self._trim(self._insert(tx, fee, spent, self._tip.height))
@@ -149,7 +149,7 @@ class Mempool:
 
     def fill(self) -> Template:
         """Return transactions for a block on the tip, with their fees and the state that they lead to."""
-        return fill(self._waiting, self._tip, self._params, TEMPLATE_BYTES_MAX)
+        return fill(self._waiting, self._tip, self.params, TEMPLATE_BYTES_MAX)
 
     # --- whether a newcomer gets in
 
@@ -220,7 +220,7 @@ class Mempool:
             else:
                 state = replace(state, utxos=utxos.finish())
                 try:
-                    state, _ = transition.apply_transaction(state, entry.tx, self._params, trusted=True)
+                    state, _ = transition.apply_transaction(state, entry.tx, self.params, trusted=True)
                 except InvalidInput:
                     failed.append(entry)
                 utxos = state.utxos.mutate()
@@ -242,7 +242,7 @@ class Mempool:
         try:
             self._waiting.check_limits(tx)
             spent = _outputs(self.state, tx)
-            state, fee = transition.apply_transaction(self.state, tx, self._params, trusted=True)
+            state, fee = transition.apply_transaction(self.state, tx, self.params, trusted=True)
         except InvalidInput:
             return
         if tx.txid not in self:

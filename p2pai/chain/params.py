@@ -197,6 +197,36 @@ class Params:
     """Pace of iterations, so that spacing >= 20 k iterations. Source: PROTOCOL section 1."""
 
 
+UPGRADABLE: Final = (
+    "nonces_per_batch_kib",
+    "weights_per_nonce",
+    "subsidy_atoms",
+    "verifiers_per_block_max",
+    "verifier_share_percent",
+    "supervisor_share_percent",
+    "ticket_price_atoms",
+    "ticket_pool_target",
+    "tickets_per_block_max",
+    "miners_per_mib",
+    "miners_per_block",
+    "miners_per_coin",
+    "offline_penalty_percent",
+    "skip_penalty_percent",
+    "prover_share_percent",
+)
+"""Parameters that may change while a chain goes on: what a block's rules read at that block alone. Others are
+part of deadlines under way, of what headers show, or of what nodes have agreed on before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """An announced change of rules: what holds from a block on."""
+
+    height: int
+    """Of the first block under the new rules."""
+    params: Params
+
+
 def future_time_s_max(params: Params) -> int:
     """Return how far a block may run ahead of the local clock, seconds.
 

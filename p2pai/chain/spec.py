@@ -1,7 +1,8 @@
 """A network's chain spec: its name, its parameters, and what it starts from.
 
 A spec is a TOML file; devnet's ships with the package (presets/). Its hash is the chain id: part of every
-topic name, of every signature, and the Merkle root of the genesis block, so two networks never mix.
+topic name, of every signature, and the Merkle root of the genesis block, so two networks never mix. Changes
+of rules at announced heights are no part of it: who has one, and who has not, are on one chain up to there.
 
 Bootstrap tickets and allocations name the number of a published account, whose keys anybody can derive
 (`dev_account_seed`); allocations may also name a key hash.
@@ -17,7 +18,7 @@ from typing import Any, Final
 from p2pai.chain import difficulty, dkg
 from p2pai.chain.dkg import Deal
 from p2pai.chain.layers import Activation, Dense, Function, Layer
-from p2pai.chain.params import ATOMS_PER_COIN, MONEY_MAX, Params, check_params, quorum
+from p2pai.chain.params import ATOMS_PER_COIN, MONEY_MAX, UPGRADABLE, Params, Upgrade, check_params, quorum
 from p2pai.chain.state import Ticket
 from p2pai.chain.task import Dataset, Group, Reward, TaskDefinition, check
 from p2pai.chain.training import (
@@ -32,7 +33,7 @@ from p2pai.chain.training import (
     Tau,
 )
 from p2pai.chain.transaction import ROLES
-from p2pai.primitives import bls, ecdsa, record
+from p2pai.primitives import bls, cbor, ecdsa, record
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import Amount, BlobId, Hash32, KeyHash, PeerId
@@ -79,16 +80,25 @@ class ChainSpec:
     """Of the first group's supervisors to each other, in the order of their tickets: their common key."""
     bootstrap: tuple[str, ...]
     """Multiaddrs of public bootstrap peers; they do not change what the chain is."""
+    upgrades: tuple[Upgrade, ...] = ()
+    """Announced changes of rules, the earliest first; who knows of one is on the same chain up to it."""
 
     @cached_property
     def id(self) -> Hash32:
         """The chain id."""
-        return tagged_hash("p2pai/spec", record.encode(replace(self, bootstrap=())))
+        value = record.to_value(replace(self, bootstrap=()))
+        assert isinstance(value, list)
+        return tagged_hash("p2pai/spec", cbor.encode(value[:-1]))  # without the upgrades
 
     @property
     def short_id(self) -> str:
         """Eight hex digits of the chain id, as in topic names."""
         return self.id.hex()[:8]
+
+    def params_at(self, height: int) -> Params:
+        """Return the parameters under which the block at a height is made and checked."""
+        due = (upgrade.params for upgrade in reversed(self.upgrades) if upgrade.height <= height)
+        return next(due, self.params)
 
 
 def dev_account_seed(chain_name: str, account: int) -> bytes:
@@ -145,6 +155,7 @@ def _spec(table: dict[str, Any]) -> ChainSpec:
         task_data=tuple(str(t["data"]) for t in tasks),
         deals=_deals(name, [_account(row, accounts) for row in rows if _supervises(row)]),
         bootstrap=tuple(str(a) for a in table.get("bootstrap", [])),
+        upgrades=_upgrades(table),
     )
 
 
@@ -158,13 +169,29 @@ def _params(table: dict[str, Any]) -> Params:
     return Params(**table)
 
 
+def _upgrades(table: dict[str, Any]) -> tuple[Upgrade, ...]:
+    """Read `[[upgrade]]`: a height, and under `params` what is another from there on."""
+    known, made = dict(table["params"]), list[Upgrade]()
+    for row in table.get("upgrade", []):
+        for name in row["params"]:
+            if name not in UPGRADABLE:
+                raise InvalidInput(f"an upgrade of the chain spec can't change the parameter {name!r}")
+        known |= row["params"]
+        made.append(Upgrade(int(row["height"]), _params(known)))
+    return tuple(made)
+
+
 def check_spec(spec: ChainSpec) -> None:
     """Refuse what would stop the chain later.
 
     Raises:
       InvalidInput: some value is out of range.
     """
-    check_params(spec.params)
+    for params in (spec.params, *(upgrade.params for upgrade in spec.upgrades)):
+        check_params(params)
+    heights = [0, *(upgrade.height for upgrade in spec.upgrades)]
+    if heights != sorted(dict.fromkeys(heights)):
+        raise InvalidInput("the chain spec's upgrades are not at rising heights above 0")
     if not 0 <= spec.genesis_time < 1 << 32:
         raise InvalidInput("the chain spec's genesis time does not fit 32 bits")
     if any(not 0 < a.value <= MONEY_MAX for a in spec.allocations):

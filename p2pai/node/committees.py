@@ -82,7 +82,8 @@ def _steps(core: NodeCore, task_id: TaskId) -> Iterator[Report]:
             continue
         state = core.ledger.keeping.state_after(block.header.prev)
         for tx in block.transactions[1:]:
-            after, _ = transition.apply_transaction(state, tx, core.params, judged=core.judged)
+            rules = core.spec.params_at(height)
+            after, _ = transition.apply_transaction(state, tx, rules, judged=core.judged)
             if tx in about:
                 yield {"height": height, **_step(core, task_id, state, after, tx)}
             state = after

@@ -16,6 +16,7 @@ from p2pai.chain.block import Block, Header
 from p2pai.chain.committee import CertifiedSlot
 from p2pai.chain.fork_choice import Switch
 from p2pai.chain.fraud import Judgements
+from p2pai.chain.params import Params
 from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import Checkpoint, State
 from p2pai.chain.transaction import Data, Output, Transaction
@@ -91,7 +92,7 @@ class NodeCore(Services):
         unknown = [name for name in roles if name not in ROLES]
         if unknown:
             raise InvalidInput(f"there is no role {unknown[0]!r}; the roles are {', '.join(ROLES)}")
-        self.spec, self.params = spec, spec.params
+        self.spec = spec
         self._chain = spec.short_id
         self.identity = Identity.of(keys, peer_id)
         self.accounts = Accounts(self.identity, source)
@@ -264,6 +265,11 @@ class NodeCore(Services):
         return supervisor.said(name, task, sender, body)
 
     # --- what roles use (roles.base.Node); the rest is in Services
+
+    @property
+    def params(self) -> Params:
+        """Under which the block after the tip is made."""
+        return self.ledger.params
 
     @property
     def state(self) -> State:

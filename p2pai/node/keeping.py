@@ -198,7 +198,8 @@ class Keeping:
             block = self.tree.block_at(state.height + 1)
             if block is None:
                 raise Unavailable(f"block {state.height + 1} is damaged on this disk; it is fetched again")
-            state = transition.apply_block(state, block, self._spec.params, trusted=True)
+            params = self._spec.params_at(state.height + 1)
+            state = transition.apply_block(state, block, params, trusted=True)
         self._replayed = state
         return state
 

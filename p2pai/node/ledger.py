@@ -16,7 +16,7 @@ from p2pai.chain.fork_choice import Switch
 from p2pai.chain.fraud import Unjudged
 from p2pai.chain.mempool import Mempool
 from p2pai.chain.orphans import Orphans
-from p2pai.chain.params import future_time_s_max
+from p2pai.chain.params import Params, future_time_s_max
 from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State
 from p2pai.chain.transaction import VERSION, Coinbase, FraudProof, PayForTask, Transaction, check_form
@@ -81,7 +81,7 @@ class Ledger:
         """Is told of a block that has to be replayed, for this transaction's sake or (None) for a block's."""
         self.keeping = Keeping(spec, services, archive)
         self.tree = self.keeping.tree
-        self.mempool = Mempool(self.tree.state, spec.params, self.tree.judged)
+        self.mempool = Mempool(self.tree.state, self.params, self.tree.judged)
         self.pool_version = 0
         self._orphans = Orphans()
         self._definitions: dict[TaskId, list[Header]] = {}
@@ -101,6 +101,11 @@ class Ledger:
         """The ledger at the tip."""
         return self.tree.state
 
+    @property
+    def params(self) -> Params:
+        """Under which the block after the tip is made."""
+        return self.spec.params_at(self.state.height + 1)
+
     # --- blocks
 
     def restore(self, snapshot: bytes | None, blocks: tuple[bytes, ...]) -> None:
@@ -108,12 +113,12 @@ class Ledger:
         for block in self.keeping.restore(snapshot, blocks):
             self._note_transactions(block)
         self._forget_tasks()
-        self.mempool = Mempool(self.tree.state, self.spec.params, self.tree.judged)
+        self.mempool = Mempool(self.tree.state, self.params, self.tree.judged)
 
     def begin_at(self, block: Block, state: State) -> None:
         """Begin anew at a final block whose ledger came from others."""
         self.keeping.adopt(block, state)
-        self.mempool = Mempool(state, self.spec.params, self.tree.judged)
+        self.mempool = Mempool(state, self.params, self.tree.judged)
         self.pool_version += 1
         self.syncing.is_paused = False
 
@@ -210,8 +215,12 @@ class Ledger:
         if self.keeping.settle():
             self._forget_tasks()
         if switch.left or switch.joined:
-            self.mempool.rebase(self.tree.state, switch.left)
+            self._rebase(switch)
             self._tell(switch)
+
+    def _rebase(self, switch: Switch) -> None:
+        self.mempool.params = self.params
+        self.mempool.rebase(self.tree.state, switch.left)
 
     def _tell(self, switch: Switch) -> None:
         self._retry(self._orphans.woken_at(self.state))
@@ -300,9 +309,10 @@ class Ledger:
         """
         if isinstance(tx.data, FraudProof) and self.tree.may_leave(tx.data.block):
             best = self.tree.without(tx.data.block).state
-            transition.apply_transaction(best, tx, self.spec.params, judged=self.tree.judged)
+            params = self.spec.params_at(best.height + 1)
+            transition.apply_transaction(best, tx, params, judged=self.tree.judged)
             switch = self.tree.convict(tx.data.block)
-            self.mempool.rebase(self.tree.state, switch.left)
+            self._rebase(switch)
             # Where it pays too little to wait here, it has convicted all the same, and must convince others:
             # else who sends it to some nodes alone parts the network.
             with suppress(InvalidInput):
@@ -365,11 +375,11 @@ class Ledger:
         filled = self.mempool.fill()
         coinbase = Coinbase(self.state.height + 1, task, ticket)
         try:
-            _, outputs = transition.coinbase_outputs(filled.state, coinbase, filled.fees, self.spec.params)
+            _, outputs = transition.coinbase_outputs(filled.state, coinbase, filled.fees, self.params)
         except InvalidBlock:
             return None
         transactions = (Transaction(VERSION, (), outputs, coinbase), *filled.transactions)
-        return transition.zero_nonce_header(self.state, transactions, time_s, self.spec.params), transactions
+        return transition.zero_nonce_header(self.state, transactions, time_s, self.params), transactions
 
 
 def _trim(names: dict[Any, None], count: int) -> None:

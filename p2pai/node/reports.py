@@ -167,8 +167,9 @@ def _block(core: NodeCore, mined: Mined) -> Report:
     assert isinstance(coinbase, Coinbase)
     assert proof is not None
     approvals = len(_approvers(core, mined))
-    settled = core.state.height >= height + core.params.verification_window_blocks
-    paid = earned_subsidy(height, approvals, mined.verifiers, core.params) if settled else 0
+    settled_at = height + core.params.verification_window_blocks
+    settled, rules = core.state.height >= settled_at, core.spec.params_at(settled_at)
+    paid = earned_subsidy(height, approvals, mined.verifiers, rules) if settled else 0
     return {
         "height": height,
         "hash": block.hash.hex(),

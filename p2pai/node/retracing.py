@@ -50,7 +50,7 @@ class Retracing:
     def __init__(
         self, trusted: Checkpoint, spec: ChainSpec, services: Services, verified: Callable[[], None]
     ) -> None:
-        self._trusted, self._params, self._services = trusted, spec.params, services
+        self._trusted, self._spec, self._services = trusted, spec, services
         self._verified = verified
         self._state = genesis_state(spec)
         self._genesis = headers.lineage(self._state)
@@ -111,7 +111,7 @@ class Retracing:
 
     def _take_outline(self, line: Lineage, found: tuple[Header, ...]) -> None:
         for header in found:
-            line = headers.extend(line, header, self._params)
+            line = headers.extend(line, header, self._spec.params)
         if line.height == self._trusted.height and line.tip != self._trusted.block:
             raise InvalidBlock("headers of a chain without the trusted block")
         self._line = line
@@ -176,9 +176,9 @@ class Retracing:
         """Connect a block; False when it shows that the chain is false."""
         if not has_its_transactions(block):
             raise InvalidBlock("a block with other transactions than its header names")
-        judged = _as_the_chain_says(block)
+        judged, params = _as_the_chain_says(block), self._spec.params_at(self.height + 1)
         try:
-            self._state = transition.apply_block(self._state, block, self._params, judged=judged)
+            self._state = transition.apply_block(self._state, block, params, judged=judged)
         except InvalidBlock as error:
             self._check_proof(block)
             self._halt(f"block {self.height + 1} breaks a rule: {error}")
@@ -190,7 +190,8 @@ class Retracing:
         first = block.transactions[0].data
         if block.work_proof is None or not isinstance(first, Coinbase):
             raise InvalidBlock("a block without a work proof or a coinbase")
-        work.check(block.header, block.work_proof, first, self._state, self._params)
+        params = self._spec.params_at(self.height + 1)
+        work.check(block.header, block.work_proof, first, self._state, params)
 
     def _compare(self) -> None:
         found = snapshot.snapshot_id(self._state)

@@ -61,9 +61,12 @@ class Node(Protocol):
     """What a role may use."""
 
     spec: ChainSpec
-    params: Params
     identity: Identity
     now_ms: int
+
+    @property
+    def params(self) -> Params:
+        """Under which the block after the tip is made."""
 
     @property
     def state(self) -> State:

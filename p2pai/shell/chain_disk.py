@@ -180,7 +180,8 @@ def verify(disk: Disk, progress: Progress = lambda _: None) -> Verified:
     for height in range(1, disk.state.height + 1):
         block = Block.decode(disk.block(height))
         try:
-            state = transition.apply_block(state, block, disk.spec.params, judged=_claims(block))
+            params = disk.spec.params_at(height)
+            state = transition.apply_block(state, block, params, judged=_claims(block))
         except InvalidInput as error:
             raise InvalidInput(f"block {height}, {block.hash.hex()[:16]}, breaks a rule: {error}") from error
         marks.pass_by(state)

@@ -4,7 +4,9 @@ Adding a kind is adding a dataclass here, and its doings in `testnet.simulator.a
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+from testnet.scenario.ranges import Range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +171,43 @@ class LyingTrainer(Adversary):
     """A map that nobody can read, a result of another job, or that honest blocks are false."""
 
 
+# --- the network and the chain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selfish(Adversary):
+    """Miners that keep their blocks back and show them when that makes others' work useless."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongRange(Adversary):
+    """Holders of all old keys show a secret chain from long ago, once there is a checkpoint."""
+
+    fork: Literal["checkpoint", "genesis"] = "checkpoint"
+    """What it forks off below, or at."""
+    weight_percent: Annotated[int, Range(1, 10_000)] = 200
+    """Of the weight of the chain that all are on."""
+    spacing_s: Annotated[int, Range(1, 60)] = 3
+    """Between its blocks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadAnswers(Adversary):
+    """Remotes that answer what is asked about the chain as no honest one does."""
+
+    vice: Literal[
+        "silent",
+        "slow",
+        "garbage",
+        "giant",
+        "floating",
+        "bodiless",
+        "substituting",
+        "spoiling",
+        "endless",
+    ] = "silent"
+
+
 ADVERSARIES: Final[dict[str, type[Adversary]]] = {
     "withholding-leader": WithholdingLeader,
     "equivocating-leader": EquivocatingLeader,
@@ -193,6 +232,9 @@ ADVERSARIES: Final[dict[str, type[Adversary]]] = {
     "unfunded-client": UnfundedClient,
     "vanishing-client": VanishingClient,
     "lying-trainer": LyingTrainer,
+    "selfish": Selfish,
+    "long-range": LongRange,
+    "bad-answers": BadAnswers,
 }
 """By the word that a file has for `kind`."""
 

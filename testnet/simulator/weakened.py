@@ -19,6 +19,8 @@ from p2pai.chain.state import State, Task
 from p2pai.chain.transaction import Conclusion, FraudProof, Transaction
 from p2pai.node.accusations import Accusations
 from p2pai.node.core import NodeCore
+from p2pai.node.keeping import Keeping
+from p2pai.node.syncing import Syncing
 from p2pai.primitives.ids import Amount, BlobId, Hash32, Outpoint
 from p2pai.roles import replaying
 from p2pai.roles.agreement import Agreement
@@ -175,5 +177,11 @@ WEAKNESSES: Final[dict[str, Weakness]] = {
     "no-deadline": without("a task may train for ever", (task_life, "_is_late", _never)),
     "money-uncounted": without("outputs may exceed inputs", (transition, "_fee", _owe_nothing)),
     "maps-unread": without("a node signs whatever its trainer says", (Session, "_is_sound", _always)),
+    "nothing-final": without("no checkpoint makes anything final", (Keeping, "settle", _never)),
+    "unblamed-answers": without(
+        "who offers blocks and does not give them is asked again like everybody else",
+        (Syncing, "_miss", _nothing),
+        (Syncing, "_look_at", _nothing),
+    ),
 }
 """By the word that `weakened` and `--weaken` take."""

@@ -196,3 +196,43 @@ def test_any_value_gives_a_spec_or_invalid_input(number, value):
     lines[number] = lines[number].split("=")[0] + "= " + value
     with contextlib.suppress(InvalidInput):
         assert spec.parse("\n".join(lines)).id
+
+
+class TestUpgrades:
+    TEXT = (
+        TEXT
+        + """
+[[upgrade]]
+height = 5
+[upgrade.params]
+subsidy_atoms = 7
+
+[[upgrade]]
+height = 9
+[upgrade.params]
+skip_penalty_percent = 50
+"""
+    )
+
+    def test_rules_change_at_their_heights_and_the_chain_stays_the_same(self):
+        made = spec.parse(self.TEXT)
+        assert made.id == DEVNET.id
+        assert [made.params_at(height) for height in (0, 4)] == [DEVNET.params] * 2
+        assert made.params_at(5) == made.params_at(8) == replace(DEVNET.params, subsidy_atoms=7)
+        assert made.params_at(9) == replace(DEVNET.params, subsidy_atoms=7, skip_penalty_percent=50)
+
+    @pytest.mark.parametrize(
+        ("changed", "to", "reason"),
+        [
+            ("subsidy_atoms = 7", "spacing_s = 7", "can't change the parameter 'spacing_s'"),
+            ("subsidy_atoms = 7", "nothing = 7", "can't change the parameter 'nothing'"),
+            ("subsidy_atoms = 7", "weights_per_nonce = 0", "'weights_per_nonce' must be positive"),
+            ("subsidy_atoms = 7", "verifier_share_percent = 95", "gives away more than the subsidy"),
+            ("height = 9", "height = 5", "not at rising heights"),
+            ("height = 5", "height = 0", "not at rising heights"),
+            ("height = 5", "depth = 5", "lacks the key 'height'"),
+        ],
+    )
+    def test_what_an_upgrade_may_not_be(self, changed, to, reason):
+        with pytest.raises(InvalidInput, match=reason):
+            spec.parse(self.TEXT.replace(changed, to))

@@ -9,6 +9,9 @@ from typing import Final
 
 from testnet.simulator.adversary import clients, evaluators, miners, supervisors, trainers, verifiers
 from testnet.simulator.adversary.base import Adversary, Setting
+from testnet.simulator.adversary.long_range import LongRange
+from testnet.simulator.adversary.selfish import Selfish
+from testnet.simulator.adversary.serving import BadAnswers
 
 KINDS: Final[dict[str, type[Adversary]]] = {
     "withholding-leader": supervisors.Withholding,
@@ -34,6 +37,9 @@ KINDS: Final[dict[str, type[Adversary]]] = {
     "unfunded-client": clients.Unfunded,
     "vanishing-client": clients.Vanishing,
     "lying-trainer": trainers.LyingTrainer,
+    "selfish": Selfish,
+    "long-range": LongRange,
+    "bad-answers": BadAnswers,
 }
 """By the word that a scenario file has for `kind`."""
 

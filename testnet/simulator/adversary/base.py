@@ -7,16 +7,18 @@ life of its node; a node is of one kind.
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Final
 
 from p2pai import effects, jobs
 from p2pai.effects import Effect
-from p2pai.events import Event
+from p2pai.events import Event, TimerFired
 from p2pai.node.core import NodeCore
 from p2pai.primitives.ids import Millis, PeerId
 from testnet.scenario import adversaries
 from testnet.simulator.host import Worker
 from testnet.simulator.world import START_MS
+
+_BEAT: Final = TimerFired("evil:beat")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,32 @@ class _Employed:
         if not self._owner.has_begun(self._owner.core.now_ms):
             return self._worker.run(job)
         return self._owner.train(job, self._worker)
+
+
+class Restless(Adversary):
+    """Does something of its own accord, time after time."""
+
+    EVERY_MS: ClassVar[int] = 1_000
+
+    def __init__(self, plan: adversaries.Adversary, core: NodeCore, setting: Setting) -> None:
+        super().__init__(plan, core, setting)
+        self._beats = False
+
+    def act(self, event: Event, now_ms: int) -> Sequence[Effect]:
+        """Take one event, or do one's own."""
+        reaction: list[Effect] = []
+        if not self._beats or event == _BEAT:
+            self._beats = True
+            reaction.append(timer("beat", self.EVERY_MS))
+        return [*reaction, *(self.beat() if event == _BEAT else self.react(event, now_ms))]
+
+    def beat(self) -> Sequence[Effect]:
+        """Do one's own."""
+        raise NotImplementedError
+
+    def react(self, event: Event, now_ms: int) -> Sequence[Effect]:
+        """Take one event."""
+        return self.core.handle(event, now_ms)
 
 
 def timer(name: str, delay_ms: int) -> effects.SetTimer:
