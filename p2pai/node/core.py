@@ -92,8 +92,7 @@ class NodeCore(Services):
         unknown = [name for name in roles if name not in ROLES]
         if unknown:
             raise InvalidInput(f"there is no role {unknown[0]!r}; the roles are {', '.join(ROLES)}")
-        self.spec = spec
-        self._chain = spec.short_id
+        self.spec, self._chain = spec, spec.short_id
         self.identity = Identity.of(keys, peer_id)
         self.accounts = Accounts(self.identity, source)
         self.history: History | None = None
@@ -109,8 +108,7 @@ class NodeCore(Services):
         self.submissions: dict[Hash32, Submission] = {}
         """Orders of the local user that are not tasks, or failed at once."""
         self._posted: dict[Hash32, Transaction] = {}
-        self._envelopes = 0
-        self._attending = False
+        self._envelopes, self._attending = 0, False
 
     @property
     def parts(self) -> tuple[Role, ...]:
