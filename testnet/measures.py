@@ -3,19 +3,22 @@
 Each measure is None where the outcome has nothing to take it from.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from testnet.outcome import Block, Mining, Outcome
 
+T = TypeVar("T", int, float)
 
-def quantile(values: Sequence[float], share: float) -> float | None:
+
+def quantile(values: Iterable[T], share: float) -> T | None:
     """Return the smallest value that at least this share of the values does not exceed; None of nothing."""
     ordered = sorted(values)
     if not ordered:
         return None
-    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def delays_ms(outcome: Outcome) -> list[int]:

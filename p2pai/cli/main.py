@@ -28,6 +28,7 @@ from p2pai.cli import (
     wallet,
 )
 from p2pai.cli import replay as replay_command
+from p2pai.cli import report as report_command
 from p2pai.cli import train as train_command
 from p2pai.primitives.errors import P2paiError
 
@@ -53,6 +54,7 @@ app.add_typer(topic.app, name="topic")
 app.add_typer(faucet.app, name="faucet")
 app.command("replay")(replay_command.replay)
 app.command("sim")(sim.sim)
+app.command("report")(report_command.report)
 app.command("train")(train_command.train)
 
 

@@ -14,6 +14,7 @@ import typer
 from rich.status import Status
 
 from p2pai.cli import options, screen, sim_report
+from p2pai.cli import report as report_command
 from p2pai.primitives.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -96,6 +97,14 @@ Record = Annotated[
     Path | None,
     typer.Option(metavar="DIR", rich_help_panel=_OUT, help="Record every honest node, for `p2pai topic`."),
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        rich_help_panel=_OUT,
+        help="Write a page with pictures: one HTML file, see `p2pai report`.",
+    ),
+]
 ShowList = Annotated[bool, typer.Option("--list", rich_help_panel=_OUT, help="Show the scenarios that ship.")]
 
 
@@ -113,6 +122,7 @@ def sim(
     runs: Runs = 200,
     save: Save = None,
     record: Record = None,
+    report: Report = None,
     show_list: ShowList = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -124,15 +134,17 @@ def sim(
     if show_list:
         sim_report.show_list(as_json=as_json)
         return
-    if seeds > 1 and (shrink or save or record):
-        raise InvalidInput("--shrink, --save and --record are for one seed, not for --seeds")
+    if seeds > 1 and (shrink or save or record or report):
+        raise InvalidInput("--shrink, --save, --record and --report are for one seed, not for --seeds")
+    if report is not None:
+        report_command.check()
     wanted = _Wanted(scenario, nodes, weaken, train, chaos=chaos)
     if seeds > 1:
         passed = _run_many(wanted, range(seed, seed + seeds), jobs or os.cpu_count() or 1, as_json=as_json)
     elif shrink:
-        passed = _shrink(wanted, seed, runs, save, as_json=as_json)
+        passed = _shrink(wanted, seed, runs, save, report, as_json=as_json)
     else:
-        passed = _run(wanted, seed, save, record, as_json=as_json)
+        passed = _run(wanted, seed, save, record, report, as_json=as_json)
     if not passed:
         raise typer.Exit(1)
 
@@ -182,7 +194,9 @@ class _Wanted:
         return " ".join(parts)
 
 
-def _run(wanted: _Wanted, seed: int, save: Path | None, record: Path | None, *, as_json: bool) -> bool:
+def _run(
+    wanted: _Wanted, seed: int, save: Path | None, record: Path | None, report: Path | None, *, as_json: bool
+) -> bool:
     from testnet.simulator.recordings import Recordings
     from testnet.simulator.simulation import simulate
 
@@ -197,7 +211,7 @@ def _run(wanted: _Wanted, seed: int, save: Path | None, record: Path | None, *, 
             record.mkdir(parents=True, exist_ok=True)
             with Recordings(record) as recordings:
                 outcome = simulate(scenario, seed, wanted.options(seed, recordings=recordings, **more))
-    _show(outcome, as_json=as_json)
+    _show(outcome, report, as_json=as_json)
     return outcome.is_passed
 
 
@@ -217,7 +231,9 @@ def _run_many(wanted: _Wanted, seeds: range, processes: int, *, as_json: bool) -
     return all(brief.is_passed for brief in briefs)
 
 
-def _shrink(wanted: _Wanted, seed: int, runs: int, save: Path | None, *, as_json: bool) -> bool:
+def _shrink(
+    wanted: _Wanted, seed: int, runs: int, save: Path | None, report: Path | None, *, as_json: bool
+) -> bool:
     from testnet.simulator.shrinking import shrink
     from testnet.simulator.simulation import simulate
 
@@ -231,13 +247,15 @@ def _shrink(wanted: _Wanted, seed: int, runs: int, save: Path | None, *, as_json
         _save(found.scenario, file)
         smaller = _Wanted(str(file), None, wanted.weaken, wanted.train, chaos=False)
         outcome = simulate(found.scenario, found.seed, smaller.options(found.seed))
-    _show(outcome, as_json=as_json)
+    _show(outcome, report, as_json=as_json)
     if not as_json:
         screen.show_line(f"Written to {file} after {found.runs} runs")
     return False
 
 
-def _show(outcome: "Outcome", *, as_json: bool) -> None:
+def _show(outcome: "Outcome", report: Path | None, *, as_json: bool) -> None:
+    if report is not None:
+        report_command.write([outcome], report)
     if as_json:
         screen.show_line(outcome.to_json().rstrip())
     else:

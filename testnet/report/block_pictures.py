@@ -1,5 +1,6 @@
 """Blocks in pictures: how they spread, which were left, who approved them, what mining lost."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -29,9 +30,9 @@ def spread(outcome: Outcome) -> Picture:
         shares = [(i + 1) / wanted for i in range(len(delays))]
         axes.step([0, *delays], [0, *shares], where="post", color=SERIES[0])
         for share in (0.5, 0.9, 0.99):
-            at = quantile(delays, share * wanted / len(delays))
-            if share * wanted <= len(delays) and at is not None:
-                axes.plot([at], [share], "o", color=SERIES[1], markersize=5)
+            needed = math.ceil(share * wanted)
+            if needed <= len(delays):
+                axes.plot([delays[needed - 1]], [share], "o", color=SERIES[1], markersize=5)
         _scale_delays(axes, delays)
         axes.set_ylim(0, 1.03)
         set_delay_scale(axes, "time after the first node had the block (ms)", "nodes that have it", delays)

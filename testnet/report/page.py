@@ -58,7 +58,11 @@ def render(
       footer: one line.
     """
     environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=_clean,
     )
     filled = {
         place: Markup(environment.get_template(template).render(values))  # noqa: S704
@@ -75,6 +79,13 @@ def render(
         footer=footer,
         **{"head": _NOTHING, "tail": _NOTHING, **filled},
     )
+
+
+def _clean(value: Any) -> Any:  # noqa: ANN401
+    """Replace control characters, which a page must not have; what is markup by now is clean."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in value)
 
 
 def _draw(section: Section, subjects: Sequence[Any]) -> _Drawn:
