@@ -11,6 +11,7 @@ from p2pai.chain.transaction import VerifyReveal
 from testnet.outcome import Head, Outcome
 from testnet.simulator.network import ROLES, name_of, network
 from testnet.simulator.observer import Observer
+from testnet.simulator.trainer import FastTrainer
 from testnet.simulator.world import START_MS
 
 HEAD = Head("calm", "simulator", 5)
@@ -36,7 +37,7 @@ class Counted:
 @lru_cache(maxsize=1)
 def history():
     """Some blocks of a network in which one is killed."""
-    net = network(5, accounts=())
+    net = network(5, accounts=(), trainer=FastTrainer)
     accounts = (7, 1, 2, 3, 4, 5, 6)
     roles = {name_of(account): ROLES[account] for account in accounts}
     observer = Observer(net.world, net.spec, net.cores, roles, {name_of(6)})
