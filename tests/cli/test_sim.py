@@ -1,0 +1,131 @@
+"""`p2pai sim`: what is run, what is said of it, and what is refused."""
+
+import json
+import shlex
+
+import pytest
+
+from testnet.outcome import Outcome
+from testnet.scenario import shelf
+
+SMALL = """
+name = "small"
+about = "No task but the first."
+heal_s = 3
+limit_s = 20
+chain = {spacing_s = 1}
+
+[[nodes]]
+name = "supervisor"
+roles = ["supervisor", "verifier", "evaluator"]
+count = 3
+
+[[nodes]]
+name = "miner"
+roles = ["miner"]
+count = 3
+scales = true
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    file = tmp_path / "small.toml"
+    file.write_text(SMALL)
+    return file
+
+
+def test_the_list_has_all_that_ships(p2pai, p2pai_json):
+    status, printed, _ = p2pai("sim", "--list")
+    assert status == 0
+    assert all(name in printed for name in shelf.shipped())
+    assert [row["name"] for row in p2pai_json("sim", "--list")] == list(shelf.shipped())
+
+
+def test_a_history_is_told_in_short(p2pai, small):
+    status, printed, errors = p2pai("sim", "--scenario", small, "--seed", 7)
+    assert (status, errors) == (0, "")
+    assert "small: No task but the first." in printed
+    assert "Passed: no invariant was broken" in printed
+
+
+def test_programs_get_the_outcome(p2pai, small):
+    _, first, _ = p2pai("sim", "--scenario", small, "--nodes", 8, "--json")
+    outcome = Outcome.from_json(first)
+    assert len(outcome.nodes) == 8
+    assert outcome.is_passed
+    assert outcome.head.command == f"p2pai sim --scenario {small} --seed 1 --nodes 8"
+
+
+def test_a_failure_is_told_with_what_runs_it_again(p2pai, small):
+    small.write_text(SMALL + "[expect]\nheight_min = 99\n")
+    status, printed, _ = p2pai("sim", "--scenario", small, "--seed", 3)
+    assert status == 1
+    assert "the chain has at least 99 blocks" in printed
+    assert "The last events:" in printed
+    (command,) = [line for line in printed.splitlines() if line.startswith("The same again: p2pai ")]
+    again, reprinted, _ = p2pai(*shlex.split(command)[4:])
+    assert again == 1
+    assert digest(reprinted) == digest(printed)
+
+
+def digest(printed):
+    return next(line.split()[1] for line in printed.splitlines() if line.startswith("digest"))
+
+
+def test_what_chaos_drew_is_a_file_with_the_same_history(p2pai, small, tmp_path):
+    drawn = tmp_path / "drawn.toml"
+    _, printed, _ = p2pai("sim", "--chaos", "--scenario", small, "--seed", 5, "--save", drawn)
+    _, again, _ = p2pai("sim", "--scenario", drawn, "--seed", 5)
+    assert "[[faults]]" in drawn.read_text()
+    assert digest(again) == digest(printed)
+
+
+def test_many_seeds_are_told_together(p2pai, p2pai_json, small):
+    small.write_text(SMALL + "[expect]\nheight_min = 99\n")
+    status, printed, errors = p2pai("sim", "--scenario", small, "--seed", 3, "--seeds", 3, "--jobs", 2)
+    assert status == 1
+    assert printed.split("failed", 1)[1].split()[0] == "3"
+    assert [line.split(":")[0] for line in errors.splitlines() if line.startswith("seed")] == [
+        "seed 3",
+        "seed 4",
+        "seed 5",
+    ]
+
+
+def test_a_recorded_history_can_be_lived_again(p2pai, small, tmp_path):
+    directory = tmp_path / "recordings"
+    assert p2pai("sim", "--scenario", small, "--record", directory)[0] == 0
+    names = sorted(path.name for path in directory.iterdir())
+    assert names == [f"{role}{i}.rec" for role in ("miner", "supervisor") for i in (1, 2, 3)]
+    status, printed, errors = p2pai("topic", "replay", directory / "miner2.rec", "--verify")
+    assert (status, errors) == (0, "")
+    assert "are as recorded" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--scenario", "calmer"), "there is no scenario calmer; those that ship are calm"),
+        (("--train", "slow"), "there is no trainer slow; there are fast and real"),
+        (("--weaken", "everything"), "there is no defence everything"),
+        (("--seeds", 2, "--save", "x.toml"), "--shrink, --save and --record are for one seed"),
+        (("--chaos", "--nodes", 3), "chaos needs at least 8 nodes"),
+        (("--nodes", 3), "can have"),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(p2pai, options, sentence):
+    status, printed, errors = p2pai("sim", *options)
+    assert (status, printed) == (1, "")
+    assert sentence in errors
+    assert errors.count("\n") == 1
+
+
+def test_what_does_not_fail_cannot_shrink(p2pai, small):
+    _, _, errors = p2pai("sim", "--scenario", small, "--shrink")
+    assert "small does not fail with seed 1" in errors
+
+
+def test_the_outcome_of_many_seeds_is_json(p2pai, small):
+    _, printed, _ = p2pai("sim", "--scenario", small, "--seeds", 2, "--jobs", 1, "--json")
+    assert [brief["seed"] for brief in json.loads(printed)] == [1, 2]
