@@ -10,7 +10,7 @@ Source: RELIABILITY (2); Groce et al., "Swarm Testing" (ISSTA 2012).
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 from p2pai.primitives.errors import InvalidInput
 from testnet.scenario import faults
@@ -29,6 +29,13 @@ PACE: Final = {"iteration_ms_min": 300, "slot_ms": 400}
 """Chain parameters that keep a history short."""
 
 TASKS_MAY_END: Final = ("paid", "failed", "expired")
+
+PARTITIONS: Final[tuple[Literal["halves", "islands", "isolate", "one-way"], ...]] = (
+    "halves",
+    "islands",
+    "isolate",
+    "one-way",
+)
 
 WORKERS: Final = ("supervisor", "verifier", "evaluator")
 
@@ -49,16 +56,16 @@ def draw(seed: int, nodes: int | None = None) -> Scenario:
     count = dice.randint(*NODES) if nodes is None else nodes
     if count < NODES_MIN:
         raise InvalidInput(f"chaos needs at least {NODES_MIN} nodes")
-    heal_s = dice.randint(*HEAL_S)
+    heal_s, groups = dice.randint(*HEAL_S), _groups(dice, count)
     return Scenario(
         name=f"chaos-{seed}",
         about=f"Drawn from seed {seed}.",
-        nodes=_groups(dice, count),
+        nodes=groups,
         limit_s=LIMIT_S,
         heal_s=heal_s,
         chain=PACE,
         network=_network(dice),
-        tasks=tuple(_task(dice, heal_s) for _ in range(dice.randint(1, 2))),
+        tasks=tuple(_task(dice, heal_s) for _ in range(dice.randint(1, _tasks_max(groups)))),
         faults=_faults(dice),
         expect=Expectations(TASKS_MAY_END, settle_s=SETTLE_S, may_be_slashed=(ANY,)),
     )
@@ -108,6 +115,11 @@ def _task(dice: random.Random, heal_s: int) -> TaskPlan:
     return TaskPlan(at_s=dice.randint(1, heal_s // 2), epochs=1, miners=dice.randint(2, 3))
 
 
+def _tasks_max(groups: tuple[NodeGroup, ...]) -> int:
+    """Return how many tasks find workers at the same time."""
+    return min(group.count for group in groups if group.name in ("supervisor", "miner")) // 3
+
+
 def _faults(dice: random.Random) -> tuple[Fault, ...]:
     """Draw which kinds are on, each with a chance of a third, then each of them."""
     on = [kind for kind in DRAWN if dice.randrange(3) == 0] or [dice.choice(list(DRAWN))]
@@ -125,5 +137,15 @@ def _loss(dice: random.Random) -> Fault:
     return faults.Loss(percent=dice.randint(1, 30))
 
 
-DRAWN: Final[dict[str, Draw]] = {"kill": _kill, "loss": _loss}
+def _partition(dice: random.Random) -> Fault:
+    shape, least = dice.choice(PARTITIONS), dice.randint(2, 8)
+    return faults.Partition(
+        shape=shape,
+        islands=dice.randint(2, 4),
+        lasts_s=dice.choice(((0, 0), (least, least + 8))),
+        pause_s=(1, dice.randint(2, 10)),
+    )
+
+
+DRAWN: Final[dict[str, Draw]] = {"kill": _kill, "loss": _loss, "partition": _partition}
 """By kind; what is not here is not drawn."""

@@ -24,6 +24,7 @@ from testnet.outcome import Outcome
 from testnet.scenario.model import Scenario
 from testnet.simulator import staging
 from testnet.simulator.customers import Customers
+from testnet.simulator.faulting import Faulting
 from testnet.simulator.host import Blobs, Worker
 from testnet.simulator.invariants import Broken, check_ledgers
 from testnet.simulator.network import Network
@@ -51,7 +52,7 @@ class Options:
     recordings: Recordings | None = None
     command: str = ""
     """What a user types to run the same again."""
-    progress: Callable[["Simulation"], None] = lambda _: None
+    progress: Callable[["Simulation"], None] | None = None
     """Called once a virtual second."""
 
 
@@ -92,6 +93,7 @@ class Simulation:
     options: Options
     network: Network = field(init=False)
     customers: Customers = field(init=False)
+    faulting: Faulting = field(init=False)
     observer: Observer = field(init=False)
     recent: Recent = field(init=False)
     healed_ms: int | None = None
@@ -104,6 +106,7 @@ class Simulation:
             self.network.recordings = self.options.recordings
             self.options.recordings.watch(self.network.world)
         self.customers = Customers(self.scenario, self.network)
+        self.faulting = staging.plan_faults(self.scenario, self.network)
         self.observer = _observe(self.network)
         self.recent = Recent(self.network.world, self.network.spec.prefix)
 
@@ -141,16 +144,24 @@ class Simulation:
     def _is_played(self) -> bool:
         if not self.scenario.tasks and not self.scenario.heal_s:
             return False
-        return self.now_ms >= self.scenario.heal_s * 1000 and self.customers.are_served()
+        due = self.now_ms >= self.scenario.heal_s * 1000
+        return due and self.customers.are_served() and not self._unfired()
+
+    def _unfired(self) -> list[str]:
+        """Return the kinds of faults and adversaries that have not happened."""
+        kinds = (planned.kind for planned in staging.planned(self.scenario))
+        return [kind for kind in dict.fromkeys(kinds) if not self.network.world.fired[kind]]
 
     def _advance(self) -> None:
         """Let a virtual second pass, with all that is due in it."""
         staging.start_due(self.scenario, self.network, self.now_ms)
         self.customers.order(self.now_ms)
         self.network.world.run(lambda: False, TICK_S)
-        self.options.progress(self)
+        if self.options.progress is not None:
+            self.options.progress(self)
 
     def _heal(self) -> None:
+        self.faulting.heal()
         self.healed_ms = self.now_ms
 
     def _settle(self) -> None:

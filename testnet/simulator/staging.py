@@ -3,10 +3,14 @@
 from collections.abc import Callable
 
 from p2pai.primitives.ids import PeerId
-from testnet.scenario.cast import players, select
+from testnet import outcome
+from testnet.scenario import adversaries, faults
+from testnet.scenario.cast import ANY, players, select
 from testnet.scenario.chain import chain_of
+from testnet.scenario.faults import Fault
 from testnet.scenario.model import Scenario
 from testnet.simulator.costumes import costumes
+from testnet.simulator.faulting import Faulting
 from testnet.simulator.host import Blobs, Worker
 from testnet.simulator.invariants import Agreement, Watch
 from testnet.simulator.network import Network
@@ -42,3 +46,32 @@ def start_due(scenario: Scenario, network: Network, now_ms: int) -> None:
     for player in players(scenario):
         if player.name not in network.cores and player.group.starts_s * 1000 <= now_ms:
             network.start(player.account)
+
+
+def plan_faults(scenario: Scenario, network: Network) -> Faulting:
+    """Put a scenario's faults on its world's agenda."""
+    cast = players(scenario)
+    words = (ANY, *(group.name for group in scenario.nodes), *(player.name for player in cast))
+    nodes = {word: tuple(PeerId(name) for name in select(scenario, (word,))) for word in words}
+    accounts = {name: account for account, name in network.names.items()}
+
+    def restart(name: PeerId, down_ms: int) -> None:
+        if name in network.cores:  # else it has not started yet
+            network.restart(accounts[name], down_ms)
+
+    return Faulting(network.world, scenario.faults, nodes, restart)
+
+
+def planned(scenario: Scenario) -> tuple[outcome.Planned, ...]:
+    """Return the faults and adversaries of a scenario."""
+    return (
+        *(_planned(scenario, faults.kind_of(fault), fault, fault.until_s) for fault in scenario.faults),
+        *(_planned(scenario, adversaries.kind_of(plan), plan) for plan in scenario.adversaries),
+    )
+
+
+def _planned(
+    scenario: Scenario, kind: str, plan: Fault | adversaries.Adversary, until_s: int = 0
+) -> outcome.Planned:
+    names, until_ms = select(scenario, plan.nodes), until_s * 1000 or None
+    return outcome.Planned(kind, names, plan.from_s * 1000, until_ms, isinstance(plan, adversaries.Adversary))

@@ -9,11 +9,7 @@ from p2pai import __version__
 from testnet import outcome
 from testnet.expectations import judge
 from testnet.outcome import Outcome
-from testnet.scenario import adversaries, faults
-from testnet.scenario.adversaries import Adversary
-from testnet.scenario.cast import select
-from testnet.scenario.faults import Fault
-from testnet.scenario.model import Scenario
+from testnet.simulator.staging import planned
 
 if TYPE_CHECKING:
     from testnet.simulator.simulation import Simulation
@@ -26,19 +22,6 @@ def summarize(simulation: Simulation, broken: outcome.Broken | None, real_ms: in
     )
     made = replace(made, expectations=judge(simulation.scenario, made) if broken is None else ())
     return made if made.is_passed else replace(made, last_events=simulation.recent.lines())
-
-
-def planned(scenario: Scenario) -> tuple[outcome.Planned, ...]:
-    """Return the faults and adversaries of a scenario."""
-    return (
-        *(_planned(scenario, faults.kind_of(fault), fault, fault.until_s) for fault in scenario.faults),
-        *(_planned(scenario, adversaries.kind_of(plan), plan) for plan in scenario.adversaries),
-    )
-
-
-def _planned(scenario: Scenario, kind: str, plan: Fault | Adversary, until_s: int = 0) -> outcome.Planned:
-    names, until_ms = select(scenario, plan.nodes), until_s * 1000 or None
-    return outcome.Planned(kind, names, plan.from_s * 1000, until_ms, isinstance(plan, Adversary))
 
 
 def _head(simulation: Simulation, real_ms: int) -> outcome.Head:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from testnet.scenario import faults
 from testnet.scenario.model import NodeGroup, Scenario
 from testnet.simulator import simulation
 from testnet.simulator.simulation import simulate
@@ -52,3 +53,20 @@ def test_a_node_that_raises_fails_the_history_at_that_event(monkeypatch, error, 
     assert "no" in broken.reason
     assert broken.node == calls[-1].identity.peer
     assert f" {broken.node} " in outcome.last_events[-1]
+
+
+def test_faults_happen_while_they_may_and_end_when_it_heals():
+    kills = faults.Kill(nodes=("miner",), every_s=(1, 1), down_ms=(500, 500))
+    outcome = simulate(replace(CHAIN, faults=(kills,)), 1)
+    assert outcome.is_passed, outcome.verdict
+    (fired,) = [fired for fired in outcome.fired if fired.kind == "kill"]
+    assert fired.count == outcome.head.healed_ms // 1000
+    assert all(at_ms < outcome.head.healed_ms + 1000 for at_ms in fired.at_ms)
+    assert sum(node.starts for node in outcome.nodes) == 6 + fired.count
+
+
+def test_a_fault_that_did_not_happen_fails_the_run():
+    outcome = simulate(replace(CHAIN, faults=(faults.Loss(from_s=9, percent=30),)), 1)
+    late = simulate(replace(CHAIN, heal_s=2, limit_s=3, faults=(faults.Kill(every_s=(5, 5)),)), 1)
+    assert outcome.is_passed, "it goes on until the fault has happened"
+    assert late.verdict == "Failed: kill happens at least once; it never happened"
