@@ -1,15 +1,17 @@
 """Blobs on their way from one node's store to another's."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
 from p2pai import effects, events
-from p2pai.primitives import merkle
+from p2pai.primitives.errors import Unavailable
 from p2pai.primitives.ids import BlobId
-from testnet.simulator.host import Host, Hosts
+from testnet.simulator.host import After, Host, Hosts
 from testnet.simulator.links import Links
+from testnet.simulator.storing import Storing
 
 FETCH_MS: Final = (10, 60)
 """Least and most time of a fetch, besides what the bytes take."""
@@ -17,15 +19,14 @@ FETCH_MS: Final = (10, 60)
 FETCHED_BYTES_MAX: Final = 256 * 1024
 """Larger blobs are not handed to the core whole (see events.Fetched)."""
 
-After = Callable[[Host, int, Callable[[], Iterable[events.Event]]], None]
-"""Lets a host's work of so many milliseconds end with events."""
-
 
 class Fetching:
     """Carries out what nodes want fetched."""
 
-    def __init__(self, after: After, hosts: Hosts, links: Links, dice: random.Random) -> None:
-        self._after, self._hosts, self._links = after, hosts, links
+    def __init__(
+        self, after: After, storing: Storing, hosts: Hosts, links: Links, dice: random.Random
+    ) -> None:
+        self._after, self._storing, self._hosts, self._links = after, storing, hosts, links
         self._dice = dice
 
     def begin(self, host: Host, effect: effects.Fetch) -> None:
@@ -34,12 +35,12 @@ class Fetching:
 
     def _look(self, host: Host, effect: effects.Fetch) -> Iterator[events.Event]:
         """Find somebody who has it; the bytes take their time, after which he may be gone."""
+        found = _stored(host, effect.blob, whole=effect.whole)
         source = next(filter(partial(self._has, host, effect.blob), self._sources(effect)), None)
-        if effect.blob in host.blobs or source is None:
-            yield _fetched(host, effect.blob, whole=effect.whole)
+        if found is not None or source is None:
+            yield found or events.Fetched(effect.blob, None, None)
             return
-        size = sum(map(len, source.blobs.get(effect.blob)))
-        delay_ms = self._links.stream(source.name, host.name, size)
+        delay_ms = self._links.stream(source.name, host.name, source.blobs.size(effect.blob))
         if delay_ms is None:
             self.begin(host, effect)
         else:
@@ -47,7 +48,9 @@ class Fetching:
 
     def _receive(self, host: Host, effect: effects.Fetch, source: Host) -> Iterator[events.Event]:
         if self._has(host, effect.blob, source):
-            host.blobs.put(source.blobs.get(effect.blob), shared=True)
+            # A damaged one is none, as its provider finds out now.
+            with suppress(Unavailable):
+                self._storing.put(host, source.blobs.get(effect.blob), shared=True)
         yield from self._look(host, effect)
 
     def _sources(self, effect: effects.Fetch) -> Iterator[Host]:
@@ -65,10 +68,14 @@ class Fetching:
         )
 
 
-def _fetched(host: Host, wanted: BlobId, *, whole: bool) -> events.Fetched:
+def _stored(host: Host, wanted: BlobId, *, whole: bool) -> events.Fetched | None:
+    """Return a blob that is stored; a large one is not looked into. Source: shell/fetches.py, `_stored`."""
     if wanted not in host.blobs:
-        return events.Fetched(wanted, None, None)
-    chunks = host.blobs.get(wanted)
-    data = b"".join(chunks)
-    leaves = tuple(merkle.leaf_hash(chunk) for chunk in chunks)
-    return events.Fetched(wanted, leaves, data if whole or len(data) <= FETCHED_BYTES_MAX else None)
+        return None
+    leaves = host.blobs.leaves(wanted)
+    if not whole and host.blobs.size(wanted) > FETCHED_BYTES_MAX:
+        return events.Fetched(wanted, leaves, None)
+    try:
+        return events.Fetched(wanted, leaves, b"".join(host.blobs.get(wanted)))
+    except Unavailable:
+        return None

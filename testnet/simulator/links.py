@@ -6,10 +6,12 @@ regions some is added. Where a node's bandwidth is bounded, all that it sends le
 What goes wrong is a list of `Trouble`s, each of some directed ways and with the kind of fault that it is
 counted as; what several of them do to one way adds up. There are two sorts of traffic:
 
-* *gossip* is lost, doubled, or refused by a full queue;
+* *gossip* is lost, doubled, late, or refused by a full queue (which keeps what it holds, as a node's own
+  outbox does);
 * a *stream* (questions, answers, blobs) loses nothing: what is lost is sent again, which takes time.
 """
 
+import heapq
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -44,18 +46,25 @@ class Trouble:
     cuts: bool = False
     """Nothing passes."""
     loss_percent: int = 0
+    copy_percent: int = 0
+    """Share of gossip that arrives twice."""
+    late_percent: int = 0
+    """Share of all that comes late, by `late_ms`."""
+    late_ms: tuple[int, int] = (0, 0)
+    queue: int = 0
+    """Messages that may be late on one way at a time; further gossip is lost. 0: any number."""
 
 
 @dataclass(slots=True)
 class _Way:
-    """What all troubles together do to the way from one node to another."""
+    """The way from one node to another, with all that is wrong with it."""
 
     least_ms: int
     span: int
     """Different latencies that there are."""
-    cut_by: str = ""
-    loss_percent: int = 0
-    is_plain: bool = True
+    troubles: tuple[Trouble, ...]
+    is_plain: bool
+    """Whether nothing but its latency matters."""
 
 
 class Links:
@@ -84,6 +93,8 @@ class Links:
         self._bytes_per_s = plan.upload_kib_s * _KIB
         self._free_us: dict[PeerId, int] = {}
         """When each node's way out has nothing more to send."""
+        self._late: dict[tuple[PeerId, PeerId], list[int]] = {}
+        """When what is under way arrives, where somebody counts it."""
         self._troubles: list[Trouble] = []
         self._ways: dict[tuple[PeerId, PeerId], _Way] = {}
         self.changed: list[Callable[[], None]] = []
@@ -106,37 +117,77 @@ class Links:
 
     def are_apart(self, source: PeerId, target: PeerId) -> bool:
         """Tell whether nothing passes from one node to another."""
-        return self._way(source, target).cut_by != ""
+        return any(trouble.cuts for trouble in self._way(source, target).troubles)
 
     def gossip(self, source: PeerId, target: PeerId, size: int) -> Sequence[int]:
-        """Return when a message of so many bytes arrives, milliseconds from now: once, or never."""
+        """Return when a message of so many bytes arrives, milliseconds from now: once, twice or never."""
         way = self._ways.get((source, target)) or self._way(source, target)
         if way.is_plain:
             return (way.least_ms + int(self._random() * way.span),)
-        if way.cut_by:
-            self._fired[way.cut_by] += 1
+        if self._is_cut(way):
             return ()
         if self._bytes_per_s and self._queued_bytes(source) + size > OUTBOX_BYTES_MAX:
             self._fired["full-outbox"] += 1
             return ()
-        leaves_ms = self._leave(source, size)
-        if self._random() * 100 < way.loss_percent:
-            self._fired["loss"] += 1
-            return ()
-        return (leaves_ms + self._draw(way),)
+        delay_ms = self._leave(source, size) + self._draw(way)
+        copies = 1
+        for trouble in way.troubles:
+            if self._happens(trouble, trouble.loss_percent):
+                return ()
+            if trouble.late_percent:
+                if trouble.queue and self._waiting(source, target) >= trouble.queue:
+                    self._fired["full-queue"] += 1
+                    return ()
+                delay_ms += self._lateness(trouble)
+            copies += self._happens(trouble, trouble.copy_percent)
+        self._note(way, source, target, delay_ms)
+        return [delay_ms] + [delay_ms + self._draw(way) for _ in range(1, copies)]
 
     def stream(self, source: PeerId, target: PeerId, size: int) -> int | None:
         """Return when so many bytes of a stream have arrived, milliseconds from now; None if never."""
         way = self._way(source, target)
-        if way.cut_by:
-            self._fired[way.cut_by] += 1
+        if self._is_cut(way):
             return None
         delay_ms = self._leave(source, size) + self._draw(way)
-        for resent in range(RESENDS_MAX):
-            if self._random() * 100 >= way.loss_percent:
-                return delay_ms
-            delay_ms += RESEND_MS << resent
-        return None
+        for trouble in way.troubles:
+            delay_ms += self._lateness(trouble)
+            for resent in range(RESENDS_MAX):
+                if self._random() * 100 >= trouble.loss_percent:
+                    break
+                delay_ms += RESEND_MS << resent
+            else:
+                return None
+        return delay_ms
+
+    def _is_cut(self, way: _Way) -> bool:
+        for trouble in way.troubles:
+            if trouble.cuts:
+                self._fired[trouble.kind] += 1
+                return True
+        return False
+
+    def _happens(self, trouble: Trouble, percent: int) -> bool:
+        if percent and self._random() * 100 < percent:
+            self._fired[trouble.kind] += 1
+            return True
+        return False
+
+    def _lateness(self, trouble: Trouble) -> int:
+        if not self._happens(trouble, trouble.late_percent):
+            return 0
+        least_ms, most_ms = trouble.late_ms
+        return least_ms + int(self._random() * (most_ms - least_ms + 1))
+
+    def _note(self, way: _Way, source: PeerId, target: PeerId, delay_ms: int) -> None:
+        if any(trouble.queue for trouble in way.troubles):
+            heapq.heappush(self._late.setdefault((source, target), []), self._now_ms() + delay_ms)
+
+    def _waiting(self, source: PeerId, target: PeerId) -> int:
+        """Return how many messages are under way between two."""
+        arrivals = self._late.get((source, target), [])
+        while arrivals and arrivals[0] <= self._now_ms():
+            heapq.heappop(arrivals)
+        return len(arrivals)
 
     def _draw(self, way: _Way) -> int:
         return way.least_ms + int(self._random() * way.span)
@@ -162,14 +213,10 @@ class Links:
 
     def _survey(self, source: PeerId, target: PeerId) -> _Way:
         least_ms, most_ms = self._plan.latency_ms
-        way = _Way(least_ms + self._distance_ms(source, target), most_ms - least_ms + 1)
-        way.is_plain = not self._bytes_per_s
-        for trouble in self._troubles:
-            if trouble.touches(source, target):
-                way.is_plain = False
-                way.cut_by = way.cut_by or (trouble.kind if trouble.cuts else "")
-                way.loss_percent += (100 - way.loss_percent) * trouble.loss_percent // 100
-        return way
+        troubles = tuple(trouble for trouble in self._troubles if trouble.touches(source, target))
+        is_plain = not troubles and not self._bytes_per_s
+        distance_ms = self._distance_ms(source, target)
+        return _Way(least_ms + distance_ms, most_ms - least_ms + 1, troubles, is_plain)
 
     def _distance_ms(self, source: PeerId, target: PeerId) -> int:
         here, there = self._homes.get(source, ""), self._homes.get(target, "")

@@ -25,7 +25,7 @@ from testnet.scenario.model import Scenario
 from testnet.simulator import staging
 from testnet.simulator.customers import Customers
 from testnet.simulator.faulting import Faulting
-from testnet.simulator.host import Blobs, Worker
+from testnet.simulator.host import Blobs
 from testnet.simulator.invariants import Broken, check_ledgers
 from testnet.simulator.network import Network
 from testnet.simulator.observer import Observer
@@ -33,6 +33,7 @@ from testnet.simulator.recent import Recent
 from testnet.simulator.recordings import Recordings
 from testnet.simulator.summing import summarize
 from testnet.simulator.trainer import FastTrainer, real_trainer
+from testnet.simulator.training import Worker
 from testnet.simulator.weakened import WEAKNESSES
 from testnet.simulator.world import START_MS
 

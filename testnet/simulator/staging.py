@@ -11,9 +11,10 @@ from testnet.scenario.faults import Fault
 from testnet.scenario.model import Scenario
 from testnet.simulator.costumes import costumes
 from testnet.simulator.faulting import Faulting
-from testnet.simulator.host import Blobs, Worker
+from testnet.simulator.host import Blobs
 from testnet.simulator.invariants import Agreement, Watch
 from testnet.simulator.network import Network
+from testnet.simulator.training import Worker
 from testnet.simulator.world import World
 
 

@@ -3,7 +3,8 @@
 The world owns everything a node may not touch: time, the network, the disk, the trainer. Each step pops the
 earliest event, hands it to its node and carries out the effects that the node returns. What is between nodes
 is in modules of its own: `links` (what a message goes through), `connections` (who is told of whom),
-`gossiping`, `questions`, `fetching`; what a node has for itself in `host`, `disk` and `clocks`.
+`gossiping`, `questions`, `fetching`; what a node has for itself in `host`, `disk` with `storing`, `clocks`,
+`training`.
 
 Faults are the caller's (`faulting` does those of a scenario): they act on these parts, or kill a node. A
 killed node loses its memory, its timers, its trainer, whatever was on its way to it, and any number of the
@@ -18,27 +19,27 @@ from __future__ import annotations
 import heapq
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from p2pai import effects, events, jobs
+from p2pai import effects, events
 from p2pai.effects import Effect, Verdict
 from p2pai.events import Event
-from p2pai.primitives.ids import Hash32, PeerId
+from p2pai.primitives.errors import InvalidInput
+from p2pai.primitives.ids import PeerId
 from testnet.scenario.model import NetworkPlan
 from testnet.simulator.clocks import NodeClock
 from testnet.simulator.connections import Connections
 from testnet.simulator.disk import Disk
 from testnet.simulator.fetching import Fetching
 from testnet.simulator.gossiping import Direct, Gossip
-from testnet.simulator.host import Blobs, Core, Host, MakeWorker
-from testnet.simulator.links import Links, Trouble
+from testnet.simulator.host import Blobs, Core, Entry, Held, Host, MakeWorker
+from testnet.simulator.links import OUTBOX_BYTES_MAX, Links, Trouble
 from testnet.simulator.questions import Questions
+from testnet.simulator.storing import Storing
 from testnet.simulator.trace import Trace
-
-PERSIST_MS: Final = (1, 10)
-TRAIN_MS: Final = (5, 30)
+from testnet.simulator.training import Trainer
 
 START_MS: Final = 1_780_000_000_000
 """Unix time at which every history begins."""
@@ -78,8 +79,9 @@ class World:
         self.make_worker = make_worker
         """Makes the trainers of nodes that aren't told otherwise."""
         self._questions = Questions(self, self.hosts, self.links, self.fired)
-        self._fetching = Fetching(self._after, self.hosts, self.links, self.dice("fetching"))
         self._disk_dice, self._trainer_dice = self.dice("disk"), self.dice("trainer")
+        self._storing = Storing(self._after, self.stop, self._disk_dice, self.fired)
+        self._fetching = Fetching(self._after, self._storing, self.hosts, self.links, self.dice("fetching"))
         self._queue: list[tuple[int, int, Host | None, int, Any]] = []
         self._sequence = 0
         self._trace = Trace()
@@ -106,7 +108,9 @@ class World:
     def add(self, name: PeerId, core: Core, make_worker: MakeWorker | None = None) -> Host:
         """Start a node, connected with all others; it goes on from what is on its disk."""
         blobs, make = Blobs(), make_worker or self.make_worker
-        host = Host(name, core, blobs, make, make(blobs), self.disk(name), NodeClock(name))
+        clock = NodeClock(lambda: self.now_ms, self.fired)
+        host = Host(name, core, blobs, make, self.disk(name), clock)
+        host.trainer = self._trainer(host)
         self.hosts[name] = host
         self._boot(host)
         return host
@@ -118,6 +122,25 @@ class World:
         self.fired["lost-record"] += host.disk.crash(self._disk_dice)
         self._end(host)
 
+    def stop(self, name: PeerId, reason: str) -> None:
+        """Let a node end itself; it stays down until somebody starts it again."""
+        self.halted[name] = reason
+        self.hosts[name].disk.crash(self._disk_dice)
+        self._end(self.hosts[name])
+
+    def pause(self, name: PeerId) -> None:
+        """Stop a node as SIGSTOP does: it handles nothing, and all that comes waits for it."""
+        host = self.hosts[name]
+        if host.held is None and host.up_ms <= self.now_ms:
+            host.held = Held()
+
+    def resume(self, name: PeerId) -> None:
+        """Let a node that was paused go on, with what has come first."""
+        host = self.hosts[name]
+        held, host.held = host.held, None
+        for entry in held.entries if held else ():
+            heapq.heappush(self._queue, entry)
+
     def start(
         self, name: PeerId, core: Core, delay_ms: int = 0, make_worker: MakeWorker | None = None
     ) -> None:
@@ -127,7 +150,9 @@ class World:
         life = host.life
         host.core = core
         host.make_worker = make_worker or host.make_worker
-        host.worker = host.make_worker(host.blobs)
+        host.trainer = self._trainer(host)
+        host.clock.restart()
+        self.halted.pop(name, None)
         self.at(delay_ms, f"start {name}", lambda: self._boot(host) if host.life == life else None)
 
     def restart(
@@ -139,17 +164,26 @@ class World:
 
     def _boot(self, host: Host) -> None:
         host.up_ms = self.now_ms
-        self.post(host, 0, host.disk.started())
+        try:
+            started = host.disk.started()
+        except InvalidInput as error:
+            self.stop(host.name, str(error))
+            return
+        self.post(host, 0, started)
         self.connections.arrive(host)
 
     def _end(self, host: Host) -> None:
         host.life += 1
         host.up_ms = NEVER_MS
-        host.trainer_free_ms = 0
+        host.held = None
         self.gossip.depart(host)
         self.connections.depart(host)
         host.topics.clear()
         host.timers.clear()
+
+    def _trainer(self, host: Host) -> Trainer:
+        make, blobs = host.make_worker, host.blobs
+        return Trainer(lambda: make(blobs), host.ailments, self._trainer_dice, self.fired)
 
     def isolate(self, *names: PeerId) -> None:
         """Cut these nodes off the network, and let all others back in."""
@@ -204,6 +238,9 @@ class World:
         if life != host.life or at_ms < host.up_ms:
             self._miss(event)
             return
+        if host.held is not None:
+            self._hold(host.held, (self.now_ms, sequence, host, life, event))
+            return
         kind = type(event)
         if kind is events.TimerFired:
             if host.timers.get(event.name) != sequence:
@@ -220,6 +257,17 @@ class World:
                 break
             self._give(host, event)
 
+    def _hold(self, held: Held, entry: Entry) -> None:
+        *_, event = entry
+        if isinstance(event, events.Received):
+            size = held.bytes.get(event.remote, 0) + len(event.data)
+            if size > OUTBOX_BYTES_MAX:
+                self.fired["full-outbox"] += 1
+                return
+            held.bytes[event.remote] = size
+        held.entries.append(entry)
+        self.fired["pause"] += len(held.entries) == 1
+
     def _miss(self, event: Any) -> None:  # noqa: ANN401
         if isinstance(event, events.Asked):
             self._questions.fail(event.request)
@@ -228,7 +276,8 @@ class World:
         name = host.name
         self.current = (name, event)
         self._trace.happen(self.now_ms, name, type(event).__name__)
-        reaction = host.core.handle(event, self.now_ms)
+        clock = host.clock
+        reaction = host.core.handle(event, self.now_ms if clock.is_true else clock.read())
         for watcher in self.watchers:
             watcher(name, event, reaction)
         for effect in reaction:
@@ -257,28 +306,21 @@ class World:
             effects.Leave: self._leave,
             effects.TakePart: _do_nothing,
             effects.EndPart: _do_nothing,
-            effects.Persist: self._write,
-            effects.StoreBlock: self._write,
-            effects.StoreSnapshot: self._write,
+            effects.Persist: self._storing.write,
+            effects.StoreBlock: self._storing.write,
+            effects.StoreSnapshot: self._storing.write,
             effects.SetTimer: self._set_timer,
             effects.Ask: self._questions.ask,
             effects.Answer: self._questions.answer,
             effects.Hangup: self._hang_up,
             effects.Halt: lambda host, e: self.stop(host.name, e.reason),
-            effects.Train: lambda host, e: self._train(host, e.request, e.job),
-            effects.PutBlob: lambda host, e: host.blobs.put(e.chunks, shared=e.shared),
+            effects.Train: self._train,
+            effects.PutBlob: self._storing.put_blob,
             effects.Share: lambda host, e: host.blobs.shared.setdefault(e.blob),
             effects.Discard: lambda host, e: host.blobs.discard(e.blob),
-            effects.Deliver: lambda host, e: host.delivered.update({e.name: e.blob}),
+            effects.Deliver: self._storing.deliver,
             effects.Fetch: self._fetching.begin,
         }
-
-    def stop(self, name: PeerId, reason: str) -> None:
-        """Let a node end itself."""
-        host = self.hosts[name]
-        self.halted[name] = reason
-        host.disk.crash(self._disk_dice)
-        self._end(host)
 
     def _join(self, host: Host, effect: effects.Join) -> None:
         host.topics[effect.topic] = None
@@ -297,26 +339,9 @@ class World:
         if effect.remote in self.hosts:
             self.connections.refuse(host.name, effect.remote, effect.duration)
 
-    def _write(self, host: Host, effect: effects.Write) -> None:
-        host.disk.write(effect)
-        if not host.disk.is_busy:
-            self._commit(host)
-
-    def _commit(self, host: Host) -> None:
-        host.disk.begin()
-        self._after(host, self._disk_dice.randint(*PERSIST_MS), lambda: self._committed(host))
-
-    def _committed(self, host: Host) -> Iterator[Event]:
-        for token in host.disk.commit():
-            yield events.Persisted(token)
-        if host.disk.waiting:
-            self._commit(host)
-
-    def _train(self, host: Host, request: Hash32, job: jobs.Job) -> None:
-        start_ms = max(host.trainer_free_ms, self.now_ms)
-        host.trainer_free_ms = start_ms + self._trainer_dice.randint(*TRAIN_MS)
-        delay_ms = host.trainer_free_ms - self.now_ms
-        self._after(host, delay_ms, lambda: [events.Trained(request, host.worker.run(job))])
+    def _train(self, host: Host, effect: effects.Train) -> None:
+        delay_ms, run = host.trainer.take(effect.job, self.now_ms)
+        self._after(host, delay_ms, lambda: [events.Trained(effect.request, run())])
 
     def _after(self, host: Host, delay_ms: int, finish: Callable[[], Iterable[Event]]) -> None:
         self._sequence += 1

@@ -15,7 +15,7 @@ from p2pai.events import Event, TimerFired
 from p2pai.node.core import NodeCore
 from p2pai.primitives.ids import Millis, PeerId
 from testnet.scenario import adversaries
-from testnet.simulator.host import Worker
+from testnet.simulator.training import Worker
 from testnet.simulator.world import START_MS
 
 _BEAT: Final = TimerFired("evil:beat")

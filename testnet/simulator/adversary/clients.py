@@ -20,7 +20,7 @@ from p2pai.primitives.ids import Amount, BlobId, Hash32
 from testnet.scenario import adversaries
 from testnet.simulator.adversary import forging
 from testnet.simulator.adversary.base import Adversary
-from testnet.simulator.host import Worker
+from testnet.simulator.training import Worker
 
 EXAGGERATION: Final = 1_000
 """How many times the fee that it has an unfunded client stakes."""

@@ -15,7 +15,7 @@ from p2pai.primitives.ids import Outpoint, TaskId
 from p2pai.roles.evaluator import Evaluator
 from testnet.scenario import adversaries
 from testnet.simulator.adversary.base import Adversary, Setting
-from testnet.simulator.host import Worker
+from testnet.simulator.training import Worker
 
 
 class Careless(Adversary):

@@ -26,7 +26,7 @@ from p2pai.primitives.ids import Hash32, TaskId
 from testnet.scenario import adversaries
 from testnet.simulator.adversary import forging
 from testnet.simulator.adversary.base import Adversary, Setting
-from testnet.simulator.host import Worker
+from testnet.simulator.training import Worker
 
 TIMES_TRIED: Final = 32
 """Seconds before now that a forged header may name: more than the median of the last blocks allows."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from p2pai import jobs
 from testnet.scenario import adversaries
 from testnet.simulator.adversary.base import Adversary
-from testnet.simulator.host import Worker
+from testnet.simulator.training import Worker
 
 UNREADABLE = b"\x01\xff"
 """A message map that ends within the number of its elements."""

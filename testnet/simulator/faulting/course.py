@@ -3,12 +3,19 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 from p2pai.primitives.ids import PeerId
+from testnet.scenario.faults import Fault, Recurring
 from testnet.simulator.world import World
+
+MS_PER_S: Final = 1000
 
 Restart = Callable[[PeerId, int], None]
 """Kills a node, and starts it again after so many milliseconds."""
+
+F = TypeVar("F", bound=Fault)
+R = TypeVar("R", bound=Recurring)
 
 
 @dataclass(frozen=True)
@@ -22,16 +29,16 @@ class Ground:
     """Those that it may hit."""
     restart: Restart
 
-    def running(self) -> list[PeerId]:
-        """Return those of the nodes that did not stop for good."""
-        return [name for name in self.nodes if name not in self.world.halted]
+    def there(self) -> list[PeerId]:
+        """Return those of the nodes that have started and did not stop for good."""
+        return [name for name in self.nodes if name in self.world.hosts and name not in self.world.halted]
 
 
-class Course:
+class Course(Generic[F]):
     """One fault at work; a kind says what `begin` and `end` do."""
 
-    def __init__(self, kind: str, ground: Ground) -> None:
-        self.kind, self.ground = kind, ground
+    def __init__(self, kind: str, fault: F, ground: Ground) -> None:
+        self.kind, self.fault, self.ground, self.world = kind, fault, ground, ground.world
         self.is_over = False
 
     def begin(self) -> None:
@@ -48,8 +55,25 @@ class Course:
 
     def again(self, delay_ms: int, action: Callable[[], None]) -> None:
         """Do something after a while, if the fault is not over by then."""
-        self.ground.world.at(delay_ms, self.kind, lambda: None if self.is_over else action())
+        self.world.at(delay_ms, self.kind, lambda: None if self.is_over else action())
 
     def between(self, bounds: tuple[int, int]) -> int:
         """Draw a number between two, both included."""
         return self.ground.dice.randint(*bounds)
+
+
+class Strikes(Course[R]):
+    """A fault that hits one node after the other."""
+
+    def begin(self) -> None:
+        """Strike, each time after a while."""
+        self.again(self.between(self.fault.every_s) * MS_PER_S, self._strike)
+
+    def _strike(self) -> None:
+        there = self.ground.there()
+        if there:
+            self.hit(self.ground.dice.choice(there))
+        self.begin()
+
+    def hit(self, name: PeerId) -> None:
+        """Do to a node what the kind does."""

@@ -1,29 +1,69 @@
-"""Faults that end a node's life."""
+"""Faults that end a node's life, or hold it up."""
 
-from typing import Final
-
-from testnet.scenario import faults
-from testnet.simulator.faulting.course import Course, Ground
-
-_MS_PER_S: Final = 1000
+from p2pai.primitives.ids import PeerId
+from testnet.scenario.faults import CrashInRecovery, Kill, Pause, TornWrite
+from testnet.simulator.faulting.course import Strikes
 
 
-class Kills(Course):
+class Kills(Strikes[Kill]):
     """One node after the other is killed and started again."""
 
-    def __init__(self, kind: str, fault: faults.Kill, ground: Ground) -> None:
-        super().__init__(kind, ground)
-        self._fault = fault
-        self._count = 0
+    count = 0
 
-    def begin(self) -> None:
-        """Strike, each time after a while."""
-        self.again(self.between(self._fault.every_s) * _MS_PER_S, self._strike)
+    def hit(self, name: PeerId) -> None:
+        """Kill a node, unless that was done often enough."""
+        if not self.fault.count_max or self.count < self.fault.count_max:
+            self.count += 1
+            self.kill(name)
 
-    def _strike(self) -> None:
-        running = self.ground.running()
-        if running:
-            self.ground.restart(self.ground.dice.choice(running), self.between(self._fault.down_ms))
-            self._count += 1
-        if self._count != self._fault.count_max or not self._fault.count_max:
-            self.begin()
+    def kill(self, name: PeerId) -> int:
+        """Kill a node; return how many milliseconds it is down."""
+        down_ms = self.between(self.fault.down_ms)
+        self.ground.restart(name, down_ms)
+        return down_ms
+
+
+class TornWrites(Kills):
+    """A node is killed when it writes, and what it writes is torn."""
+
+    fault: TornWrite
+
+    def kill(self, name: PeerId) -> int:
+        """Wait for the node's next write, and kill it then."""
+        self.world.hosts[name].disk.on_write = lambda: self.again(0, lambda: self._tear(name))
+        return 0
+
+    def _tear(self, name: PeerId) -> None:
+        self.world.fired[self.kind] += self.world.hosts[name].disk.tear(self.ground.dice)
+        super().kill(name)
+
+
+class CrashesInRecovery(Kills):
+    """Some of those that are killed are killed again while they start."""
+
+    fault: CrashInRecovery
+
+    def kill(self, name: PeerId) -> int:
+        """Kill a node, and perhaps once more."""
+        down_ms = super().kill(name)
+        if self.ground.dice.randrange(100) < self.fault.percent:
+            self.again(down_ms + self.between(self.fault.after_ms), lambda: self._kill_again(name))
+        return down_ms
+
+    def _kill_again(self, name: PeerId) -> None:
+        self.world.fired[self.kind] += 1
+        super().kill(name)
+
+
+class Pauses(Strikes[Pause]):
+    """One node after the other is stopped, and goes on."""
+
+    def hit(self, name: PeerId) -> None:
+        """Stop a node for a while."""
+        self.world.pause(name)
+        self.again(self.between(self.fault.lasts_ms), lambda: self.world.resume(name))
+
+    def end(self) -> None:
+        """Let all go on."""
+        for name in self.ground.there():
+            self.world.resume(name)

@@ -7,19 +7,36 @@ from typing import Any, Final
 from p2pai.primitives.ids import PeerId
 from testnet.scenario import faults
 from testnet.scenario.faults import FAULTS, Fault
-from testnet.simulator.faulting import lives, ways
-from testnet.simulator.faulting.course import Course, Ground, Restart
+from testnet.simulator.faulting import disks, lives, machines, ways
+from testnet.simulator.faulting.course import MS_PER_S, Course, Ground, Restart
 from testnet.simulator.world import World
 
-_COURSES: Final[dict[type[Fault], Callable[[str, Any, Ground], Course]]] = {
+_COURSES: Final[dict[type[Fault], Callable[[str, Any, Ground], Course[Any]]]] = {
     faults.Kill: lives.Kills,
+    faults.TornWrite: lives.TornWrites,
+    faults.CrashInRecovery: lives.CrashesInRecovery,
+    faults.Pause: lives.Pauses,
     faults.Loss: ways.Losses,
+    faults.Duplicate: ways.Duplicates,
+    faults.Reorder: ways.Reorders,
+    faults.Delay: ways.Delays,
     faults.Partition: ways.Partitions,
+    faults.Clog: ways.Clogs,
+    faults.SlowRemote: ways.SlowRemotes,
+    faults.Skew: machines.Skews,
+    faults.ClockJump: machines.ClockJumps,
+    faults.FrozenClock: machines.FrozenClocks,
+    faults.BitRot: disks.BitRots,
+    faults.SwappedRead: disks.SwappedReads,
+    faults.DiskFull: disks.DisksFull,
+    faults.FsyncError: disks.FsyncErrors,
+    faults.SlowDisk: disks.SlowDisks,
+    faults.TrainerDies: machines.Deaths,
+    faults.TrainerHangs: machines.Hangs,
+    faults.TrainerSlow: machines.Slowness,
 }
 
 _KINDS: Final = {fault: kind for kind, fault in FAULTS.items()}
-
-_MS_PER_S: Final = 1000
 
 
 class Faulting:
@@ -42,7 +59,7 @@ class Faulting:
         """
         self._world = world
         self.kinds = tuple(dict.fromkeys(_KINDS[type(fault)] for fault in planned))
-        self._courses: list[Course] = []
+        self._courses: list[Course[Any]] = []
         counts: Counter[str] = Counter()
         for fault in planned:
             kind = _KINDS[type(fault)]
@@ -51,9 +68,9 @@ class Faulting:
             named = dict.fromkeys(name for word in fault.nodes for name in nodes[word])
             course = _COURSES[type(fault)](kind, fault, Ground(world, dice, tuple(named), restart))
             self._courses.append(course)
-            course.again(fault.from_s * _MS_PER_S, course.begin)
+            course.again(fault.from_s * MS_PER_S, course.begin)
             if fault.until_s:
-                course.again(fault.until_s * _MS_PER_S, course.finish)
+                course.again(fault.until_s * MS_PER_S, course.finish)
 
     def heal(self) -> None:
         """End all faults, also those that have not begun."""
