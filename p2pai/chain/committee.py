@@ -23,6 +23,7 @@ from p2pai.primitives import bls, dkg, merkle, record
 from p2pai.primitives.errors import InvalidMessage, InvalidProof
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import BlobId, BlsPublicKey, BlsSignature, Hash32, Outpoint, TaskId
+from p2pai.primitives.memo import Same, pure
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +228,7 @@ def epoch_of(slot: int) -> int:
     return slot // SLOTS_PER_TERM
 
 
+@pure(lambda slot, key: (Same(slot), key))
 def verify_slot(slot: CertifiedSlot, key: BlsPublicKey) -> None:
     """Check an announced slot: its ids give its root, and the committee certified it.
 

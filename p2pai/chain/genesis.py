@@ -17,6 +17,7 @@ from p2pai.chain.state import Candidate, Checkpoint, Stage, State, Task, Ticket
 from p2pai.chain.transaction import Output, Pay, Stake
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import ZERO_HASH, Amount, BlobId, KeyHash, Outpoint, TaskId
+from p2pai.primitives.memo import Same, pure
 
 GENESIS_VERSION: Final = 0
 """Of the block, which nobody mined."""
@@ -42,6 +43,7 @@ def predefined_task_id(spec: ChainSpec, index: int) -> TaskId:
     return TaskId(tagged_hash("p2pai/predefined-task", spec.id, index.to_bytes(4, "little")))
 
 
+@pure(lambda spec: Same(spec))
 def genesis_state(spec: ChainSpec) -> State:
     """Return the state after the genesis block."""
     block = genesis_block(spec)

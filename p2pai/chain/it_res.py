@@ -20,6 +20,7 @@ from p2pai.primitives import ecdsa, merkle
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import BlobId, Hash32, Outpoint, PublicKey, TaskId
+from p2pai.primitives.memo import Same, pure
 
 VERSION: Final = 2
 TYPE: Final = b"I"
@@ -154,6 +155,7 @@ def signing_digest(task: TaskId, unsigned: bytes) -> Hash32:
     return tagged_hash("p2pai/it-res", task, unsigned)
 
 
+@pure(lambda message, task, key: (Same(message), task, key))
 def verify_signature(message: IterationResult, task: TaskId, key: PublicKey) -> None:
     """Check that `key` sent this message in this task.
 
@@ -166,6 +168,7 @@ def verify_signature(message: IterationResult, task: TaskId, key: PublicKey) -> 
     ecdsa.verify(key, signing_digest(task, message.encode_unsigned()), message.signature)
 
 
+@pure()
 def decode(data: bytes) -> IterationResult:
     """Read a message.
 
@@ -180,6 +183,7 @@ def decode(data: bytes) -> IterationResult:
     return message
 
 
+@pure()
 def split(data: bytes) -> tuple[bytes, ...]:
     """Cut messages that stand one after the other apart, as in the blob of a slot.
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Final
 
 from p2pai.primitives.errors import InvalidMessage
+from p2pai.primitives.memo import pure
 
 LIST: Final = 0
 BITMAP: Final = 1
@@ -22,6 +23,7 @@ _INDEX_MASK: Final = (1 << 31) - 1
 _VARINT_SIZE_MAX: Final = 5
 
 
+@pure()
 def check(data: bytes, weight_count: int) -> None:
     """Check that `data` is the one encoding of a map over `weight_count` weights.
 

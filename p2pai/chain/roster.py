@@ -93,6 +93,8 @@ class Roster:
 
     def turn(self, plan: Schedule, ticket: Outpoint, iteration: int) -> Turn | None:
         """Return the epoch and batch of a miner's iteration; None when it has no such iteration."""
+        if not self.shifts and ticket in self.miners:
+            return plan.turn(iteration, self.miners.index(ticket), self.miners)
         done = 0
         for span in self._spans(plan, ticket):
             count = None if span.end is None else span.count(plan, ticket, span.end)

@@ -15,7 +15,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
 
 from p2pai.chain import assignment
@@ -23,12 +23,16 @@ from p2pai.chain.task import TaskDefinition
 from p2pai.chain.training import Assignment, KFold, Validation
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import BlobId, Hash32, Outpoint
+from p2pai.primitives.memo import Same, pure
 
 EPOCH_MAX = 0xFFFF
 """The epoch is two bytes in IT_RES."""
 
 EPOCHS_CACHED = 64
 """Epochs whose mini-batches are kept as they were dealt out: 8 bytes for each mini-batch."""
+
+CYCLES_CACHED = 4096
+"""Miners for whom it is kept where the epochs of a cycle of folds begin: a tuple of at most 21 numbers."""
 
 PLANS_CACHED = 32
 """Groups of miners for which it is kept where their epochs begin: at most 1 MiB each, and another for each
@@ -63,7 +67,7 @@ class Turn:
     """The miner's last iteration of this epoch."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Schedule:
     """The batches of a task whose definition block is known."""
 
@@ -79,7 +83,7 @@ class Schedule:
     assignment: Assignment
     definition_block: Hash32
 
-    @property
+    @cached_property
     def revealed_count(self) -> int:
         """Number of all revealed mini-batches."""
         return sum(self.batch_counts)
@@ -106,15 +110,16 @@ class Schedule:
         if self._is_hashed:
             starts = _starts(self, _tickets(miners))[rank]
             return starts[epoch] - starts[epoch - 1]
-        return max(0, -(-(self._trained_count(epoch) - rank) // _number(miners)))
+        fold, starts = (epoch - 1) % len(self.folds), self._cycle_of(rank, miners)
+        return starts[fold + 1] - starts[fold]
 
     def iterations_before(self, epoch: int, rank: int, miners: Miners) -> int:
         """Return how many batches the miner of a rank processes in all epochs before one."""
         if self._is_hashed:
             return _starts(self, _tickets(miners))[rank][epoch - 1]
         cycles, rest = divmod(epoch - 1, len(self.folds))
-        counts = [self.iterations_of(e + 1, rank, miners) for e in range(len(self.folds))]
-        return cycles * sum(counts) + sum(counts[:rest])
+        starts = self._cycle_of(rank, miners)
+        return cycles * starts[-1] + starts[rest]
 
     def iterations(self, rank: int, miners: Miners) -> int | None:
         """Return how many iterations the miner of a rank has at most; None: without end."""
@@ -132,6 +137,14 @@ class Schedule:
         batch = self._interleaved(rank + (iteration - first) * _number(miners), number)
         return Turn(_said(number), batch, number, first, last)
 
+    @cached_property
+    def _trained_counts(self) -> tuple[int, ...]:
+        """Mini-batches of the epochs of one cycle of folds, without those set apart."""
+        return tuple(self.revealed_count - len(apart) for apart in self.folds)
+
+    def _cycle_of(self, rank: int, miners: Miners) -> tuple[int, ...]:
+        return _cycle(self._trained_counts, rank, _number(miners))
+
     @property
     def _is_hashed(self) -> bool:
         return self.assignment is Assignment.CONSISTENT_HASHING
@@ -145,24 +158,24 @@ class Schedule:
         batch = _dealt(self, number, miners)[rank][iteration - first]
         return Turn(_said(number), batch, number, first, last)
 
-    def _trained_count(self, epoch: int) -> int:
-        return self.revealed_count - len(self.held_out(epoch))
-
     def _epoch_of(self, iteration: int, rank: int, miners: Miners) -> int | None:
         """Return the epoch, without end, that an iteration is in; None where the miner never has a turn."""
-        cycle = self.iterations_before(len(self.folds) + 1, rank, miners)
-        if cycle == 0:
+        starts = self._cycle_of(rank, miners)
+        if starts[-1] == 0:
             return None
-        number = iteration // cycle * len(self.folds) + 1
-        first = self.iterations_before(number, rank, miners)
-        while first + self.iterations_of(number, rank, miners) <= iteration:
-            first += self.iterations_of(number, rank, miners)
-            number += 1
-        return number
+        cycles, rest = divmod(iteration, starts[-1])
+        return cycles * len(self.folds) + bisect_right(starts, rest)
 
     def _interleaved(self, position: int, epoch: int) -> int:
-        index = (position + epoch - 1) % self._trained_count(epoch)
+        index = (position + epoch - 1) % self._trained_counts[(epoch - 1) % len(self.folds)]
         return self.trained_batch(index, epoch)
+
+
+@lru_cache(maxsize=CYCLES_CACHED)
+def _cycle(trained: tuple[int, ...], rank: int, miners: int) -> tuple[int, ...]:
+    """Return the first iteration of a miner in each epoch of a cycle of folds, and how many a cycle has."""
+    counts = (max(0, -(-(count - rank) // miners)) for count in trained)
+    return tuple(accumulate(counts, initial=0))
 
 
 @lru_cache(maxsize=EPOCHS_CACHED)
@@ -200,6 +213,7 @@ def _said(epoch: int) -> int:
     return (epoch - 1) % EPOCH_MAX + 1
 
 
+@pure(lambda task, block: (Same(task), block))
 def make_schedule(task: TaskDefinition, definition_block: Hash32) -> Schedule:
     """Permute a task's fragments, divide them into revealed and test data, and set batches apart."""
     count = len(task.dataset.fragments)

@@ -7,6 +7,7 @@ Source: PoUW §3.4; PROTOCOL section 5.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import Final
 
@@ -111,7 +112,7 @@ class Group:
     evaluators: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TaskDefinition:
     """A training task, complete."""
 
@@ -183,12 +184,12 @@ class TaskDefinition:
         data = self.dataset
         return len(data.fragments) * data.training_percent // 100
 
-    @property
+    @cached_property
     def placed(self) -> tuple[Placed, ...]:
         """The layers in their places."""
         return networks.place(self.input_shape, self.layers)
 
-    @property
+    @cached_property
     def weight_count(self) -> int:
         """Weights of the model, biases and scales included."""
         return sum(prod(tensor.shape) for tensor in networks.weights_of(self.placed))

@@ -72,11 +72,33 @@ from p2pai.chain.transaction import (
 from p2pai.chain.votes import CheckpointVote, VoteEquivocation
 from p2pai.primitives.errors import InvalidBlock, InvalidInput, InvalidTransaction
 from p2pai.primitives.ids import ZERO_HASH, Amount, Hash32, PublicKey, TaskId
+from p2pai.primitives.memo import Same, pure
+
+STATES_MAX: Final = 1024
+"""States that may be kept for other nodes of one process (see primitives/memo.py)."""
 
 NO_AUTHOR = PublicKey(bytes(33))
 """Stands for the author of a transaction that needs no signature."""
 
 
+def _name_of_block(
+    state: State, block: Block, params: Params, *, trusted: bool = False, **_: object
+) -> tuple[object, ...] | None:
+    """Return what the state after a block follows from, but for blocks that ask for a replay."""
+    if any(isinstance(tx.data, FraudProof) for tx in block.transactions):
+        return None
+    return Same(state), Same(block), Same(params), trusted
+
+
+def _name_of_transaction(
+    state: State, tx: Transaction, params: Params, *, trusted: bool = False, **_: object
+) -> tuple[object, ...] | None:
+    if isinstance(tx.data, FraudProof):
+        return None
+    return Same(state), tx.wtxid, Same(params), trusted
+
+
+@pure(_name_of_block, results_max=STATES_MAX)
 def apply_block(
     state: State,
     block: Block,
@@ -151,6 +173,7 @@ def apply_transactions(
     return coins.state(), Amount(fees)
 
 
+@pure(_name_of_transaction, results_max=STATES_MAX)
 def apply_transaction(
     state: State,
     tx: Transaction,

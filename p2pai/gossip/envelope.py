@@ -14,6 +14,7 @@ from p2pai.primitives import ecdsa, record
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import Hash32, Millis, PublicKey
+from p2pai.primitives.memo import pure
 
 SEQUENCE_SIZE: Final = 8
 """Bytes of the sequence number under the signature, little-endian."""
@@ -50,6 +51,7 @@ def seal(secret: bytes, topic: str, sequence: int, body: bytes) -> bytes:
     return data
 
 
+@pure()
 def open_envelope(data: bytes, topic: str) -> Envelope:
     """Read and check a message that arrived on `topic`, cheapest checks first.
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Final
 
 from p2pai.primitives.errors import InvalidMessage
@@ -31,6 +32,9 @@ NAMES: Final = (
 VERSION: Final = 1
 """Raised when the messages of a topic change their form."""
 
+PARSED_MAX: Final = 1024
+"""Topics that are not read again with every message: a task has ten."""
+
 _PATTERN: Final = re.compile(rf"/p2pai/([0-9a-f]{{8}})/(chain|[0-9a-f]{{64}})/({'|'.join(NAMES)})/{VERSION}")
 
 _TASK_BEGINS: Final = re.compile("[0-9a-f]{4,64}")
@@ -52,6 +56,7 @@ class Topic:
         return text
 
 
+@lru_cache(PARSED_MAX)
 def parse(text: str) -> Topic:
     """Read a topic's name.
 

@@ -200,8 +200,9 @@ class Syncing:
         """Ask for what may be asked for, one question to each remote in turn, the best remotes first."""
         self._advance()
         ranked = sorted(self._windows.items(), key=lambda item: (item[1].failures, item[0]))
+        wanting = [(remote, window) for remote, window in ranked if window.chain]
         for _ in range(QUESTIONS_MAX):
-            for remote, window in ranked:
+            for remote, window in wanting:
                 self._ask_bodies(remote, window)
         for remote, window in ranked:
             if window.wants_headers:

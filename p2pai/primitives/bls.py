@@ -30,6 +30,7 @@ from blspy import G1Element, G2Element, PopSchemeMPL, PrivateKey
 from p2pai.primitives.errors import InvalidProof
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import BlsPublicKey, BlsSignature
+from p2pai.primitives.memo import pure
 
 _SUITE = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_"
 """Separates the hashes of messages to points from those of other schemes."""
@@ -53,6 +54,7 @@ def check_key(key: BlsPublicKey) -> None:
     _g1(key)
 
 
+@pure()
 def sign(secret_key: bytes, message: bytes) -> BlsSignature:
     """Sign `message`; the signature is unique for the key and the message."""
     return BlsSignature(bytes(PopSchemeMPL.sign(_secret(secret_key), message)))
@@ -63,6 +65,7 @@ def public_key(secret_key: bytes) -> BlsPublicKey:
     return BlsPublicKey(bytes(_secret(secret_key).get_g1()))
 
 
+@pure()
 def verify(key: BlsPublicKey, message: bytes, signature: BlsSignature) -> None:
     """Check one signature.
 
@@ -92,6 +95,7 @@ def verify_possession(key: BlsPublicKey, proof: BlsSignature) -> None:
         raise InvalidProof("proof of possession does not match the key")
 
 
+@pure(lambda signatures: tuple(signatures))
 def aggregate(signatures: Sequence[BlsSignature]) -> BlsSignature:
     """Combine signatures into one."""
     if not signatures:
@@ -99,6 +103,7 @@ def aggregate(signatures: Sequence[BlsSignature]) -> BlsSignature:
     return BlsSignature(bytes(PopSchemeMPL.aggregate([_g2(s) for s in signatures])))
 
 
+@pure(lambda keys, message, signature: (tuple(keys), message, signature))
 def verify_same_message(keys: Sequence[BlsPublicKey], message: bytes, signature: BlsSignature) -> None:
     """Check that every key signed `message`; the caller has checked each proof of possession."""
     if not keys:
@@ -107,6 +112,7 @@ def verify_same_message(keys: Sequence[BlsPublicKey], message: bytes, signature:
         raise InvalidProof("aggregate signature does not match")
 
 
+@pure(lambda keys, messages, signature: (tuple(keys), tuple(messages), signature))
 def verify_each_message(
     keys: Sequence[BlsPublicKey], messages: Sequence[bytes], signature: BlsSignature
 ) -> None:
@@ -118,6 +124,7 @@ def verify_each_message(
         raise InvalidProof("aggregate signature does not match")
 
 
+@pure(lambda key, messages, signature: (key, tuple(messages), signature))
 def verify_sum(key: BlsPublicKey, messages: Sequence[bytes], signature: BlsSignature) -> None:
     """Check that one key signed all of `messages`, where `signature` is the sum of the signatures.
 
@@ -191,6 +198,7 @@ def evaluate(
     return tuple(BlsPublicKey(bytes(_horner(coefficients, place))) for place in places)
 
 
+@pure(lambda signatures, weights, *, scale=1: (tuple(signatures), tuple(weights), scale))
 def combine(signatures: Sequence[BlsSignature], weights: Sequence[int], *, scale: int = 1) -> BlsSignature:
     """Return scale * sum of weight * signature.
 
@@ -235,6 +243,7 @@ def _horner(coefficients: Sequence[G1Element], place: int) -> G1Element:
     return total
 
 
+@pure()
 def _secret(secret_key: bytes) -> PrivateKey:
     assert any(secret_key), "secret key is zero"
     try:
@@ -243,6 +252,7 @@ def _secret(secret_key: bytes) -> PrivateKey:
         raise AssertionError("secret key is not a scalar of 32 bytes") from error
 
 
+@pure()
 def _g1(key: BlsPublicKey) -> G1Element:
     if key == _INFINITY_PUBLIC_KEY:
         raise InvalidProof("public key is the point at infinity")
@@ -252,6 +262,7 @@ def _g1(key: BlsPublicKey) -> G1Element:
         raise InvalidProof("malformed public key") from error
 
 
+@pure()
 def _g2(signature: BlsSignature) -> G2Element:
     try:
         return G2Element.from_bytes(signature)

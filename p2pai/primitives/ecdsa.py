@@ -16,6 +16,7 @@ from coincurve.ecdsa import cdata_to_der, der_to_cdata
 from p2pai.primitives.errors import InvalidProof
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import HASH_SIZE, Hash32, KeyHash, PublicKey
+from p2pai.primitives.memo import pure
 
 SECRET_SIZE: Final = 32
 PUBLIC_KEY_SIZE: Final = 33
@@ -26,17 +27,20 @@ _KEY_HASH_SIZE: Final = 20
 _ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
+@pure()
 def public_key(secret: bytes) -> PublicKey:
     """Return the public key of `secret`, a 32-byte big-endian scalar in [1, order)."""
     return PublicKey(_secret(secret).public_key.format(compressed=True))
 
 
+@pure()
 def sign(secret: bytes, digest: Hash32) -> bytes:
     """Sign a digest; DER, low S, the same bytes each time."""
     assert len(digest) == HASH_SIZE, "not a digest"
     return _secret(secret).sign(digest, hasher=None)
 
 
+@pure()
 def verify(key: PublicKey, digest: Hash32, signature: bytes) -> None:
     """Check one signature.
 
@@ -51,11 +55,13 @@ def verify(key: PublicKey, digest: Hash32, signature: bytes) -> None:
         raise InvalidProof("signature does not match")
 
 
+@pure()
 def key_hash(key: PublicKey) -> KeyHash:
     """Return what an output names instead of the key."""
     return KeyHash(tagged_hash("p2pai/key", key)[:_KEY_HASH_SIZE])
 
 
+@pure()
 def _secret(secret: bytes) -> coincurve.PrivateKey:
     # coincurve pads short secrets with zeros; a short secret is a bug of ours.
     assert len(secret) == SECRET_SIZE, "secret key does not have 32 bytes"

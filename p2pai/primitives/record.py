@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hi
 from p2pai.primitives import cbor
 from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import HASH_SIZE, Outpoint
+from p2pai.primitives.memo import pure
 
 SIZES: Final = {
     "Hash32": 32,
@@ -48,6 +49,7 @@ def encode_tagged(record: object) -> bytes:
     return cbor.encode(_tagged(record))
 
 
+@pure(lambda cls, data, *, size_max: (cls, data, size_max))
 def decode(cls: type[T], data: bytes, *, size_max: int) -> T:
     """Read one record of class `cls`.
 
@@ -59,6 +61,7 @@ def decode(cls: type[T], data: bytes, *, size_max: int) -> T:
     return decoded
 
 
+@pure(lambda classes, data, *, size_max: (classes, data, size_max))
 def decode_tagged(classes: Any, data: bytes, *, size_max: int) -> Any:  # noqa: ANN401
     """Read one record of any class of `classes`, a record or a union of records.
 

@@ -19,6 +19,7 @@ from p2pai.primitives import ed25519
 from p2pai.primitives.ed25519 import multiply, multiply_base, subtract
 from p2pai.primitives.errors import InvalidProof
 from p2pai.primitives.ids import VrfPublicKey
+from p2pai.primitives.memo import pure
 
 PROOF_SIZE: Final = 80
 """Gamma 32, c 16, s 32."""
@@ -33,6 +34,7 @@ def public_key(secret: bytes) -> VrfPublicKey:
     return ed25519.public_key(secret)
 
 
+@pure()
 def prove(secret: bytes, alpha: bytes) -> bytes:
     """Return `pi`, the proof of this key's output for `alpha`, 80 bytes; always the same bytes."""
     x, prefix = ed25519.expand(secret)
@@ -44,6 +46,7 @@ def prove(secret: bytes, alpha: bytes) -> bytes:
     return gamma + c + ed25519.add_scalars(k, ed25519.multiply_scalars(_scalar(c), x))
 
 
+@pure()
 def verify(key: VrfPublicKey, alpha: bytes, pi: bytes) -> bytes:
     """Return `beta`, the 64-byte output that `pi` proves for `key` and `alpha`.
 
@@ -72,6 +75,7 @@ def output(pi: bytes) -> bytes:
     return sha512(_SUITE + b"\x03" + ed25519.times_8(gamma) + b"\x00").digest()
 
 
+@pure()
 def check_key(key: VrfPublicKey) -> None:
     """Check that `key` is a point that proofs can be verified against.
 

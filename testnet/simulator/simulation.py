@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Final, Literal, cast, get_args
 
 from p2pai.node.core import NodeCore
+from p2pai.primitives import memo
 from p2pai.primitives.errors import InvalidInput
 from testnet import outcome
 from testnet.expectations import BLOCKS_AFTER
@@ -50,6 +51,8 @@ class Options:
     trainer: Trainer = "fast"
     weakened: str = ""
     """A defence that all nodes lack."""
+    shares: bool = True
+    """Whether pure functions are computed once for all nodes (see primitives/memo.py): faster."""
     recordings: Recordings | None = None
     command: str = ""
     """What a user types to run the same again."""
@@ -72,7 +75,7 @@ def simulate(scenario: Scenario, seed: int, options: Options | None = None) -> O
       InvalidInput: there is no such weakness.
     """
     options = options or Options()
-    with _weakness(options.weakened):
+    with _weakness(options.weakened), memo.shared(is_on=options.shares):
         return Simulation(scenario, seed, options).run()
 
 

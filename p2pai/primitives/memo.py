@@ -1,0 +1,100 @@
+"""Pure functions, whose results a process that hosts many nodes may keep.
+
+In a simulated network every node opens, decodes and checks each message, all with the same result. A function
+marked `pure` can keep what it gave. A real node, which sees a message once, never lets it, and pays one more
+call. Keeping results changes how long a history takes and nothing else: what equal arguments give is a value
+that nobody changes; what a function raises is not kept.
+
+A large value that is slow to compare, such as a ledger's state, is told from others by which object it is.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
+
+RESULTS_MAX: Final = 8192
+"""Results that each function keeps, unless told otherwise; the oldest makes room."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Key = Callable[..., Any]
+"""From a function's arguments: what its result follows from, hashable; None where it is not to be kept."""
+
+
+class Same:
+    """Equal to what stands for the very same object, which it keeps alive."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return object.__hash__(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.value is other.value
+
+
+class _Memory:
+    """All that is kept in this process."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self.tables: list[dict[Any, Any]] = []
+
+    def begin(self, *, is_on: bool) -> None:
+        self.is_on = is_on
+        for table in self.tables:
+            table.clear()
+
+
+_memory: Final = _Memory()
+_ABSENT: Final = object()
+
+
+def pure(
+    key: Key | None = None, *, results_max: int = RESULTS_MAX
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Mark a function of values whose result is a value.
+
+    Args:
+      key: says what the result follows from; all positional arguments when None.
+      results_max: so many results may be kept.
+    """
+
+    def mark(function: Callable[P, R]) -> Callable[P, R]:
+        table: dict[Any, Any] = {}
+        _memory.tables.append(table)
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if not _memory.is_on:
+                return function(*args, **kwargs)
+            name = (args if not kwargs else None) if key is None else key(*args, **kwargs)
+            if name is None:
+                return function(*args, **kwargs)
+            found: Any = table.get(name, _ABSENT)
+            if found is _ABSENT:
+                found = table[name] = function(*args, **kwargs)
+                if len(table) > results_max:
+                    del table[next(iter(table))]
+            result: R = found
+            return result
+
+        return call
+
+    return mark
+
+
+@contextmanager
+def shared(*, is_on: bool = True) -> Iterator[None]:
+    """Let all nodes of this process share results, or not; begin and end with none kept."""
+    before = _memory.is_on
+    _memory.begin(is_on=is_on)
+    try:
+        yield
+    finally:
+        _memory.begin(is_on=before)
