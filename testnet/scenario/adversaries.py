@@ -3,6 +3,7 @@
 Adding a kind is adding a dataclass here, and its doings in `testnet.simulator.adversary`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -175,6 +176,16 @@ class LyingTrainer(Adversary):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outdated(Adversary):
+    """Nodes that have not heard of a change of rules that all others make: honest, by the old rules."""
+
+    height: Annotated[int, Range(1, 1_000_000)]
+    """Of the first block by the new rules."""
+    params: Mapping[str, int]
+    """What is another from that block on (see chain/params.py, UPGRADABLE)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Selfish(Adversary):
     """Miners that keep their blocks back and show them when that makes others' work useless."""
 
@@ -232,6 +243,7 @@ ADVERSARIES: Final[dict[str, type[Adversary]]] = {
     "unfunded-client": UnfundedClient,
     "vanishing-client": VanishingClient,
     "lying-trainer": LyingTrainer,
+    "outdated": Outdated,
     "selfish": Selfish,
     "long-range": LongRange,
     "bad-answers": BadAnswers,

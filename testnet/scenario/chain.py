@@ -18,6 +18,7 @@ from p2pai.chain import difficulty
 from p2pai.chain.params import Params
 from p2pai.chain.spec import ChainSpec, parse
 from p2pai.primitives.errors import InvalidInput
+from testnet.scenario.adversaries import Outdated
 from testnet.scenario.cast import Player, players
 from testnet.scenario.model import Scenario
 
@@ -71,6 +72,11 @@ def chain_table(scenario: Scenario) -> dict[str, Any]:
     miners = sum("miner" in roles for roles in first.values())
     params = {**table["params"], **QUICK, **scenario.chain}
     table["params"] = {**params, "genesis_bits": _bits(params, miners), **scenario.chain}
+    table["upgrade"] = [
+        {"height": plan.height, "params": dict(plan.params)}
+        for plan in scenario.adversaries
+        if isinstance(plan, Outdated)
+    ]
     genesis = table["genesis"]
     genesis["allocation"] = [{"account": p.account, "coins": _coins(p)} for p in cast]
     genesis["ticket"] = [*_working(first), *_free(cast)]

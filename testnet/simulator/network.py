@@ -110,6 +110,8 @@ class Network:
     """What the nodes are recorded to; the dishonest ones are not."""
     costumes: Mapping[PeerId, Costume] = field(default_factory=dict)
     """What makes a node's core a dishonest one."""
+    outdated: Mapping[PeerId, None] = field(default_factory=dict)
+    """Nodes that have not heard of the chain's upgrades."""
 
     def start(
         self,
@@ -132,9 +134,10 @@ class Network:
     def _core(self, account: int) -> Core:
         source, name = PublishedKeys(dev_account_seed(self.spec.name, account)), self.names[account]
         keys, roles, disk = source.account(0), self.roles[account], self.world.disk(name)
+        spec = replace(self.spec, upgrades=()) if name in self.outdated else self.spec
 
         def make(archive: Archive) -> NodeCore:
-            self.cores[name] = NodeCore(self.spec, keys, name, roles, archive)
+            self.cores[name] = NodeCore(spec, keys, name, roles, archive)
             return self.cores[name]
 
         if name in self.costumes:

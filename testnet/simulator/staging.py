@@ -37,9 +37,14 @@ def build(scenario: Scenario, seed: int, make_worker: Callable[[Blobs], Worker])
     names = {player.account: PeerId(player.name) for player in cast}
     agreement = Agreement(honest=[name for name in names.values() if name not in dressed])
     roles = {player.account: player.group.roles for player in cast}
-    made = Network(world, spec, agreement, roles, names, costumes=dressed)
+    made = Network(world, spec, agreement, roles, names, costumes=dressed, outdated=_outdated(scenario))
     world.watchers.extend((agreement, Watch(spec.params, made.cores)))
     return made
+
+
+def _outdated(scenario: Scenario) -> dict[PeerId, None]:
+    plans = (plan for plan in scenario.adversaries if isinstance(plan, adversaries.Outdated))
+    return {PeerId(name): None for plan in plans for name in select(scenario, plan.nodes)}
 
 
 def start_due(scenario: Scenario, network: Network, now_ms: int) -> None:

@@ -15,6 +15,7 @@ from p2pai import jobs
 from p2pai.chain import evaluation, rewards, task_life, transition, verification, work
 from p2pai.chain.fraud import Judgement
 from p2pai.chain.params import Params
+from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State, Task
 from p2pai.chain.transaction import Conclusion, FraudProof, Transaction
 from p2pai.node.accusations import Accusations
@@ -127,6 +128,11 @@ def _owe_nothing(spent: int, tx: Transaction) -> Amount:
     return Amount(max(0, spent - sum(output.value for output in tx.outputs)))
 
 
+def _old_rules(self: ChainSpec, height: int) -> Params:
+    del height
+    return self.params
+
+
 def _trust_all(self: Session) -> tuple[Outpoint, ...]:
     return self.task.miners
 
@@ -177,6 +183,9 @@ WEAKNESSES: Final[dict[str, Weakness]] = {
     "no-deadline": without("a task may train for ever", (task_life, "_is_late", _never)),
     "money-uncounted": without("outputs may exceed inputs", (transition, "_fee", _owe_nothing)),
     "maps-unread": without("a node signs whatever its trainer says", (Session, "_is_sound", _always)),
+    "upgrade-unheeded": without(
+        "nobody changes rules at the height that was announced", (ChainSpec, "params_at", _old_rules)
+    ),
     "nothing-final": without("no checkpoint makes anything final", (Keeping, "settle", _never)),
     "unblamed-answers": without(
         "who offers blocks and does not give them is asked again like everybody else",

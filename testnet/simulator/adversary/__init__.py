@@ -10,6 +10,7 @@ from typing import Final
 from testnet.simulator.adversary import clients, evaluators, miners, supervisors, trainers, verifiers
 from testnet.simulator.adversary.base import Adversary, Setting
 from testnet.simulator.adversary.long_range import LongRange
+from testnet.simulator.adversary.outdated import Outdated
 from testnet.simulator.adversary.selfish import Selfish
 from testnet.simulator.adversary.serving import BadAnswers
 
@@ -37,6 +38,7 @@ KINDS: Final[dict[str, type[Adversary]]] = {
     "unfunded-client": clients.Unfunded,
     "vanishing-client": clients.Vanishing,
     "lying-trainer": trainers.LyingTrainer,
+    "outdated": Outdated,
     "selfish": Selfish,
     "long-range": LongRange,
     "bad-answers": BadAnswers,
