@@ -22,6 +22,7 @@ from p2pai.cli import (
     start,
     status,
     task,
+    testnet,
     ticket,
     topic,
     transaction,
@@ -53,6 +54,7 @@ app.add_typer(ticket.app, name="ticket")
 app.add_typer(topic.app, name="topic")
 app.add_typer(faucet.app, name="faucet")
 app.command("replay")(replay_command.replay)
+app.add_typer(testnet.app, name="testnet")
 app.command("sim")(sim.sim)
 app.command("report")(report_command.report)
 app.command("train")(train_command.train)

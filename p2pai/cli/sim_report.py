@@ -33,17 +33,24 @@ def one(outcome: "Outcome") -> RenderableType:
         ("scenario", f"{head.scenario}: {head.about}"),
         ("seed", head.seed),
         ("nodes", len(outcome.nodes)),
-        ("virtual time", f"{head.length_ms / 1000:.1f} s"),
-        ("real time", f"{head.real_ms / 1000:.1f} s"),
-        ("steps", _pace(head.steps or 0, head.real_ms)),
+        *_times(outcome),
         ("blocks", sum(block.is_best for block in outcome.blocks)),
         ("tasks", ", ".join(tasks)),
         ("fired", _counts({fired.kind: fired.count for fired in outcome.fired})),
-        ("digest", head.digest),
+        *((("digest", head.digest),) if head.digest else ()),
     ]
     return screen.stack(
         screen.facts(facts), *(() if outcome.is_passed else _failure(outcome)), outcome.verdict
     )
+
+
+def _times(outcome: "Outcome") -> list[tuple[str, str]]:
+    """Return how long it took, twice where the nodes' time was not ours."""
+    length, head = f"{outcome.head.length_ms / 1000:.1f} s", outcome.head
+    if head.runner != "simulator":
+        return [("time", length), ("events", str(head.steps or 0))]
+    real = f"{head.real_ms / 1000:.1f} s"
+    return [("virtual time", length), ("real time", real), ("steps", _pace(head.steps or 0, head.real_ms))]
 
 
 def show_many(briefs: "Sequence[Brief]", *, as_json: bool) -> None:

@@ -27,6 +27,7 @@ class Crew:
         self._down: dict[str, None] = {}
         self._paused: dict[str, None] = {}
         self._starting: dict[str, None] = {}
+        self._is_retired = False
         self.starts = dict.fromkeys(self._plans, 0)
         """How often each was started."""
 
@@ -43,6 +44,8 @@ class Crew:
 
     def start(self, name: str) -> None:
         """Start a node for the first time, or again after it ended."""
+        if self._is_retired:
+            return
         known = self._nodes.get(name)
         if known is None:
             met = [node.multiaddr for node in self._nodes.values() if node.peer_id]
@@ -67,9 +70,13 @@ class Crew:
 
     def resume(self, name: str) -> None:
         """Let a paused node go on; one that was killed meanwhile stays dead."""
-        if name in self._paused:
+        if name in self._paused and not self._is_retired:
             self._nodes[name].resume()
             del self._paused[name]
+
+    def retire(self) -> None:
+        """Start nothing and wake nothing from now on: all are about to be ended."""
+        self._is_retired = True
 
     def is_down(self, name: str) -> bool:
         """Return whether a node was killed, or did not start yet."""
@@ -93,10 +100,9 @@ class Crew:
 
     def ask(self, name: str, method: str, **params: Any) -> Any:  # noqa: ANN401
         """Ask a node; None when it can't answer, or refuses."""
-        if not self.answers(name):
-            return None
         with suppress(P2paiError):
-            return self._nodes[name].call(method, **params)
+            if self.answers(name):
+                return self._nodes[name].call(method, **params)
         return None
 
     def check(self) -> None:

@@ -13,9 +13,6 @@ from typing import Final
 QUEUE_S_MAX: Final = 0.2
 """Seconds of traffic that wait for a narrow link, as in a home router."""
 
-DISORDER_MS: Final = 50.0
-"""More than what a sender has on its way at once needs to overtake."""
-
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -31,12 +28,19 @@ class Link:
     copies: float = 0.0
     """Share of packets that arrive twice, 0 to 1."""
     disorder: float = 0.0
-    """Share of packets that arrive `DISORDER_MS` late, behind those that left after them, 0 to 1."""
+    """Share of packets that arrive behind those that left after them, 0 to 1."""
+    disorder_ms: float = 50.0
+    """How much later than they would, at most; evenly distributed."""
+    late_ms: float = 0.0
+    """On top of the delay, where something is wrong; such packets are counted."""
 
     def __post_init__(self) -> None:
         """Refuse what no link can be."""
         shares = (self.loss, self.copies, self.disorder)
-        if min(self.delay_ms, self.jitter_ms, self.rate_bps, *shares) < 0 or max(shares) > 1:
+        if (
+            min(self.delay_ms, self.jitter_ms, self.rate_bps, self.disorder_ms, self.late_ms, *shares) < 0
+            or max(shares) > 1
+        ):
             raise ValueError(f"no link can be {self}")
 
 
@@ -63,7 +67,7 @@ class Wires:
         self._last_s: dict[Wire, float] = {}
         self._dice = random.Random(seed)
         self.counts: Counter[str] = Counter()
-        """Packets (`sent`, `lost`, `cut`, `queue_full`, `copied`, `disordered`) and `bytes` sent."""
+        """Packets (`sent`, `lost`, `cut`, `queue_full`, `copied`, `disordered`, `late`) and `bytes` sent."""
 
     def shape(self, wire: Wire, link: Link) -> None:
         """Make one direction another kind of link."""
@@ -100,6 +104,7 @@ class Wires:
             return ()
         self.counts["sent"] += 1
         self.counts["bytes"] += size
+        self.counts["late"] += link.late_ms > 0
         if not self._falls(link.copies):
             return (self._arrive(wire, link, left_s),)
         self.counts["copied"] += 1
@@ -110,10 +115,10 @@ class Wires:
 
     def _arrive(self, wire: Wire, link: Link, left_s: float) -> float:
         jitter_ms = self._dice.uniform(-link.jitter_ms, link.jitter_ms) if link.jitter_ms else 0.0
-        arrives_s = left_s + max(0.0, link.delay_ms + jitter_ms) / 1000
+        arrives_s = left_s + (max(0.0, link.delay_ms + jitter_ms) + link.late_ms) / 1000
         if self._falls(link.disorder):
             self.counts["disordered"] += 1
-            return arrives_s + DISORDER_MS / 1000
+            return arrives_s + self._dice.uniform(0.0, link.disorder_ms) / 1000
         self._last_s[wire] = max(arrives_s, self._last_s.get(wire, 0.0))
         return self._last_s[wire]
 

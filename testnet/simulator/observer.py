@@ -6,7 +6,7 @@ publishes of training and of verdicts, and looks into a block when the first nod
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Final
+from typing import Final, Protocol
 
 from p2pai import effects, events
 from p2pai.chain.genesis import genesis_state
@@ -21,7 +21,7 @@ from p2pai.gossip.topics import Topic, parse
 from p2pai.node.core import NodeCore
 from p2pai.primitives import record
 from p2pai.primitives.errors import InvalidInput
-from p2pai.primitives.ids import KeyHash, PeerId, TaskId
+from p2pai.primitives.ids import BlobId, KeyHash, PeerId, TaskId
 from p2pai.roles.miner import Miner
 from p2pai.roles.mining import Tally
 from testnet.outcome import Broken, Expectation, Fired, Head, Mining, Node, Outcome, Planned
@@ -29,7 +29,7 @@ from testnet.simulator.accounts import coins
 from testnet.simulator.chains import Chains
 from testnet.simulator.courses import Courses
 from testnet.simulator.talk import Talk
-from testnet.simulator.world import START_MS, World
+from testnet.simulator.world import START_MS
 from testnet.thinning import Thinned
 
 FAULT_TIMES_MAX: Final = 200
@@ -49,29 +49,62 @@ PARAMS_SHOWN: Final = (
 """Of the chain: those that matter for reading an outcome."""
 
 
+class _Shelf(Protocol):
+    def get(self, name: BlobId, /) -> Sequence[bytes]: ...
+
+
+class _Host(Protocol):
+    @property
+    def up_ms(self) -> int: ...
+
+    @property
+    def blobs(self) -> _Shelf: ...
+
+
+class Watched(Protocol):
+    """What is watched: a simulated world, or a real network's recordings that are lived through again."""
+
+    @property
+    def now_ms(self) -> int: ...
+
+    @property
+    def fired(self) -> Mapping[str, int]: ...
+
+    @property
+    def halted(self) -> Mapping[PeerId, str]: ...
+
+    @property
+    def hosts(self) -> Mapping[PeerId, _Host]: ...
+
+    @property
+    def digest(self) -> str: ...
+
+
 class Observer:
     """See the module; it watches from before the first node starts."""
 
     def __init__(
         self,
-        world: World,
+        world: Watched,
         spec: ChainSpec,
         cores: Mapping[PeerId, NodeCore],
         roles: Mapping[PeerId, tuple[str, ...]],
         dishonest: Collection[PeerId] = (),
+        start_ms: int = START_MS,
     ) -> None:
+        self._start_ms = start_ms
         self._world, self._spec, self._cores, self._roles = world, spec, cores, roles
         self._dishonest = dishonest
         self._genesis = genesis_state(spec)
         self._names: dict[KeyHash, str] = {}
-        self._chains = Chains(self._genesis, self._names, START_MS)
+        self._chains = Chains(self._genesis, self._names, self._start_ms)
         self._courses = Courses(self._chains)
-        self._talk = Talk(START_MS)
+        self._talk = Talk(self._start_ms)
         self._topics: dict[str, Topic] = {}
         self._starts: dict[PeerId, int] = {}
         self._tallies: dict[PeerId, list[Tally]] = {}
         self._fired: dict[str, Thinned[int]] = {}
-        self._look_ms = START_MS
+        self._look_ms = self._start_ms
         self.steps = 0
 
     def __call__(self, name: PeerId, event: Event, reaction: Sequence[Effect]) -> None:
@@ -125,7 +158,7 @@ class Observer:
         for kind, count in self._world.fired.items():
             times = self._fired.setdefault(kind, Thinned(FAULT_TIMES_MAX))
             for _ in range(count - times.count):
-                times.add(now_ms - START_MS)
+                times.add(now_ms - self._start_ms)
 
     def _publish(self, effect: effects.Publish, now_ms: int) -> None:
         self._talk.publish(effect)
@@ -138,7 +171,7 @@ class Observer:
     def _read_iteration(self, task: TaskId, effect: effects.Publish, now_ms: int) -> None:
         body = _body(effect)
         if body is not None:
-            self._courses.say(task, body, now_ms - START_MS)
+            self._courses.say(task, body, now_ms - self._start_ms)
 
     def _read_transaction(self, effect: effects.Publish, now_ms: int) -> None:
         body = _body(effect)
@@ -193,7 +226,7 @@ class Observer:
     def _head(self, head: Head) -> Head:
         return replace(
             head,
-            length_ms=self._world.now_ms - START_MS,
+            length_ms=self._world.now_ms - self._start_ms,
             steps=self.steps,
             digest=self._world.digest,
             params={name: getattr(self._spec.params, name) for name in PARAMS_SHOWN},

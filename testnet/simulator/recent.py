@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from p2pai import events
 from p2pai.effects import Effect, Judge, Publish
@@ -11,7 +11,7 @@ from p2pai.events import Event
 from p2pai.node.decoding import decode
 from p2pai.node.fields import fields_of
 from p2pai.primitives.ids import PeerId
-from testnet.simulator.world import START_MS, World
+from testnet.simulator.world import START_MS, Watcher
 
 KEPT: Final = 30
 FIELDS_SHOWN: Final = 4
@@ -20,11 +20,23 @@ VALUE_LENGTH_MAX: Final = 24
 Moment = tuple[int, PeerId, Event, Sequence[Effect]]
 
 
+class Watched(Protocol):
+    """What is watched: a simulated world, or a real network's recordings that are lived through again."""
+
+    watchers: list[Watcher]
+
+    @property
+    def now_ms(self) -> int: ...
+
+    @property
+    def current(self) -> tuple[PeerId, Event] | None: ...
+
+
 class Recent:
     """A watcher that remembers little; it must be the first one, to see the event that another refuses."""
 
-    def __init__(self, world: World, prefix: str) -> None:
-        self._world, self._prefix = world, prefix
+    def __init__(self, world: Watched, prefix: str, start_ms: int = START_MS) -> None:
+        self._world, self._prefix, self._start_ms = world, prefix, start_ms
         self._moments: deque[Moment] = deque(maxlen=KEPT)
         self.steps = 0
         """Events so far."""
@@ -47,10 +59,10 @@ class Recent:
         self._moments.append((self._world.now_ms, name, event, reaction))
 
     def _line(self, now_ms: int, name: PeerId, event: Event, reaction: Sequence[Effect]) -> str:
-        seconds, ms = divmod(now_ms - START_MS, 1000)
+        seconds = (now_ms - self._start_ms) / 1000
         does = ", ".join(self._doing(effect) for effect in reaction if not isinstance(effect, Judge))
         verdicts = "".join(f" ({e.verdict.value})" for e in reaction if isinstance(e, Judge))
-        return f"{seconds}.{ms:03} {name} {self._happening(event)}{verdicts}{f' -> {does}' if does else ''}"
+        return f"{seconds:.3f} {name} {self._happening(event)}{verdicts}{f' -> {does}' if does else ''}"
 
     def _happening(self, event: Event) -> str:
         match event:

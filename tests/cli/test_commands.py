@@ -26,7 +26,7 @@ COMMANDS = [
     ("ticket",), ("ticket", "buy"), ("ticket", "list"), ("ticket", "refund"),
     ("faucet",), ("faucet", "claim"),
     ("chain",), *(("chain", name) for name in ("status", "export", "import", "verify")),
-    ("supply",), ("tx",), ("tx", "show"), ("topic",),
+    ("testnet",), ("testnet", "up"), ("supply",), ("tx",), ("tx", "show"), ("topic",),
     *(("topic", name) for name in (
         "list", "tap", "stats", "mesh", "publish", "record", "replay", "diff", "trace", "play",
     )),

@@ -1,0 +1,143 @@
+"""The faults of a scenario, done to real processes and to the links between them.
+
+Each is a generator that does something and yields how many seconds it waits then; closing it undoes what it
+did. Whom it strikes and when comes from dice of its own, split off from the seed by its kind and its number
+among those, and thrown in the same order as in `testnet.simulator.faulting`: one seed plans the same blows in
+both. What real nodes need to start again comes on top.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from testnet.devnet.crew import Crew
+from testnet.devnet.ground import Ground
+from testnet.devnet.weather import Trouble
+from testnet.devnet.wires import Link, Wire
+from testnet.scenario import faults
+from testnet.scenario.faults import Fault
+
+Deed = Generator[float, None, None]
+
+POLL_S: Final = 0.5
+FOREVER_S: Final = float("inf")
+"""Until the deed is closed."""
+
+_MS_PER_S: Final = 1000
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a deed has to work with."""
+
+    kind: str
+    crew: Crew
+    ground: Ground
+    dice: random.Random
+    """Its own."""
+    nodes: Sequence[str]
+    """Those that it may strike."""
+    fired: Counter[str]
+    tell: Callable[[str], None]
+    """Takes a sentence for people."""
+
+    def between(self, bounds: tuple[int, int]) -> int:
+        """Draw a number between two, both included."""
+        return self.dice.randint(*bounds)
+
+    def did(self, what: str) -> None:
+        """Count one blow, and say so."""
+        self.fired[self.kind] += 1
+        self.tell(what)
+
+
+def kills(fault: faults.Kill, scene: Scene) -> Deed:
+    """Kill one node after the other and start it again; the next not before that one answers."""
+    count = 0
+    while not fault.count_max or count < fault.count_max:
+        yield scene.between(fault.every_s)
+        victim, down_s = scene.dice.choice(scene.nodes), scene.between(fault.down_ms) / _MS_PER_S
+        count += 1
+        if scene.crew.is_down(victim):
+            continue
+        scene.crew.kill(victim)
+        scene.did(f"{victim} is killed, and started again after {down_s:.1f} s")
+        try:
+            yield down_s
+        finally:
+            scene.crew.start(victim)
+        while not scene.crew.answers(victim):
+            yield POLL_S
+
+
+def losses(fault: faults.Loss, scene: Scene) -> Deed:
+    """Lose a share of the packets to and from the nodes."""
+    wires = of_nodes(scene)
+    yield from _lasting(
+        scene, Trouble(wires, worse=Link(loss=fault.percent / 100)), f"{fault.percent} % loss"
+    )
+
+
+def _lasting(scene: Scene, trouble: Trouble, what: str, lasts_s: float = 0) -> Deed:
+    """Let a trouble last: for so long, or until the end if that is 0."""
+    assert scene.ground.weather is not None, "faults of the network need namespaces"
+    scene.tell(f"{what} on {len(trouble.wires)} ways between nodes")
+    scene.ground.weather.begin(trouble)
+    try:
+        yield lasts_s or FOREVER_S
+    finally:
+        scene.ground.weather.end(trouble)
+        scene.tell(f"{what} is over")
+
+
+def partitions(fault: faults.Partition, scene: Scene) -> Deed:
+    """Cut the network into parts; a flapping one is whole now and then."""
+    while True:
+        trouble = Trouble(_cuts(fault, scene), cuts=True)
+        lasts_s = scene.between(fault.lasts_s)
+        yield from _lasting(scene, trouble, f"a partition ({fault.shape})", lasts_s)
+        yield scene.between(fault.pause_s)
+
+
+def _cuts(fault: faults.Partition, scene: Scene) -> tuple[Wire, ...]:
+    """Draw which wires are cut."""
+    numbers = scene.ground.numbers
+    if fault.shape in ("isolate", "one-way"):
+        away = scene.nodes if len(scene.nodes) < len(numbers) else [scene.dice.choice(list(numbers))]
+        outside = [numbers[name] for name in away]
+        return parted(
+            numbers.values(), lambda number: number in outside, one_way_from=fault.shape == "one-way"
+        )
+    names = list(numbers)
+    scene.dice.shuffle(names)
+    count = fault.islands if fault.shape == "islands" else 2
+    island = {numbers[name]: place % count for place, name in enumerate(names)}
+    return parted(numbers.values(), island.__getitem__)
+
+
+def parted(
+    everybody: Collection[int], side: Callable[[int], int], *, one_way_from: bool = False
+) -> tuple[Wire, ...]:
+    """Return the wires between nodes of different sides; of side 1 to side 0 alone if it is one-way."""
+    wires = [(a, b) for a in everybody for b in everybody if side(a) != side(b)]
+    return tuple(wire for wire in wires if not one_way_from or side(wire[0]))
+
+
+def of_nodes(scene: Scene) -> tuple[Wire, ...]:
+    """Return the wires to and from any of the nodes."""
+    struck = {scene.ground.numbers[name]: None for name in scene.nodes}
+    everybody = scene.ground.numbers.values()
+    return tuple((a, b) for a in everybody for b in everybody if a != b and (a in struck or b in struck))
+
+
+DEEDS: Final[dict[type[Fault], Callable[[Any, Scene], Deed]]] = {
+    faults.Kill: kills,
+    faults.Loss: losses,
+    faults.Partition: partitions,
+}
+"""Kinds of faults that real processes can have."""
+
+OF_NETWORK: Final[tuple[type[Fault], ...]] = (faults.Loss, faults.Partition)
+"""Those of them that need namespaces."""
