@@ -96,6 +96,10 @@ class BlockTree:
         """The last final block."""
         return self._branches[self._root]
 
+    def __len__(self) -> int:
+        """Count the blocks whose state is in memory."""
+        return len(self._branches)
+
     def __contains__(self, block: Hash32) -> bool:
         return block in self._branches or self._is_past(block)
 

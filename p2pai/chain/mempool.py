@@ -12,7 +12,7 @@ leaves too.
 Source: PoUW §3.2; RELIABILITY L2; BIP-125; Bitcoin Core, txmempool; docs/adr/0027.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -91,8 +91,11 @@ class Mempool:
         return tuple(entry.tx for entry in self._waiting)
 
     @property
-    def by_wtxid(self) -> Mapping[Hash32, Transaction]:
-        """The waiting transactions, whose signatures were checked when they came, by all their bytes."""
+    def by_wtxid(self) -> dict[Hash32, Transaction]:
+        """The waiting transactions, whose signatures were checked when they came, by all their bytes.
+
+        In order of arrival.
+        """
         return self._waiting.by_wtxid
 
     def missing(self, tx: Transaction) -> Outpoint | None:

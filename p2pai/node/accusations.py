@@ -42,9 +42,9 @@ class Accusations:
 
     def __init__(self, core: NodeCore) -> None:
         self._core = core
-        self._held: dict[Hash32, Transaction] = {}
+        self.held: dict[Hash32, Transaction] = {}
         """By wtxid."""
-        self._waiting: dict[Hash32, None] = {}
+        self.waiting: dict[Hash32, None] = {}
         """Blocks that are accused in blocks, which wait."""
         self._turn = 0
         self._asking = False
@@ -52,24 +52,24 @@ class Accusations:
     def hold(self, block: Hash32, tx: Transaction | None) -> None:
         """Have a block replayed; keep the proof that accuses it meanwhile. None: it stands in a block."""
         if tx is None:
-            self._waiting[block] = None
+            self.waiting[block] = None
         else:
-            self._held[tx.wtxid] = tx
-        for queue in (self._held, self._waiting):
+            self.held[tx.wtxid] = tx
+        for queue in (self.held, self.waiting):
             while len(queue) > HELD_MAX:
                 queue.pop(next(iter(queue)))
         self._judge(block)
 
     def judged(self, block: Hash32) -> None:
         """Go on with what waited for a block's replay."""
-        for identity, tx in list(self._held.items()):
+        for identity, tx in list(self.held.items()):
             if isinstance(tx.data, FraudProof) and tx.data.block == block:
-                del self._held[identity]
+                del self.held[identity]
                 with suppress(InvalidInput, Unavailable):
                     self._core.ledger.admit(tx)
                     self._core.ledger.pass_on(tx)
-        if block in self._waiting:
-            del self._waiting[block]
+        if block in self.waiting:
+            del self.waiting[block]
             self._core.ledger.keep_up()
         self._core.attend()
 

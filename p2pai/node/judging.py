@@ -45,7 +45,7 @@ class Judging:
 
     def __init__(self, services: Services, ledger: Ledger, done: Callable[[Hash32], None]) -> None:
         self._services, self._ledger, self._done = services, ledger, done
-        self._open: dict[Hash32, _Replay] = {}
+        self.open: dict[Hash32, _Replay] = {}
         self._paused: dict[Hash32, int] = {}
         """When a block that could not be replayed may be tried again."""
 
@@ -55,24 +55,24 @@ class Judging:
 
     def begin(self, block: Hash32, *, accused: bool = False) -> None:
         """Replay a block, unless that was done, is under way or failed a short while ago."""
-        if block in self._open:
-            self._open[block].accused |= accused
+        if block in self.open:
+            self.open[block].accused |= accused
             return
         now = self._services.now_ms
         self._paused = {b: until for b, until in self._paused.items() if until > now}
-        busy = len(self._open) >= REPLAYS_MAX
+        busy = len(self.open) >= REPLAYS_MAX
         if busy or block in self._ledger.tree.judged or block in self._paused:
             return
-        self._open[block] = _Replay(accused=accused)
+        self.open[block] = _Replay(accused=accused)
         self._replay(block)
 
     def _replay(self, block: Hash32) -> None:
         tree = self._ledger.tree
         branch = tree.get(block)
         parent = tree.get(branch.block.header.prev) if branch else None
-        wanted = self._open[block].accused or tree.is_best(block)
+        wanted = self.open[block].accused or tree.is_best(block)
         if branch is None or parent is None or not wanted:
-            del self._open[block]
+            del self.open[block]
             return
         lucky = replaying.lucky_iteration(branch.block)
         miner = parent.state.tickets[lucky.message.ticket]
@@ -86,7 +86,7 @@ class Judging:
         branch = self._ledger.tree.get(block)
         parent = self._ledger.tree.get(branch.block.header.prev) if branch else None
         if parent is None:
-            del self._open[block]
+            del self.open[block]
             return
         try:
             job = replaying.replay_job(lucky, applied, parent.state)
@@ -96,11 +96,11 @@ class Judging:
         self._services.train(job, lambda result: self._replayed(block, lucky, result))
 
     def _try_again(self, block: Hash32) -> None:
-        self._open[block].tries += 1
-        if self._open[block].tries < TRIES_MAX:
+        self.open[block].tries += 1
+        if self.open[block].tries < TRIES_MAX:
             self._services.set_timer(f"capsule:{block.hex()}", RETRY_MS, lambda: self._replay(block))
         else:
-            del self._open[block]
+            del self.open[block]
             self._paused[block] = self._services.now_ms + PAUSE_MS
 
     def _replayed(self, block: Hash32, lucky: LuckyIteration, result: jobs.Result) -> None:
@@ -112,12 +112,12 @@ class Judging:
     def _found(self, block: Hash32, lucky: LuckyIteration, finding: Finding) -> None:
         branch = self._ledger.tree.get(block)
         if branch is None:
-            del self._open[block]
+            del self.open[block]
             return
         judgement = Judgement(branch.state.height, lucky.message.ticket, finding.precursor, finding.reason)
 
         def durable() -> None:
-            del self._open[block]
+            del self.open[block]
             self._forget()
             self._ledger.tree.judged[block] = judgement
             self._done(block)

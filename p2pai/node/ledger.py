@@ -83,12 +83,12 @@ class Ledger:
         self.tree = self.keeping.tree
         self.mempool = Mempool(self.tree.state, self.params, self.tree.judged)
         self.pool_version = 0
-        self._orphans = Orphans()
+        self.orphans = Orphans()
         self._definitions: dict[TaskId, list[Header]] = {}
         """Headers of the blocks, of whatever fork, that hold a task's submission."""
-        self._announced: dict[Hash32, None] = {}
+        self.announced: dict[Hash32, None] = {}
         """Blocks too large for gossip that we heard of, to announce them when they are here."""
-        self._certified: dict[Certified, None] = {}
+        self.certified: dict[Certified, None] = {}
         """What `prepare` found."""
         self._turn = 0
         self.syncing = Syncing(self, services, spec.params)
@@ -156,8 +156,8 @@ class Ledger:
         parent = self.tree.get(header.prev)
         if parent is not None:
             headers.extend(headers.lineage(parent.state), header, self.spec.params)
-            self._announced[header.hash] = None
-            _trim(self._announced, ANNOUNCED_MAX)
+            self.announced[header.hash] = None
+            _trim(self.announced, ANNOUNCED_MAX)
         self.syncing.announced(remote, header)
         return Verdict.IGNORE
 
@@ -179,8 +179,8 @@ class Ledger:
           InvalidInput: one of them is malformed.
         """
         found = work.verify_together([read_front(data) for data in datas], self.state)
-        self._certified.update(dict.fromkeys(found))
-        _trim(self._certified, CERTIFIED_MAX)
+        self.certified.update(dict.fromkeys(found))
+        _trim(self.certified, CERTIFIED_MAX)
 
     def connect(self, data: bytes) -> None:
         """Connect a block that a remote was asked for.
@@ -190,7 +190,7 @@ class Ledger:
           Unavailable: its parent is not here, or it comes from the future.
         """
         block = Block.decode(data, self.mempool.by_wtxid)
-        self._connect(block, lambda: self._announce(block) if block.hash in self._announced else None)
+        self._connect(block, lambda: self._announce(block) if block.hash in self.announced else None)
 
     def check_time(self, header: Header) -> None:
         """Leave a block from the future for later.
@@ -203,7 +203,7 @@ class Ledger:
     def _connect(self, block: Block, then: Callable[[], None] = lambda: None) -> None:
         self.check_time(block.header)
         try:
-            switch = self.tree.add(block, verified=_Verified(self.mempool.by_wtxid, self._certified))
+            switch = self.tree.add(block, verified=_Verified(self.mempool.by_wtxid, self.certified))
         except Unjudged as error:
             self._unjudged(error.block, None)
             raise
@@ -223,7 +223,7 @@ class Ledger:
         self.mempool.rebase(self.tree.state, switch.left)
 
     def _tell(self, switch: Switch) -> None:
-        self._retry(self._orphans.woken_at(self.state))
+        self._retry(self.orphans.woken_at(self.state))
         self.pool_version += 1
         self._changed(switch)
 
@@ -285,14 +285,14 @@ class Ledger:
         """
         tx = Transaction.decode(data)
         check_form(tx)
-        if tx.txid in self.mempool or tx.wtxid in self._orphans:
+        if tx.txid in self.mempool or tx.wtxid in self.orphans:
             return Verdict.IGNORE
         if isinstance(tx.data, CheckpointVote):
             self._voted(tx.data)
         self._refuse_false_accusation(tx)
         if not self._admit(tx):
             return Verdict.IGNORE
-        self._retry(self._orphans.woken_by(tx))
+        self._retry(self.orphans.woken_by(tx))
         return Verdict.ACCEPT
 
     def _refuse_false_accusation(self, tx: Transaction) -> None:
@@ -333,14 +333,14 @@ class Ledger:
             self._unjudged(error.block, tx)
             return False
         except InvalidProof:
-            self._orphans.remove(tx)  # nothing that comes makes a wrong signature right
+            self.orphans.remove(tx)  # nothing that comes makes a wrong signature right
             return False
         except Unavailable:
             return False
         except InvalidInput:
-            self._orphans.keep(tx, self.mempool.missing(tx))
+            self.orphans.keep(tx, self.mempool.missing(tx))
             return False
-        self._orphans.remove(tx)
+        self.orphans.remove(tx)
         return True
 
     def _retry(self, orphans: list[Transaction]) -> None:
@@ -348,13 +348,13 @@ class Ledger:
         waiting = deque(orphans)
         while waiting:
             tx = waiting.popleft()
-            if tx.wtxid in self._orphans and self._admit(tx):
+            if tx.wtxid in self.orphans and self._admit(tx):
                 self._publish("tx", tx.encoded)
-                waiting.extend(self._orphans.woken_by(tx))
+                waiting.extend(self.orphans.woken_by(tx))
 
     def forget_orphans(self) -> None:
         """Drop the older half of what still does not fit, so that junk can't stay."""
-        self._orphans.forget_older_half()
+        self.orphans.forget_older_half()
 
     # --- making blocks
 

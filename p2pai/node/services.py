@@ -146,6 +146,16 @@ class Services:
         yield from (b"job" + request for request in self._trained)
         yield from (b"blob" + wanted for wanted in self._fetched)
 
+    def awaiting(self) -> dict[str, int]:
+        """Count the answers that are awaited."""
+        return {
+            "writes": len(self._persisted),
+            "questions": len(self._answered),
+            "timers": len(self._timers),
+            "jobs": len(self._trained),
+            "fetches": len(self._fetched),
+        }
+
     def next_remote(self, turn: int) -> PeerId | None:
         """Return one of the connected remotes, another one each turn."""
         names = sorted(self.remotes)

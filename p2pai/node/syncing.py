@@ -79,7 +79,7 @@ class Syncing:
 
     def __init__(self, chain: Chain, services: Services, params: Params) -> None:
         self._chain, self._services, self._params = chain, services, params
-        self._windows: dict[PeerId, Window] = {}
+        self.windows: dict[PeerId, Window] = {}
         self._claims: dict[Hash32, PeerId] = {}
         """Where a body is asked for, or waits."""
         self._body_bytes = BODY_BYTES_GUESS
@@ -96,7 +96,7 @@ class Syncing:
         """Ask a connected remote what it has beyond our blocks."""
         if self.is_paused:
             return
-        window = self._windows.setdefault(remote, Window())
+        window = self.windows.setdefault(remote, Window())
         if window.is_asked or not window.has_header_room:
             return
         window.is_asked = True
@@ -114,7 +114,7 @@ class Syncing:
         tree = self._chain.tree
         if header.hash in tree or self.is_paused:
             return
-        window = self._windows.setdefault(remote, Window())
+        window = self.windows.setdefault(remote, Window())
         parent = tree.get(header.prev)
         if parent is None or window.chain:
             self.ask(remote)
@@ -130,7 +130,7 @@ class Syncing:
 
     def held_bytes(self, remote: PeerId) -> int:
         """Return the bytes of headers and bodies kept because of a remote."""
-        window = self._windows.get(remote)
+        window = self.windows.get(remote)
         return window.held_bytes if window else 0
 
     # --- headers
@@ -138,7 +138,7 @@ class Syncing:
     def _take_headers(
         self, remote: PeerId, window: Window, locator: tuple[Hash32, ...], body: bytes | None
     ) -> None:
-        if self._windows.get(remote) is not window:
+        if self.windows.get(remote) is not window:
             return
         window.is_asked = False
         if not body:
@@ -189,7 +189,7 @@ class Syncing:
 
     def _follow(self, before: headers.Ancestry, header: Header) -> headers.Lineage:
         """Check a header, unless another remote has it and it was checked there."""
-        is_checked = any(header.hash in window.members for window in self._windows.values())
+        is_checked = any(header.hash in window.members for window in self.windows.values())
         if is_checked and header.prev == before.tip:
             return headers.follow(before, header, header.hash)
         return headers.extend(before, header, self._params)
@@ -199,7 +199,7 @@ class Syncing:
     def _schedule(self) -> None:
         """Ask for what may be asked for, one question to each remote in turn, the best remotes first."""
         self._advance()
-        ranked = sorted(self._windows.items(), key=lambda item: (item[1].failures, item[0]))
+        ranked = sorted(self.windows.items(), key=lambda item: (item[1].failures, item[0]))
         wanting = [(remote, window) for remote, window in ranked if window.chain]
         for _ in range(QUESTIONS_MAX):
             for remote, window in wanting:
@@ -233,12 +233,12 @@ class Syncing:
         """Return whether a remote that failed before may leave a body to another one."""
         if window.failures <= 0:
             return False
-        return any(w.failures < window.failures and block in w.members for w in self._windows.values())
+        return any(w.failures < window.failures and block in w.members for w in self.windows.values())
 
     # --- taking bodies
 
     def _take_bodies(self, remote: PeerId, window: Window, question: Question, body: bytes | None) -> None:
-        if self._windows.get(remote) is not window:
+        if self.windows.get(remote) is not window:
             return
         window.questions.remove(question)
         self._release(remote, question)
@@ -267,7 +267,7 @@ class Syncing:
             window.failures = max(window.failures - 1, -CREDIT_MAX)
 
     def _has_body(self, block: Hash32) -> bool:
-        holder = self._windows.get(self._claims.get(block, PeerId("")))
+        holder = self.windows.get(self._claims.get(block, PeerId("")))
         return holder is not None and block in holder.bodies
 
     def _miss(self, remote: PeerId, window: Window) -> None:
@@ -292,14 +292,14 @@ class Syncing:
         """Yield blocks whose turn it is, each after what was done about the one before."""
         while True:
             self._advance()
-            firsts = (w.chain[0] for w in self._windows.values() if w.chain)
+            firsts = (w.chain[0] for w in self.windows.values() if w.chain)
             ready = next((block for block in firsts if self._has_body(block)), None)
             if ready is None:
                 return
             yield ready, self._claims[ready]
 
     def _connect(self, block: Hash32, holder: PeerId) -> int:
-        window = self._windows[holder]
+        window = self.windows[holder]
         data = window.take_body(block)
         assert data is not None
         del self._claims[block]
@@ -315,23 +315,23 @@ class Syncing:
         return len(data)
 
     def _advance(self) -> None:
-        for window in self._windows.values():
+        for window in self.windows.values():
             for block in window.advance(self._chain.tree):
                 self._claims.pop(block, None)
 
     # --- remotes that fail
 
     def _watch(self) -> None:
-        if not self._is_watching and any(window.questions for window in self._windows.values()):
+        if not self._is_watching and any(window.questions for window in self.windows.values()):
             self._is_watching = True
             self._services.set_timer("stall", STALL_MS, self._look)
 
     def _look(self) -> None:
         """Find who holds up the others."""
         self._is_watching = False
-        for window in list(self._windows.values()):
+        for window in list(self.windows.values()):
             remote = self._claims.get(window.chain[0]) if window.chain else None
-            holder = self._windows.get(remote) if remote else None
+            holder = self.windows.get(remote) if remote else None
             if remote is not None and holder is not None and holder is not window:
                 self._look_at(remote, holder, window.chain[0])
         self._schedule()
@@ -356,14 +356,14 @@ class Syncing:
         self._services.emit(effects.Hangup(remote, duration, f"{what}: {reason}" if reason else what))
 
     def _drop(self, remote: PeerId) -> None:
-        window = self._windows.pop(remote, None)
+        window = self.windows.pop(remote, None)
         if window is not None:
             self._claims = {b: r for b, r in self._claims.items() if r != remote}
 
     def _forget(self, window: Window) -> None:
         """Forget a remote's chain; what is under way from it comes for nothing."""
         for block in window.members:
-            holder = self._windows.get(self._claims.get(block, PeerId("")))
+            holder = self.windows.get(self._claims.get(block, PeerId("")))
             if holder is window:
                 del self._claims[block]
         window.clear()

@@ -43,8 +43,8 @@ class Validator(Role):
         super().__init__(node)
         self._cast: dict[tuple[Outpoint, int], CheckpointVote] = {}
         """Our votes, which bind us."""
-        self._seen: dict[tuple[Outpoint, int], CheckpointVote] = {}
-        self._evidence: dict[Outpoint, VoteEquivocation] = {}
+        self.seen: dict[tuple[Outpoint, int], CheckpointVote] = {}
+        self.evidence: dict[Outpoint, VoteEquivocation] = {}
         self._snapshot: tuple[Hash32, BlobId] | None = None
         """Of the block voted on last: it takes time to compute."""
 
@@ -87,7 +87,7 @@ class Validator(Role):
 
     def heard(self, vote: CheckpointVote) -> None:
         """Compare a vote, valid on whatever branch or nowhere, with those heard before."""
-        first = self._seen.get(vote.place)
+        first = self.seen.get(vote.place)
         if first is not None and not first.contradicts(vote):
             return
         state = self.node.state
@@ -99,16 +99,16 @@ class Validator(Role):
         except InvalidProof:
             return
         if first is None:
-            _keep(self._seen, vote.place, vote)
+            _keep(self.seen, vote.place, vote)
             return
-        _keep(self._evidence, vote.ticket, votes.evidence(ticket.owner, first, vote))
+        _keep(self.evidence, vote.ticket, votes.evidence(ticket.owner, first, vote))
         # Not at once: the block that it stands in is being connected.
         self.node.set_timer("evidence", Millis(0), self._accuse)
 
     def _accuse(self) -> None:
-        for ticket, evidence in list(self._evidence.items()):
+        for ticket, evidence in list(self.evidence.items()):
             if ticket not in self.node.pool.utxos or self.node.post(evidence) is not None:
-                del self._evidence[ticket]
+                del self.evidence[ticket]
 
 
 def _keep(table: dict[K, V], key: K, value: V) -> None:

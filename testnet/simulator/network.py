@@ -22,7 +22,7 @@ from testnet.scenario import adversaries
 from testnet.simulator.adversary import Adversary
 from testnet.simulator.costumes import Costume, costumes
 from testnet.simulator.host import Core, MakeWorker
-from testnet.simulator.invariants import Agreement, Watch, check_ledgers
+from testnet.simulator.invariants import Invariants, check_ledgers
 from testnet.simulator.recordings import Recordings
 from testnet.simulator.trainer import real_trainer
 from testnet.simulator.world import World
@@ -100,7 +100,6 @@ class Network:
 
     world: World
     spec: ChainSpec
-    agreement: Agreement
     roles: Mapping[int, tuple[str, ...]] = field(default_factory=lambda: ROLES)
     """What each account does."""
     names: Mapping[int, PeerId] = field(default_factory=lambda: NAMES)
@@ -112,6 +111,13 @@ class Network:
     """What makes a node's core a dishonest one."""
     outdated: Mapping[PeerId, None] = field(default_factory=dict)
     """Nodes that have not heard of the chain's upgrades."""
+    invariants: Invariants = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Let all invariants be checked at every step."""
+        self.invariants = Invariants(self.world, self.spec, self.cores)
+        self.invariants.honesty.distrust(*self.costumes)
+        self.world.watchers.append(self.invariants)
 
     def start(
         self,
@@ -209,16 +215,14 @@ def network(
     Those in `dishonest` are of that kind, whatever nodes the plan itself names.
     """
     world = World(seed, trainer, gossip_loss_percent=gossip_loss_percent)
-    own = workers or {}
+    lying = workers or {}
     crews = ((plan, tuple(map(name_of, crew))) for plan, crew in (dishonest or {}).items())
     dressed = costumes(crews, seed, world.fired)
-    agreement = Agreement([name_of(a) for a in ROLES if name_of(a) not in dressed] if dressed else None)
-    world.watchers.append(agreement)
-    made = Network(world, spec or quick_spec(), agreement, {**ROLES, **(roles or {})}, costumes=dressed)
-    world.watchers.append(Watch(made.spec.params, made.cores))
+    made = Network(world, spec or quick_spec(), {**ROLES, **(roles or {})}, costumes=dressed)
+    made.invariants.honesty.mislead("trainer", *map(name_of, lying))
     if recordings is not None:
         made.recordings = recordings
         recordings.watch(world)
     for account in accounts:
-        made.start(account, own.get(account))
+        made.start(account, lying.get(account))
     return made

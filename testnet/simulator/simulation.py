@@ -128,7 +128,7 @@ class Simulation:
             self._heal()
             self._settle()
         except Broken as error:
-            broken = self._broken(str(error).split()[0].rstrip(":,"), error)
+            broken = self._broken(error.number, error)
         except AssertionError as error:
             broken = self._broken("assertion", error)
         except Exception as error:  # whatever a node raises is what we look for

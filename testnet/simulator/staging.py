@@ -12,7 +12,6 @@ from testnet.scenario.model import Scenario
 from testnet.simulator.costumes import costumes
 from testnet.simulator.faulting import Faulting
 from testnet.simulator.host import Blobs
-from testnet.simulator.invariants import Agreement, Watch
 from testnet.simulator.network import Network
 from testnet.simulator.training import Worker
 from testnet.simulator.world import World
@@ -35,11 +34,8 @@ def build(scenario: Scenario, seed: int, make_worker: Callable[[Blobs], Worker])
     plans = ((p, tuple(map(PeerId, select(scenario, p.nodes)))) for p in scenario.adversaries)
     dressed = costumes(plans, seed, world.fired)
     names = {player.account: PeerId(player.name) for player in cast}
-    agreement = Agreement(honest=[name for name in names.values() if name not in dressed])
     roles = {player.account: player.group.roles for player in cast}
-    made = Network(world, spec, agreement, roles, names, costumes=dressed, outdated=_outdated(scenario))
-    world.watchers.extend((agreement, Watch(spec.params, made.cores)))
-    return made
+    return Network(world, spec, roles, names, costumes=dressed, outdated=_outdated(scenario))
 
 
 def _outdated(scenario: Scenario) -> dict[PeerId, None]:

@@ -116,7 +116,7 @@ class TestOthers:
         for i in range(3 * HELD_MAX):
             scene.hear(scene.proof(found=label(i)))
         scene.hear()
-        assert len(scene.core.accusations._held) == HELD_MAX
+        assert len(scene.core.accusations.held) == HELD_MAX
         scene.replayed()
         assert scene.node.jobs == []
         assert scene.left, "the one that is right was among them"
@@ -127,9 +127,9 @@ class TestOthers:
         scene.honest.add(tx)
         block = scene.honest.mine(miner=MINERS[1])
         assert scene.node.hear("block", block.encoded).verdict is Verdict.IGNORE
-        assert scene.core.accusations._waiting == {scene.false.hash: None}
+        assert scene.core.accusations.waiting == {scene.false.hash: None}
         scene.replayed()
-        assert scene.core.accusations._waiting == {}
+        assert scene.core.accusations.waiting == {}
         assert scene.node.hear("block", block.encoded).verdict is Verdict.ACCEPT
         assert scene.left
         assert scene.core.state.tip == block.hash

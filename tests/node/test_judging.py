@@ -92,7 +92,7 @@ def test_so_many_at_once_and_no_more():
     node = Lone(chain, 7, ("peer",))
     for block in chain.blocks:
         node.core.judge(block.hash)
-    assert len(node.core.judging._open) == REPLAYS_MAX
+    assert len(node.core.judging.open) == REPLAYS_MAX
 
 
 @pytest.mark.parametrize("accused", [False, True])

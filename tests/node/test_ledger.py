@@ -516,7 +516,7 @@ class TestOrphans:
         (witness,) = tx.witnesses
         spoilt = replace(tx, witnesses=(replace(witness, signature=flip(witness.signature, 40)),))
         assert node.hear("tx", spoilt.encoded) == IGNORE
-        assert len(node.core.ledger._orphans) == 0
+        assert len(node.core.ledger.orphans) == 0
         assert node.hear("tx", tx.encoded) == ACCEPT
 
 

@@ -36,7 +36,7 @@ def test_checkpoints_are_certified_and_who_votes_twice_is_slashed():
     branch = core.ledger.tree.get(made.block)
     assert branch.state.height == made.height
     assert snapshot_id(branch.state) == made.snapshot, "a true snapshot"
-    assert net.agreement.counts["checkpoint"] >= net.spec.params.checkpoint_votes
+    assert net.invariants.agreement.counts["checkpoint"] >= net.spec.params.checkpoint_votes
     assert core.state.burned == 0
     check_slashing(net, net.core(5))
     assert net.settle()

@@ -231,7 +231,7 @@ def test_a_leader_with_two_slots_for_one_place_is_out_and_the_key_is_shared_anew
     net = lying(Dealer)
     core = net.core(LIAR)
     core.roles["supervisor"] = Equivocator(core)
-    net.agreement.honest = [name for name in net.cores if name != name_of(LIAR)]
+    net.invariants.honesty.distrust(name_of(LIAR))
     TwoSlots.done = False
     task_id = submit_with(net, with_a_reserve(liar_supervises(net)), epochs=40)
     assert net.run_to(task_id, Stage.TRAINING, 200)

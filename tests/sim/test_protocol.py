@@ -54,7 +54,7 @@ class TestMainLife:
         assert all(not core.ledger.discarded for core in net.cores.values())
 
     def test_every_kind_of_promise_was_made_and_kept(self):
-        counts = life().network.agreement.counts
+        counts = life().network.invariants.agreement.counts
         promises = {"transaction", "iteration", "prepare", "commit", "block", "verdict", "conclusion"}
         assert set(counts) == promises
         assert counts["iteration"] > 100
@@ -212,7 +212,7 @@ class TestKills:
         net, task, _ = killed
         assert net.task(task).stage is Stage.PAID
         assert net.world.fired["kill"] == 6
-        assert net.agreement.counts["commit"] > 50
+        assert net.invariants.agreement.counts["commit"] > 50
 
     def test_every_miner_is_paid(self, killed):
         net, task, _ = killed
@@ -542,7 +542,7 @@ def test_malformed_message_maps_are_refused_at_the_door():
         return [effect for effects_instead in spoiled for effect in effects_instead]
 
     core.handle = malformed
-    net.agreement.honest = [name for name in net.cores if name != name_of(6)]
+    net.invariants.honesty.distrust(name_of(6))
     assert net.world.run(lambda: net.core(7).state.height >= 4, 120)
     assert {reason for _, reason in net.world.rejected} == {"message map: malformed number of elements"}
     assert net.settle()
@@ -565,7 +565,7 @@ def test_a_miner_that_signs_two_messages_for_one_place_does_not_stop_the_record(
         return reaction
 
     core.handle = twice
-    net.agreement.honest = [name for name in net.cores if name != name_of(4)]
+    net.invariants.honesty.distrust(name_of(4))
     height = net.core(7).state.height
     assert net.world.run(lambda: net.core(7).state.height >= height + 4, 120), "the record stands still"
     assert len(twins) > 10

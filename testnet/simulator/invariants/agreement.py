@@ -13,8 +13,7 @@ from p2pai.chain.block import HEADER_SIZE, Header, read_header
 from p2pai.chain.committee import PreparedStatement, SlotStatement
 from p2pai.chain.transaction import EvaluateCommit, Transaction, VerifyCommit
 from p2pai.chain.votes import CheckpointVote
-from p2pai.gossip.envelope import Envelope, open_envelope
-from p2pai.gossip.topics import parse
+from p2pai.gossip.envelope import Envelope
 from p2pai.node import journal
 from p2pai.node.archive import read_kept
 from p2pai.primitives import record
@@ -22,18 +21,20 @@ from p2pai.primitives.ids import Hash32, PeerId
 from p2pai.roles.evaluator import ConclusionReached
 from p2pai.roles.memory import IterationSent
 from p2pai.roles.replaying import VerdictReached
-from p2pai.roles.slots import SAID_SIZE_MAX, Report, Said, Share, SlotProposal, SlotSigned, ViewChange
+from p2pai.roles.slots import Report, Said, Share, SlotProposal, SlotSigned, ViewChange
 from p2pai.roles.validator import CheckpointVoted
+from testnet.simulator.invariants.honesty import Honesty
+from testnet.simulator.invariants.saying import Saying, read
+from testnet.simulator.invariants.step import Broken
 
 Place = tuple[object, ...]
 
 
 @dataclass
 class Agreement:
-    """A watcher of one world; any breach is an AssertionError."""
+    """What the nodes of one world said and wrote."""
 
-    honest: Sequence[PeerId] | None = None
-    """Who is held to the rules; everyone when None."""
+    honesty: Honesty = field(default_factory=Honesty)
     counts: dict[str, int] = field(default_factory=dict)
     """How many statements of each kind were checked."""
     _signed: dict[Place, bytes] = field(default_factory=dict)
@@ -43,12 +44,19 @@ class Agreement:
     """The view below which a supervisor votes no more, in a task's epoch."""
 
     def __call__(self, name: PeerId, event: events.Event, reaction: Sequence[effects.Effect]) -> None:
-        """Look at one event of one node."""
-        if self.honest is not None and name not in self.honest:
+        """Look at one event of one node, and all that it says."""
+        if not self.honesty.remembers(name):
             return
+        self.note(name, event, reaction)
+        for effect in reaction:
+            if isinstance(effect, effects.Publish):
+                self.hear(name, read(effect))
+
+    def note(self, name: PeerId, event: events.Event, reaction: Sequence[effects.Effect]) -> None:
+        """Look at what a node writes, and what of it is durable."""
         if isinstance(event, events.Started):
             self._restart(name, event)
-        if isinstance(event, events.Persisted):
+        elif isinstance(event, events.Persisted):
             places = self._writing.pop((name, event.token))
             self._durable.setdefault(name, {}).update(dict.fromkeys(places))
         for effect in reaction:
@@ -58,8 +66,6 @@ class Agreement:
                 self._writing[name, effect.token] = (("block", effect.block_hash),)
             elif isinstance(effect, effects.StoreSnapshot):
                 self._writing[name, effect.token] = (("snapshot", effect.height),)
-            elif isinstance(effect, effects.Publish):
-                self._publish(name, open_envelope(effect.data, effect.topic))
 
     def _restart(self, name: PeerId, event: events.Started) -> None:
         self._writing = {key: place for key, place in self._writing.items() if key[0] != name}
@@ -68,16 +74,16 @@ class Agreement:
         blocks = (read_header(read_kept(body).block) for body in event.blocks)
         self._durable[name].update({("block", block.hash): None for block in blocks})
 
-    def _publish(self, name: PeerId, envelope: Envelope) -> None:
-        topic = parse(envelope.topic)
+    def hear(self, name: PeerId, saying: Saying) -> None:
+        """Look at what a node says."""
+        topic, envelope = saying.topic, saying.envelope
         match topic.name:
             case "it_res":
                 message = it_res.decode(envelope.body)
                 place = ("iteration", topic.scope, message.ticket, message.iteration)
                 self._check(name, place, envelope.body)
             case "message_history":
-                said = record.decode_tagged(Said, envelope.body, size_max=SAID_SIZE_MAX)
-                self._check_said(name, said)
+                self._check_said(name, saying.said)
             case "tx":
                 self._check_transaction(name, envelope)
             case "block":
@@ -94,7 +100,8 @@ class Agreement:
 
     def _check_vote(self, name: PeerId, vote: str, statement: SlotStatement) -> None:
         given_up = self._given_up.get((name, statement.task, statement.epoch), 0)
-        assert statement.view >= given_up, f"{name} voted in a view that it had given up"
+        if statement.view < given_up:
+            raise Broken(f"I12: {name} voted in a view that it had given up")
         self._check(name, _vote(vote, statement), record.encode(statement))
 
     def _check_report(self, name: PeerId, report: Report) -> None:
@@ -117,11 +124,19 @@ class Agreement:
     def _check(self, name: PeerId, place: Place, statement: bytes) -> None:
         self._require(name, place)
         first = self._signed.setdefault((name, *place), statement)
-        assert first == statement, f"{name} signed two statements for {place}"
+        if first != statement:
+            raise Broken(f"I12: {name} signed two statements for {shown(place)}")
 
     def _require(self, name: PeerId, place: Place) -> None:
-        assert place in self._durable.get(name, {}), f"{name} promised {place} before it was durable"
+        if place not in self._durable.get(name, {}):
+            raise Broken(f"I13: {name} promised {shown(place)} before it was durable")
         self.counts[str(place[0])] = self.counts.get(str(place[0]), 0) + 1
+
+
+def shown(place: Place) -> str:
+    """Return a place in words."""
+    parts = (part.hex()[:8] if isinstance(part, bytes) else str(part) for part in place)
+    return " ".join(parts)
 
 
 def _announced(body: bytes) -> Hash32:

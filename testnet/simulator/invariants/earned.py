@@ -2,25 +2,29 @@
 
 I9: a block's nonce lies in the interval that its lucky iteration gives, the iteration stands in the slots
 that the header names, k before it committed to this very block, and no iteration earns two blocks of a
-chain. I10: a proven draw verifies and is of the task's own beacon; a ticket was bought before the beacon
-that draws it could be known; public draws are those that the beacon gives.
+chain. I10: a proven draw verifies and is of the task's own beacon, a block that holds the task; a ticket was
+bought before the beacon that draws it could be known. That public draws are those that the beacon gives is
+part of I14 (drawn.py).
 
 Source: RELIABILITY (4), I9 and I10; PROTOCOL sections 4, 8.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from p2pai.chain import it_res, work
 from p2pai.chain.committee import history_root
-from p2pai.chain.state import State, Task, Verification
-from p2pai.chain.transaction import Coinbase, JoinTask
+from p2pai.chain.state import Stage, Task
+from p2pai.chain.transaction import Coinbase, JoinTask, PayForTask
 from p2pai.chain.work_proof import Recorded, WorkProof
+from p2pai.node.core import NodeCore
 from p2pai.primitives import merkle
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.hashing import tagged_hash
-from p2pai.primitives.ids import Hash32, Outpoint
+from p2pai.primitives.ids import Hash32, Outpoint, PeerId, PublicKey, TaskId
 from p2pai.vrf import ecvrf, selection
+from testnet.simulator.invariants.honesty import Honesty
 from testnet.simulator.invariants.step import Broken, Step, require
 
 HASHES: Final = 1 << 256
@@ -99,7 +103,9 @@ def draws(step: Step) -> None:
             _check_join(step, tx.data)
     for block, verification in step.after.verifications.items():
         if block not in step.before.verifications:
-            _check_verifiers(step, block, verification)
+            require(block == step.block.hash, "I10: a verification opens that is not the block's")
+            young = [t for t in verification.verifiers if not _was_there(step, t, step.after.height)]
+            require(not young, "I10: a verifier's ticket is younger than its draw")
     last, drawn = (state.voting.validators if state.voting else () for state in (step.before, step.after))
     if drawn != last:
         _check_validators(step, drawn)
@@ -122,17 +128,6 @@ def _check_join(step: Step, data: JoinTask) -> None:
     require(_was_there(step, data.ticket, task.since), "I10: a ticket applies that is younger than the task")
 
 
-def _check_verifiers(step: Step, block: Hash32, verification: Verification) -> None:
-    require(block == step.block.hash, "I10: a verification opens that is not the block's")
-    height, miner = step.after.height, step.before.tickets[verification.ticket].owner
-    free = [t for t in _candidates(step.after, "verifier", height) if step.after.tickets[t].owner != miner]
-    eligible = [t for t in free if _was_there(step, t, height)]
-    require(
-        verification.verifiers == _lowest(block, eligible, step.params.verifiers_per_block_max),
-        "I10: verifiers",
-    )
-
-
 def _check_validators(step: Step, validators: tuple[Outpoint, ...]) -> None:
     rows = [step.after.tickets[ticket] for ticket in validators]
     require(len({row.owner for row in rows}) == len(rows), "I10: two validators are of one owner")
@@ -151,18 +146,50 @@ def _check_evaluators(step: Step, task: Task) -> None:
         )
 
 
-def _candidates(state: State, role: str, height: int) -> list[Outpoint]:
-    rows = state.tickets.items()
-    return [o for o, t in rows if t.role == role and t.task is None and not t.is_expired(height)]
-
-
 def _was_there(step: Step, ticket: Outpoint, height: int) -> bool:
     """Whether a ticket was bought so long before a height that nobody could know what is drawn there."""
     bought = step.after.tickets[ticket].height
     return bought == 0 or bought + step.params.ticket_maturity_blocks <= height
 
 
-def _lowest(seed: Hash32, tickets: list[Outpoint], count: int) -> tuple[Outpoint, ...]:
-    """Return the tickets of the smallest hashes, in their own order."""
-    by_hash = sorted(tickets, key=lambda t: tagged_hash("p2pai/sortition", seed, t.encode()))
-    return tuple(sorted(by_hash[:count]))
+@dataclass
+class Beacons:
+    """I10, over all blocks that honest nodes connect: which block drew the workers of a task.
+
+    A task may stand in several forks, and the ledger can't tell whether a block of another fork exists; two
+    thirds of the applicants decide. So an honest applicant names a block that holds the task, and so does
+    what comes of it, unless two thirds are dishonest.
+    """
+
+    cores: Mapping[PeerId, NodeCore]
+    honesty: Honesty
+    _blocks: dict[TaskId, dict[Hash32, None]] = field(default_factory=dict)
+    """Which blocks hold a task's submission."""
+
+    def see(self, step: Step) -> None:
+        """Look at a block."""
+        for tx in step.transactions:
+            if isinstance(tx.data, PayForTask):
+                self._blocks.setdefault(TaskId(tx.txid), {})[step.block.hash] = None
+        for tx in step.transactions:
+            if isinstance(tx.data, JoinTask) and self._is_honest(step, tx.data.ticket):
+                there = tx.data.definition_block in self._of(tx.data.task, tx.data.definition_block)
+                require(there, "I10: an honest ticket is drawn by a block that does not hold its task")
+        for task_id, (old, new) in step.tasks.items():
+            if old is not None and old.stage is Stage.JOINING and new.stage is Stage.KEYING:
+                workers = [ticket for _, tickets in new.workers() for ticket in tickets]
+                honest = sum(self._is_honest(step, ticket) for ticket in workers)
+                there = new.definition_block in self._of(task_id, new.definition_block)
+                require(
+                    there or 3 * honest <= len(workers),
+                    "I10: a task's workers are drawn by a block that does not hold it",
+                )
+
+    def _of(self, task: TaskId, unknown: Hash32) -> Mapping[Hash32, None]:
+        """Return the blocks with a task; of one from before the history began nothing is known."""
+        return self._blocks.get(task, {unknown: None})
+
+    def _is_honest(self, step: Step, ticket: Outpoint) -> bool:
+        owner: PublicKey = step.before.tickets[ticket].owner
+        names = (name for name, core in self.cores.items() if core.identity.public == owner)
+        return any(self.honesty.is_sound(name) for name in names)

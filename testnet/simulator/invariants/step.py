@@ -9,17 +9,28 @@ from p2pai.chain.block import Block
 from p2pai.chain.params import Params
 from p2pai.chain.state import State, Task
 from p2pai.chain.transaction import ChargeForTask, FraudProof, Output, Transaction
-from p2pai.primitives.ids import Outpoint, TaskId
+from p2pai.primitives.ids import Outpoint, PeerId, TaskId
 
 
 class Broken(AssertionError):
     """An invariant does not hold."""
 
+    def __init__(self, what: str, node: PeerId | None = None) -> None:
+        """Say what is broken.
 
-def require(condition: object, what: str) -> None:
+        Args:
+          what: the invariant's number, a colon, and a sentence.
+          node: where it shows, if at one node.
+        """
+        super().__init__(what)
+        self.number, _, self.sentence = what.partition(": ")
+        self.node = node
+
+
+def require(condition: object, what: str, node: PeerId | None = None) -> None:
     """Raise `Broken` unless a condition holds."""
     if not condition:
-        raise Broken(what)
+        raise Broken(what, node)
 
 
 @dataclass(frozen=True)

@@ -1,90 +1,92 @@
-"""All checkers of the ledger at work: over one chain, or in a simulated world."""
+"""All invariants of a simulated world, at every step.
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+    ledgers     I1 to I11, and of I14 and I15 what blocks show
+    agreement   I12, I13
+    slots       I14
+    standing    I15
+    limits      I16, I17
+    pools       I18
+    privacy     I19
+
+What holds at the end of a history, and I20, is checked by whoever ends it (replays.py, liveness.py).
+"""
+
+from collections.abc import Mapping, Sequence
 
 from p2pai import effects, events
-from p2pai.chain.fork_choice import Branch
-from p2pai.chain.params import Params
-from p2pai.chain.state import State
+from p2pai.chain.spec import ChainSpec
 from p2pai.node.core import NodeCore
-from p2pai.primitives.ids import Hash32, PeerId
-from testnet.simulator.invariants.chain import Checkpoints, check_tip, links
-from testnet.simulator.invariants.earned import Earnings, draws, nonce
-from testnet.simulator.invariants.money import audit_money, no_debt, splits, supply
-from testnet.simulator.invariants.replays import check_equal
-from testnet.simulator.invariants.step import Step
-from testnet.simulator.invariants.tasks import audit_tasks, stages, tickets
-
-AUDIT_BLOCKS: Final = 25
-"""Blocks between two audits of all rows, on each node."""
-
-STEP_CHECKS: Final[dict[str, Callable[[Step], None]]] = {
-    "supply": supply,
-    "no debt": no_debt,
-    "splits": splits,
-    "stages": stages,
-    "tickets": tickets,
-    "links": links,
-    "nonce": nonce,
-    "draws": draws,
-}
-"""What must hold of every block."""
+from p2pai.primitives.ids import PeerId
+from testnet.simulator.invariants.agreement import Agreement
+from testnet.simulator.invariants.honesty import Honesty
+from testnet.simulator.invariants.ledgers import Ledgers
+from testnet.simulator.invariants.limits import Limits
+from testnet.simulator.invariants.pools import Pools
+from testnet.simulator.invariants.privacy import Secrets
+from testnet.simulator.invariants.saying import read, read_any
+from testnet.simulator.invariants.slots import Slots
+from testnet.simulator.invariants.step import Broken
+from testnet.simulator.world import World
 
 
-def check_step(step: Step) -> None:
-    """Check everything that concerns one block."""
-    for check in STEP_CHECKS.values():
-        check(step)
+class Invariants:
+    """A watcher of one world; the first breach is a `Broken`."""
 
+    def __init__(
+        self,
+        world: World,
+        spec: ChainSpec,
+        cores: Mapping[PeerId, NodeCore],
+        honesty: Honesty | None = None,
+    ) -> None:
+        """Watch a world.
 
-def audit(state: State) -> None:
-    """Check all rows of a state."""
-    audit_money(state)
-    audit_tasks(state)
-
-
-@dataclass
-class Watch:
-    """A watcher of one world: checks every block that a node connects once, every node's tip each time."""
-
-    params: Params
-    cores: Mapping[PeerId, NodeCore]
-    checkpoints: Checkpoints = field(default_factory=Checkpoints)
-    earnings: Earnings = field(default_factory=Earnings)
-    states: dict[Hash32, State] = field(default_factory=dict)
-    """After every block that any node has connected."""
-    checked: int = 0
-    """Blocks."""
-    _tips: dict[PeerId, Hash32] = field(default_factory=dict)
-    _sizes: dict[PeerId, int] = field(default_factory=dict)
+        Args:
+          world: whose nodes are watched; the caller adds this to its watchers.
+          spec: of the chain.
+          cores: what runs in the nodes now, an adversary's too; the caller keeps it up to date.
+          honesty: of the nodes; the caller may change it later.
+        """
+        self.honesty = honesty or Honesty()
+        self.honesty.has_fault = lambda: any(world.fired.values())
+        self._world, self._cores = world, cores
+        self.agreement = Agreement(self.honesty)
+        self.ledgers = Ledgers(spec, cores, self.honesty)
+        self.slots = Slots(cores, self.honesty)
+        self.limits = Limits()
+        self.pools = Pools(spec.params)
+        self.secrets = Secrets(cores, world.hosts)
 
     def __call__(self, name: PeerId, event: events.Event, reaction: Sequence[effects.Effect]) -> None:
-        """Look at a node after an event."""
-        del event, reaction
-        core = self.cores[name]
-        branches = core.ledger.tree.branches()
-        if self._sizes.get(name) == len(branches) and self._tips.get(name) == core.state.tip:
-            return
-        self._sizes[name], self._tips[name] = len(branches), core.state.tip
-        self._check_new(branches)
-        check_tip(core.state.tip, (branch.state for branch in branches))
-        self.checkpoints.see(name, core.state, core.ledger.tree.hash_at)
-        if core.state.height % AUDIT_BLOCKS == 0:
-            audit(core.state)
-            check_equal((core.state, self.states[core.state.tip]))
+        """Look at one event of one node."""
+        try:
+            if self.honesty.is_honest(name):
+                self._look(name, event, reaction)
+            else:
+                self._overhear(name, reaction)
+        except Broken as broken:
+            broken.node = broken.node or name
+            raise
 
-    def _check_new(self, branches: Sequence[Branch]) -> None:
-        for branch in branches:
-            if branch.state.tip not in self.states:
-                self._check_block(branch)
+    def _look(self, name: PeerId, event: events.Event, reaction: Sequence[effects.Effect]) -> None:
+        core = self._cores[name]
+        if self.honesty.remembers(name):
+            self.agreement.note(name, event, reaction)
+        for effect in reaction:
+            if isinstance(effect, effects.Publish):
+                saying = read(effect)
+                if self.honesty.remembers(name):
+                    self.agreement.hear(name, saying)
+                self.slots.hear(name, saying)
+        self.ledgers.look(name, core, event)
+        self.ledgers.standing.look(name, event, reaction)
+        self.limits.look(name, core, event, reaction)
+        self.pools.look(name, core)
+        self.secrets.look(name, core, event, reaction)
 
-    def _check_block(self, branch: Branch) -> None:
-        before = self.states.get(branch.block.header.prev)
-        if before is not None:  # else it is where a node's history begins
-            step = Step(before, branch.block, branch.state, self.params)
-            check_step(step)
-            self.earnings.see(step)
-            self.checked += 1
-        self.states[branch.state.tip] = branch.state
+    def _overhear(self, name: PeerId, reaction: Sequence[effects.Effect]) -> None:
+        """Note what the dishonest say that others may build on."""
+        for effect in reaction:
+            saying = read_any(effect) if isinstance(effect, effects.Publish) else None
+            if saying is not None:
+                self.slots.overhear(name, saying)
