@@ -1,7 +1,8 @@
 """Dressing nodes up: which of a world's nodes are dishonest, and what of each life's core becomes of it."""
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,9 +12,20 @@ from p2pai.primitives.ids import PeerId
 from testnet.scenario import adversaries
 from testnet.simulator.adversary import KINDS, Adversary, Setting
 
-Costume = Callable[[NodeCore], Adversary]
-
 Crew = tuple[PeerId, ...]
+
+
+@dataclass(frozen=True)
+class Costume:
+    """What makes a core a dishonest node."""
+
+    kind: type[Adversary]
+    plan: adversaries.Adversary
+    setting: Setting
+
+    def __call__(self, core: NodeCore) -> Adversary:
+        """Dress up a core of the node's next life."""
+        return self.kind(self.plan, core, self.setting)
 
 
 def costumes(
@@ -37,12 +49,8 @@ def costumes(
         did, shared = partial(_count, fired, kind), dict[str, Any]()
         for name in crew:
             dice = random.Random(f"{seed}/{name}")
-            made[name] = partial(_dress, KINDS[kind], plan, Setting(name, crew, dice, did, shared))
+            made[name] = Costume(KINDS[kind], plan, Setting(name, crew, dice, did, shared))
     return made
-
-
-def _dress(kind: type[Adversary], plan: adversaries.Adversary, setting: Setting, core: NodeCore) -> Adversary:
-    return kind(plan, core, setting)
 
 
 def _count(fired: dict[str, int], kind: str) -> None:

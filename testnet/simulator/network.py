@@ -116,7 +116,11 @@ class Network:
     def __post_init__(self) -> None:
         """Let all invariants be checked at every step."""
         self.invariants = Invariants(self.world, self.spec, self.cores)
-        self.invariants.honesty.distrust(*self.costumes)
+        for name, costume in self.costumes.items():
+            if costume.kind.is_misled:
+                self.invariants.honesty.mislead("trainer", name)
+            else:
+                self.invariants.honesty.distrust(name)
         self.world.watchers.append(self.invariants)
 
     def start(

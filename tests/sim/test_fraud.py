@@ -164,7 +164,7 @@ class Accused:
         accounts = (AUDITOR, 1, 2, 3, 4, 5, 6, WITNESS)
         self.net = network(seed, accounts=accounts, roles={AUDITOR: ("peer",), WITNESS: ("peer",)})
         self.others = [name for name in self.net.cores if name != name_of(AUDITOR)]
-        self.net.agreement.honest = self.others
+        self.net.invariants.honesty.distrust(name_of(AUDITOR))
         self.replays = Counter()
         self.net.world.watchers.append(self)
         assert self.net.world.run(lambda: self.net.core(WITNESS).state.height >= 4, 100)

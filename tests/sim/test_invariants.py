@@ -7,7 +7,7 @@ from p2pai import effects, events
 from p2pai.gossip.envelope import open_envelope, seal
 from p2pai.node import journal
 from p2pai.primitives.ids import PeerId
-from testnet.simulator.invariants import Agreement, check_ledgers, places_of
+from testnet.simulator.invariants import Agreement, Honesty, check_ledgers, places_of
 from testnet.simulator.network import name_of, network
 
 A = PeerId("a")
@@ -58,7 +58,7 @@ def test_a_journal_that_lost_a_record_does_not_excuse_a_second_statement():
 
 
 def test_only_the_honest_are_held_to_the_rules():
-    Agreement(honest=[PeerId("b")])(A, events.Started(()), [first("it_res")])
+    Agreement(Honesty({A: None}))(A, events.Started(()), [first("it_res")])
 
 
 def test_every_kind_of_record_makes_a_place_durable():

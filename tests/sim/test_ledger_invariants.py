@@ -11,7 +11,7 @@ from functools import cache
 import pytest
 
 from p2pai.chain import coins, rewards, task_end, tickets, transition, verification
-from p2pai.chain.state import Checkpoint, Stage, Voting
+from p2pai.chain.state import Checkpoint, Stage, Vote, Voting
 from p2pai.chain.transaction import (
     BuyTickets,
     ChargeForTask,
@@ -20,12 +20,16 @@ from p2pai.chain.transaction import (
     PayForTask,
     VerifyReveal,
 )
+from p2pai.chain.votes import CheckpointVote
+from p2pai.node.core import NodeCore
 from p2pai.primitives.ids import ZERO_HASH, Outpoint, PeerId
-from testnet.simulator.invariants import STEP_CHECKS, Broken, Step, audit, check_step
+from testnet.simulator.disk import Disk
+from testnet.simulator.invariants import STEP_CHECKS, Broken, Honesty, Step, audit, check_step
 from testnet.simulator.invariants.chain import Checkpoints, check_tip
-from testnet.simulator.invariants.earned import Earnings
-from testnet.simulator.invariants.replays import check_equal, check_replay
-from tests.chain.ledger import MINERS, VERIFIERS, Chain, devnet, genesis, key_hash, label
+from testnet.simulator.invariants.earned import Beacons, Earnings
+from testnet.simulator.invariants.replays import check_arrival, check_equal, check_replay, check_same
+from testnet.simulator.invariants.standing import Standing
+from tests.chain.ledger import MINERS, VERIFIERS, Chain, devnet, genesis, key_hash, keys, label
 from tests.chain.play import play
 from tests.chain.test_transition import begun
 from tests.node.parts import paid_chain
@@ -318,6 +322,70 @@ def other_verifiers(step):
     return after(step, verifications=step.after.verifications.set(step.block.hash, fewer))
 
 
+def young_verifier():
+    step = history()[0]
+    verifier = step.after.verifications[step.block.hash].verifiers[0]
+    return with_ticket(step, verifier, height=step.after.height)
+
+
+def other_evaluators():
+    step, task_id = in_stage(Stage.EVALUATING)
+    one, *rest = step.after.tasks[task_id].evaluators
+    again = replace(step, before=step.after)
+    return with_row(again, task_id, round=1, evaluators=(*rest, bought_outpoint(again)))
+
+
+def bought_outpoint(step):
+    return next(t for t, row in step.after.tickets.items() if row.role == "verifier")
+
+
+def another_applicant():
+    step, task_id = in_stage(Stage.KEYING)
+    miners = step.after.tasks[task_id].miners
+    return with_row(step, task_id, miners=tuple(sorted((*miners[1:], bought_outpoint(step)))))
+
+
+VOTERS = tuple(Outpoint(label("voter"), i) for i in range(4))
+FINAL = Checkpoint(16, label("final"), label("snapshot"))
+
+
+def voted(*, votes=1, open_=True, twice=False, drawn=4, counted=None):
+    """Return a step in which validators vote on a block; three of four votes make it a checkpoint."""
+    step = history()[0]
+    voters = (VOTERS[0],) * votes if twice else VOTERS[:votes]
+    cast = [CheckpointVote(voter, FINAL.height, FINAL.block, FINAL.snapshot, b"") for voter in voters]
+    transactions = [replace(step.block.transactions[0], data=vote) for vote in cast]
+    begun = Voting(FINAL.height, FINAL.block, VOTERS[:drawn]) if open_ else None
+    told = tuple(Vote(voter, FINAL.snapshot) for voter in voters[:counted])
+    step = with_transactions(step, step.block.transactions[0], *transactions)
+    after = replace(step.after, voting=replace(begun, votes=told) if begun else None)
+    return replace(step, before=replace(step.before, voting=begun), after=after)
+
+
+def certified(votes):
+    step = voted(votes=votes, open_=votes > 0)
+    return after(step, checkpoint=FINAL)
+
+
+def concluded():
+    for step in history():
+        for task_id, (old, new) in step.tasks.items():
+            if old is not None and new.conclusion != old.conclusion:
+                return step, task_id
+    raise AssertionError("no task is concluded")
+
+
+def other_conclusion():
+    step, task_id = concluded()
+    other = replace(step.after.tasks[task_id].conclusion, samples=1)
+    return with_row(step, task_id, conclusion=other)
+
+
+def no_conclusion():
+    step, task_id = concluded()
+    return with_row(step, task_id, conclusion=None)
+
+
 def message_elsewhere(step):
     lucky = step.block.work_proof.lucky
     return with_proof(step, lucky=replace(lucky, index=lucky.index + 1))
@@ -440,7 +508,20 @@ BREACHES = {
         "I10: .* younger than its draw",
     ),
     "two validators of one owner": ("draws", lambda: voting(), "I10: two validators"),
-    "other verifiers": ("draws", lambda: other_verifiers(history()[0]), "I10: verifiers"),
+    "a verifier younger than its draw": ("draws", young_verifier, "I10: a verifier's ticket is younger"),
+    "other verifiers": ("public draws", lambda: other_verifiers(history()[0]), "I14: a block's verifiers"),
+    "other validators": ("public draws", lambda: voting(), "I14: a checkpoint's validators"),
+    "other further evaluators": ("public draws", other_evaluators, "I14: a task's further evaluators"),
+    "another applicant admitted": ("admissions", another_applicant, "I14: a task's miners are not"),
+    "a vote on nothing": ("votes", lambda: voted(open_=False), "I14: .* nothing is voted on"),
+    "a checkpoint on nothing": ("votes", lambda: certified(votes=0), "I14: .* nobody voted on"),
+    "a checkpoint on too few votes": ("votes", lambda: certified(votes=2), "I14: .* too few votes"),
+    "enough votes and no checkpoint": ("votes", lambda: voted(votes=3), "I14: .* enough votes"),
+    "a vote twice": ("votes", lambda: voted(votes=2, twice=True), "I14: .* counts twice"),
+    "a vote of a stranger": ("votes", lambda: voted(votes=2, drawn=1), "I14: .* was not drawn"),
+    "votes not counted": ("votes", lambda: voted(votes=2, counted=1), "I14: votes were not counted"),
+    "another conclusion": ("conclusions", other_conclusion, "I14: .* as its evaluators did not"),
+    "no conclusion": ("conclusions", no_conclusion, "I14: evaluators agree"),
 }
 """What is broken -> the checker that must see it, how it is broken, and what the checker says."""
 
@@ -587,7 +668,120 @@ class TestEarnings:
             earnings.see(step)
 
 
+def cores(*accounts):
+    """Return nodes that have not started, by the names of their accounts."""
+    made = {PeerId(f"n{a}"): NodeCore(devnet(), keys(a), PeerId(f"n{a}"), (), Disk()) for a in accounts}
+    assert made
+    return made
+
+
+class TestBeacons:
+    """Who is drawn by which block."""
+
+    def seen(self, honesty=None):
+        beacons = Beacons(cores(*range(10)), honesty or Honesty())
+        for step in history():
+            if holds(step, JoinTask):
+                return beacons, step
+            beacons.see(step)
+        raise AssertionError("nobody applies")
+
+    def by_another(self, step):
+        first = step.transactions[0]
+        other = replace(first, data=replace(first.data, definition_block=label("x")))
+        return with_transactions(step, step.block.transactions[0], other)
+
+    def test_a_real_history_passes(self):
+        beacons, _ = self.seen()
+        for step in history():
+            beacons.see(step)
+
+    def test_an_application_drawn_by_a_block_without_the_task_is_seen(self):
+        beacons, step = self.seen()
+        with pytest.raises(Broken, match="I10: an honest ticket is drawn by a block"):
+            beacons.see(self.by_another(step))
+
+    def test_the_dishonest_may_name_what_they_like(self):
+        names = dict.fromkeys(cores(*range(10)))
+        beacons, step = self.seen(Honesty(names))
+        beacons.see(self.by_another(step))
+
+    def test_workers_of_no_block_of_the_task_are_seen(self):
+        beacons, _ = self.seen()
+        step, task_id = in_stage(Stage.KEYING)
+        with pytest.raises(Broken, match="I10: a task's workers are drawn by a block"):
+            beacons.see(with_row(step, task_id, definition_block=label("x")))
+
+
+class TestStakes:
+    """Whose stakes a block takes."""
+
+    def loses(self, value, **honesty):
+        """Return what says of a step in which miner 4 is left with so much of its stake."""
+        step, task_id = in_stage(Stage.TRAINING)
+        nodes = cores(*range(10))
+        standing = Standing(nodes, Honesty(**honesty))
+        stake = step.after.tickets[worker(step, task_id)]
+        name = next(n for n, core in nodes.items() if core.identity.key_hash == stake.key_hash)
+        return standing, paying(step, worker(step, task_id), value), name
+
+    def test_a_real_history_without_slashes_passes(self):
+        standing = Standing(cores(*range(10)), Honesty())
+        for step in history():
+            if step.after.burned == step.before.burned:
+                standing.see(step)
+
+    def test_a_whole_stake_is_never_lost(self):
+        standing, step, name = self.loses(None, has_fault=lambda: True)
+        with pytest.raises(Broken, match=f"I15: {name}, honest, lost a whole stake") as broken:
+            standing.see(step)
+        assert (broken.value.number, broken.value.node) == ("I15", name)
+
+    def test_a_part_is_not_lost_while_nothing_went_wrong(self):
+        standing, step, name = self.loses(5)
+        with pytest.raises(Broken, match=f"I15: {name}, honest, lost .* atoms, and nothing went wrong"):
+            standing.see(step)
+
+    def test_silence_may_cost_a_part_when_something_went_wrong(self):
+        standing, step, _ = self.loses(5, has_fault=lambda: True)
+        standing.see(step)
+
+    def test_the_dishonest_and_the_misled_may_lose_all(self):
+        _, _, name = self.loses(None)
+        for honesty in ({"dishonest": {name: None}}, {"misled": {name: "trainer"}}):
+            standing, step, _ = self.loses(None, **honesty)
+            standing.see(step)
+
+    def test_a_slash_of_a_real_history_is_seen(self):
+        standing = Standing(cores(*range(10)), Honesty())
+        with pytest.raises(Broken, match="I15"):
+            standing.see(slashing())
+
+
 class TestReplays:
+    def test_a_node_that_comes_to_another_state_is_seen(self):
+        step = with_a(JoinTask)
+        check_same(A, step, replace(step.after))
+        others = {
+            "burned": replace(step.after, burned=1),
+            "utxos": paying(step, coin(step), 7).after,
+            "tickets": with_ticket(step, next(t for t in step.touched if t in step.after.tickets), height=9),
+            "tasks": with_row(step, next(iter(step.tasks)), slots=99).after,
+            "verifications": other_verifiers(step).after,
+        }
+        for what, state in others.items():
+            with pytest.raises(Broken, match=f"I11: one tip, but different {what}") as broken:
+                check_same(A, step, getattr(state, "after", state))
+            assert broken.value.node == A
+
+    def test_blocks_in_another_order_give_the_same_state(self):
+        blocks = [step.block for step in history()]
+        check_arrival(devnet(), blocks, history()[-1].after, {})
+        with pytest.raises(Broken, match=r"I11: in another order blocks lead to another state"):
+            check_arrival(devnet(), blocks, replace(history()[-1].after, burned=1), {})
+        with pytest.raises(Broken, match=r"I11: in another order blocks don't connect"):
+            check_arrival(devnet(), blocks[1:], history()[-1].after, {})
+
     def test_a_chain_replays(self):
         blocks = [step.block for step in history()]
         check_replay(devnet(), blocks, history()[-1].after)

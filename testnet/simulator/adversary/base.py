@@ -40,6 +40,9 @@ class Setting:
 class Adversary:
     """Honest in all: what the kinds change."""
 
+    is_misled: ClassVar[bool] = False
+    """Whether its core is honest, and only its trainer lies: it is held to what it says."""
+
     def __init__(self, plan: adversaries.Adversary, core: NodeCore, setting: Setting) -> None:
         self.plan, self.core, self.setting = plan, core, setting
 

@@ -20,6 +20,7 @@ class LyingTrainer(Adversary):
     """See the module."""
 
     plan: adversaries.LyingTrainer
+    is_misled = True
 
     def train(self, job: jobs.Job, worker: Worker) -> jobs.Result:
         result = worker.run(job)

@@ -34,9 +34,11 @@ class Honesty:
         """Hold these nodes to nothing from now on."""
         self.dishonest |= dict.fromkeys(names)
 
-    def mislead(self, name: PeerId, by: str) -> None:
-        """Tell that something lies to a node from now on."""
-        self.misled.setdefault(name, by)
+    def mislead(self, by: str, *names: PeerId) -> None:
+        """Tell that something lies to these nodes from now on, which run their cores as they are."""
+        for name in names:
+            self.dishonest.pop(name, None)
+            self.misled[name] = by
 
     def is_honest(self, name: PeerId) -> bool:
         """Return whether a node runs its core as it is."""
