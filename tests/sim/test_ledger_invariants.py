@@ -330,7 +330,7 @@ def young_verifier():
 
 def other_evaluators():
     step, task_id = in_stage(Stage.EVALUATING)
-    one, *rest = step.after.tasks[task_id].evaluators
+    rest = step.after.tasks[task_id].evaluators[1:]
     again = replace(step, before=step.after)
     return with_row(again, task_id, round=1, evaluators=(*rest, bought_outpoint(again)))
 
@@ -383,7 +383,7 @@ def other_conclusion():
 
 def no_conclusion():
     step, task_id = concluded()
-    return with_row(step, task_id, conclusion=None)
+    return with_row(step, task_id, conclusion=None, stage=Stage.EVALUATING)
 
 
 def message_elsewhere(step):

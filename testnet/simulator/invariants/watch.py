@@ -26,6 +26,7 @@ from testnet.simulator.invariants.privacy import Secrets
 from testnet.simulator.invariants.saying import read, read_any
 from testnet.simulator.invariants.slots import Slots
 from testnet.simulator.invariants.step import Broken
+from testnet.simulator.metering import Meter
 from testnet.simulator.world import World
 
 
@@ -49,7 +50,9 @@ class Invariants:
         """
         self.honesty = honesty or Honesty()
         self.honesty.has_fault = lambda: any(world.fired.values())
-        self._world, self._cores = world, cores
+        self._cores = cores
+        self.meter: Meter | None = None
+        """What measures the nodes' work, where somebody does."""
         self.agreement = Agreement(self.honesty)
         self.ledgers = Ledgers(spec, cores, self.honesty)
         self.slots = Slots(cores, self.honesty)
@@ -81,6 +84,8 @@ class Invariants:
         self.ledgers.look(name, core, event)
         self.ledgers.standing.look(name, event, reaction)
         self.limits.look(name, core, event, reaction)
+        if self.meter is not None:
+            self.limits.check_work(name, event, self.meter.last)
         self.pools.look(name, core)
         self.secrets.look(name, core, event, reaction)
 
