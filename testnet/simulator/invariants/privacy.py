@@ -20,8 +20,8 @@ from p2pai.node.core import NodeCore
 from p2pai.primitives.errors import InvalidInput, Unavailable
 from p2pai.primitives.ids import BlobId, Hash32, PeerId, TaskId
 from p2pai.roles.dealer import own_share
+from testnet.simulator.host import Blobs, Host
 from testnet.simulator.invariants.step import Broken
-from testnet.simulator.world import Blobs, Host
 
 WINDOW_BYTES: Final = 32
 """Length of the pieces of test data that are looked for."""
