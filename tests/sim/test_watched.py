@@ -157,6 +157,12 @@ def test_the_naive_rules_are_those_of_the_chain(count):
         assert root_of(ids) == merkle.root(ids)
 
 
+def test_slots_of_the_usual_size_are_all_ranked_again_and_large_ones_now_and_then():
+    slots = Slots({}, Honesty())
+    assert all(slots._has_time(24) for _ in range(100))
+    assert sum(slots._has_time(48) for _ in range(100)) == 12
+
+
 # --- I15
 
 

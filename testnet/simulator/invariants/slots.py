@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
-import numpy as np
-
 from p2pai.chain.committee import CertifiedSlot, Committee, SlotStatement
 from p2pai.chain.state import State
 from p2pai.node.core import NodeCore
@@ -26,6 +24,10 @@ from testnet.simulator.invariants.step import Broken, require
 
 TERM_SLOTS: Final = 64
 """Slots of one leader's term. Source: chain/params.py, SLOTS_PER_TERM."""
+
+EACH_MESSAGES: Final = 24
+"""Slots of so many messages are all ranked again; larger ones as often as takes no longer in the mean: a rank
+by the book takes the third power of their number."""
 
 Counted = tuple[TaskId, int, Hash32]
 """Task, slot, root."""
@@ -42,6 +44,8 @@ class Slots:
     _ballots: dict[Counted, list[tuple[tuple[int, bytes], ...]]] = field(default_factory=dict)
     """Ballots of the proposals that were seen: member, and its order."""
     _votes: dict[SlotStatement, dict[PublicKey, None]] = field(default_factory=dict)
+    _credit: int = 0
+    """Work that may be spent on ranking, in third powers of messages."""
 
     def hear(self, name: PeerId, saying: Saying) -> None:
         """I14: look at what an honest node says."""
@@ -101,12 +105,24 @@ class Slots:
         enough = 3 * len(agreed) >= 2 * len(members)
         require(enough, f"I14: a slot is certified by {len(agreed)} of {len(members)} members")
         shown = self._ballots.pop((statement.task, statement.slot, statement.root), [])
+        if shown and self._has_time(len(slot.messages)):
+            self._rank(slot, members, shown)
+
+    def _has_time(self, messages: int) -> bool:
+        """Return whether a slot of so many messages is ranked again: not each large one."""
+        self._credit += EACH_MESSAGES**3
+        if messages**3 > self._credit:
+            return False
+        self._credit -= messages**3
+        return True
+
+    def _rank(
+        self, slot: CertifiedSlot, members: Sequence[Outpoint], shown: Sequence[tuple[tuple[int, bytes], ...]]
+    ) -> None:
         orders = [ballots for ballots in shown if 3 * len(dict(ballots)) >= 2 * len(members)]
         ranked = [schulze(sorted(slot.messages), [order for _, order in ballots]) for ballots in orders]
-        require(
-            tuple(slot.messages) in ranked or not shown,
-            "I14: a slot is certified in an order that its ballots do not give",
-        )
+        given = tuple(slot.messages) in ranked
+        require(given, "I14: a slot is certified in an order that its ballots do not give")
 
     def _is_liar(self, owner: PublicKey) -> bool:
         liars = self.honesty.dishonest
@@ -135,18 +151,24 @@ def schulze(candidates: Sequence[Hash32], ballots: Sequence[bytes]) -> tuple[Has
       candidates: by hash, ascending.
       ballots: positions of the candidates, best first.
     """
-    count = len(candidates)
-    place = np.empty((len(ballots), count), np.int64)
-    for row, ballot in zip(place, ballots, strict=True):
-        row[list(ballot)] = np.arange(count)
-    prefer = (place[:, :, None] < place[:, None, :]).sum(axis=0)
-    width = np.where(prefer > prefer.T, prefer, 0)
-    for middle in range(count):
-        width = np.maximum(width, np.minimum(width[:, middle, None], width[None, middle, :]))
-    beats = width > width.T
+    numbers = range(len(candidates))
+    width = [[0] * len(candidates) for _ in numbers]
+    for ballot in ballots:
+        for place, better in enumerate(ballot):
+            for worse in ballot[place + 1 :]:
+                width[better][worse] += 1
+    for a in numbers:
+        for b in range(a):
+            one, other = width[a][b], width[b][a]
+            width[a][b], width[b][a] = one * (one > other), other * (other > one)
+    for middle in numbers:
+        second = width[middle]
+        for first in width:
+            path = first[middle]
+            first[:] = [max(direct, min(path, rest)) for direct, rest in zip(first, second, strict=True)]
     order: list[int] = []
-    left = list(range(count))
+    left = list(numbers)
     while left:  # of those that nobody left beats, the lowest hash
-        order.append(next(c for c in left if not beats[left, c].any()))
+        order.append(next(c for c in left if not any(width[d][c] > width[c][d] for d in left)))
         left.remove(order[-1])
     return tuple(candidates[c] for c in order)
