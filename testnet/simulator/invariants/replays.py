@@ -92,13 +92,15 @@ def check_stretch(core: NodeCore, height: int, steps: Mapping[Hash32, Step]) -> 
         tip = stretch[-1].block.header.prev
     if len(stretch) < STRETCH_BLOCKS:
         return  # the history began later
-    state = snapshot.decode(snapshot.encode(stretch[-1].before))
+    with memo.shared(is_on=False):
+        state = snapshot.decode(snapshot.encode(stretch[-1].before))
     for step in reversed(stretch):
-        block = Block.decode(step.block.encoded)
         try:
-            state = transition.apply_block(state, block, step.params, judged=core.judged)
+            with memo.shared(is_on=False):
+                block = Block.decode(step.block.encoded)
+                state = transition.apply_block(state, block, step.params, judged=core.judged)
         except (InvalidInput, Unavailable) as error:
-            raise Broken(f"I7: block {block.hash.hex()[:8]} does not replay: {error}") from error
+            raise Broken(f"I7: block {step.block.hash.hex()[:8]} does not replay: {error}") from error
     require(digest(state) == digest(stretch[0].after), "I7: a stretch of the chain replays to another state")
 
 
