@@ -19,7 +19,7 @@ from testnet.outcome import Expectation, Outcome
 from testnet.scenario.cast import players
 from testnet.scenario.chain import chain_of
 from testnet.scenario.model import Scenario
-from testnet.simulator.invariants import Agreement, Broken, Watch
+from testnet.simulator.invariants import Broken, Honesty, Invariants
 from testnet.simulator.observer import Observer
 from testnet.simulator.recent import Recent
 from testnet.simulator.staging import planned
@@ -50,7 +50,9 @@ def relive(scenario: Scenario, course: Course, directory: Path) -> Relived:
     recent = Recent(past, spec.prefix, start_ms)
     roles = {PeerId(player.name): player.group.roles for player in players(scenario)}
     observer = Observer(past, spec, past.cores, roles, start_ms=start_ms)
-    past.watchers.extend((observer, Agreement(), Watch(spec.params, past.cores)))
+    # Real disks and networks have faults that nobody counts.
+    invariants = Invariants(spec, past.cores, Honesty(has_fault=lambda: True))
+    past.watchers.extend((observer, invariants))
     return Relived(past, observer, recent, _live(past, course))
 
 
@@ -87,7 +89,7 @@ def _live(past: Past, course: Course) -> outcome.Broken | None:
     try:
         past.live(course.began_us + course.length_ms * _US_PER_MS)
     except AssertionError as error:
-        name = str(error).split()[0].rstrip(":,") if isinstance(error, Broken) else "assertion"
+        name = error.number if isinstance(error, Broken) else "assertion"
         node = past.current[0] if past.current else ""
         broken = outcome.Broken(name, str(error), past.now_ms - course.began_us // _US_PER_MS, node)
     return crash(broken, course)

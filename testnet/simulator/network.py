@@ -22,7 +22,7 @@ from testnet.scenario import adversaries
 from testnet.simulator.adversary import Adversary
 from testnet.simulator.costumes import Costume, costumes
 from testnet.simulator.host import Core, MakeWorker
-from testnet.simulator.invariants import Invariants, check_ledgers
+from testnet.simulator.invariants import Honesty, Invariants, check_ledgers
 from testnet.simulator.recordings import Recordings
 from testnet.simulator.trainer import real_trainer
 from testnet.simulator.world import World
@@ -115,12 +115,13 @@ class Network:
 
     def __post_init__(self) -> None:
         """Let all invariants be checked at every step."""
-        self.invariants = Invariants(self.world, self.spec, self.cores)
+        honesty = Honesty(has_fault=lambda: any(self.world.fired.values()))
         for name, costume in self.costumes.items():
             if costume.kind.is_misled:
-                self.invariants.honesty.mislead("trainer", name)
+                honesty.mislead("trainer", name)
             else:
-                self.invariants.honesty.distrust(name)
+                honesty.distrust(name)
+        self.invariants = Invariants(self.spec, self.cores, honesty, self.world.hosts)
         self.world.watchers.append(self.invariants)
 
     def start(

@@ -114,7 +114,7 @@ class Secrets:
         }
 
     def _hide(self, name: PeerId, task_id: TaskId, task: Task) -> None:
-        blobs = self.hosts[name].blobs
+        blobs = self.hosts[name].blobs if name in self.hosts else Blobs()
         own = [f for f in task.definition.dataset.fragments if not self._is_public(name, f)]
         secret = {fragment: fragment for fragment in own}
         secret |= {shard: of for shard, of in _shards(blobs, task).items() if of in secret}

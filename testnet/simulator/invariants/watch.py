@@ -12,11 +12,13 @@ What holds at the end of a history, and I20, is checked by whoever ends it (repl
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from p2pai import effects, events
 from p2pai.chain.spec import ChainSpec
 from p2pai.node.core import NodeCore
 from p2pai.primitives.ids import PeerId
+from testnet.simulator.host import Host
 from testnet.simulator.invariants.agreement import Agreement
 from testnet.simulator.invariants.honesty import Honesty
 from testnet.simulator.invariants.ledgers import Ledgers
@@ -27,7 +29,6 @@ from testnet.simulator.invariants.saying import read, read_any
 from testnet.simulator.invariants.slots import Slots
 from testnet.simulator.invariants.step import Broken
 from testnet.simulator.metering import Meter
-from testnet.simulator.world import World
 
 
 class Invariants:
@@ -35,21 +36,20 @@ class Invariants:
 
     def __init__(
         self,
-        world: World,
         spec: ChainSpec,
         cores: Mapping[PeerId, NodeCore],
-        honesty: Honesty | None = None,
+        honesty: Honesty,
+        hosts: Mapping[PeerId, Host] = MappingProxyType({}),
     ) -> None:
-        """Watch a world.
+        """Watch a world; the caller adds this to its watchers, and keeps all that is given up to date.
 
         Args:
-          world: whose nodes are watched; the caller adds this to its watchers.
           spec: of the chain.
-          cores: what runs in the nodes now, an adversary's too; the caller keeps it up to date.
-          honesty: of the nodes; the caller may change it later.
+          cores: what runs in the nodes now, an adversary's too.
+          honesty: of the nodes.
+          hosts: what the nodes run on, as far as that is known: where a client's test data lie.
         """
-        self.honesty = honesty or Honesty()
-        self.honesty.has_fault = lambda: any(world.fired.values())
+        self.honesty = honesty
         self._cores = cores
         self.meter: Meter | None = None
         """What measures the nodes' work, where somebody does."""
@@ -58,7 +58,7 @@ class Invariants:
         self.slots = Slots(cores, self.honesty)
         self.limits = Limits()
         self.pools = Pools(spec.params)
-        self.secrets = Secrets(cores, world.hosts)
+        self.secrets = Secrets(cores, hosts)
 
     def __call__(self, name: PeerId, event: events.Event, reaction: Sequence[effects.Effect]) -> None:
         """Look at one event of one node."""
