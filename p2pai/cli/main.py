@@ -21,6 +21,7 @@ from p2pai.cli import (
     sim,
     start,
     status,
+    sweep,
     task,
     testnet,
     ticket,
@@ -57,6 +58,7 @@ app.command("replay")(replay_command.replay)
 app.add_typer(testnet.app, name="testnet")
 app.command("sim")(sim.sim)
 app.command("report")(report_command.report)
+app.command("sweep")(sweep.sweep)
 app.command("train")(train_command.train)
 
 

@@ -16,13 +16,13 @@ try:
     import matplotlib as mpl
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 except ImportError as error:
     raise Unavailable(
         "a report needs Matplotlib, which is not installed: pip install 'p2pai[report]'"
     ) from error
 
-__all__ = ["GRID", "INK", "MUTED", "PAPER", "SERIES", "Axes", "draw_svg", "label", "set_scale"]
+__all__ = ["GRID", "INK", "MUTED", "PAPER", "SERIES", "Axes", "draw_svg", "label", "set_scale", "set_values"]
 
 INK: Final = "#0a0a01"
 MUTED: Final = "#0a0a02"
@@ -133,6 +133,15 @@ def set_scale(
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     ticks = 5 if axes.figure.bbox.width < WIDTHS["wide"] else 10
     axes.xaxis.set_major_locator(MaxNLocator(nbins=ticks, integer=whole_x))
+
+
+def set_values(axes: Axes, places: Sequence[float], names: Sequence[str], *, logarithmic: bool) -> None:
+    """Put the ticks of the x axis where the values are."""
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.set_xlabel(f"{axes.get_xlabel()}, logarithmic")
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(places, [label(name) for name in names])
 
 
 def _figure(draw: Callable[[Axes], None], width: int, height: int) -> Figure:
