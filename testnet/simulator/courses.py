@@ -26,13 +26,14 @@ class _Course:
         self.points: Thinned[Iteration] = Thinned(POINTS_MAX)
         self.validations: list[Iteration] = []
         self.map_bytes = 0
-        self._last: dict[Outpoint, int] = {}
+        self._said: dict[tuple[Outpoint, int], None] = {}
 
     def is_new(self, message: it_res.IterationResult) -> bool:
-        """Whether it was not said before: messages that get lost are said again."""
-        if message.iteration <= self._last.get(message.ticket, -1):
+        """Whether it was not said before: messages that may be lost are said again, not always in order."""
+        place = message.ticket, message.iteration
+        if place in self._said:
             return False
-        self._last[message.ticket] = message.iteration
+        self._said[place] = None
         return True
 
     def add(self, message: it_res.IterationResult, miner: str, at_ms: int) -> None:
