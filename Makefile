@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 FORKING := tests/shell/test_store_crash.py tests/shell/test_node_crash.py
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
-.PHONY: help demo test lint types contracts unit slow hostile crash identity interop upstream lab stateful fuzz bench bench-committee bench-ledger bench-blobs bench-restart bench-libp2p learning format wheel clean setup
+.PHONY: help demo test lint types contracts unit slow sim hostile crash identity interop upstream lab stateful fuzz bench bench-committee bench-ledger bench-blobs bench-restart bench-libp2p learning format wheel clean setup
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -40,6 +40,9 @@ unit: setup ## pytest alone
 
 slow: setup ## the tests that take long
 	@$(BIN)/python -m pytest -m "slow and not forks"
+
+sim: setup ## networks drawn by lot, many seeds, with a report of failures: make sim SEEDS=10000 SEED=1
+	@$(BIN)/python -m testnet.simulator --chaos --seeds $(or $(SEEDS),1000) --seed $(or $(SEED),1)
 
 hostile: setup ## attacks on a real node, with its defences and without each of them
 	@$(BIN)/python -m pytest -s -o log_cli=false tests/functional/test_hostile_remotes.py

@@ -8,14 +8,14 @@ Source: RELIABILITY (2); Groce et al., "Swarm Testing" (ISSTA 2012).
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Final
 
 from p2pai.primitives.errors import InvalidInput
-from testnet.scenario import faults
 from testnet.scenario.cast import ANY, shares
 from testnet.scenario.faults import Fault
+from testnet.scenario.lots import LOTS, Urn
 from testnet.scenario.model import Expectations, NetworkPlan, NodeGroup, Scenario, TaskPlan
 
 NODES_MIN: Final = 8
@@ -30,16 +30,10 @@ PACE: Final = {"iteration_ms_min": 300, "slot_ms": 400}
 
 TASKS_MAY_END: Final = ("paid", "failed", "expired")
 
-PARTITIONS: Final[tuple[Literal["halves", "islands", "isolate", "one-way"], ...]] = (
-    "halves",
-    "islands",
-    "isolate",
-    "one-way",
-)
-
 WORKERS: Final = ("supervisor", "verifier", "evaluator")
 
-Draw = Callable[[random.Random], Fault]
+KINDS_MAX: Final = 4
+"""Of faults in one scenario."""
 
 
 def draw(seed: int, nodes: int | None = None) -> Scenario:
@@ -66,7 +60,7 @@ def draw(seed: int, nodes: int | None = None) -> Scenario:
         chain=PACE,
         network=_network(dice),
         tasks=tuple(_task(dice, heal_s) for _ in range(dice.randint(1, _tasks_max(groups)))),
-        faults=_faults(dice),
+        faults=_faults(dice, groups),
         expect=Expectations(TASKS_MAY_END, settle_s=SETTLE_S, may_be_slashed=(ANY,)),
     )
 
@@ -84,7 +78,7 @@ def disturb(scenario: Scenario, seed: int) -> Scenario:
         scenario,
         heal_s=scenario.heal_s or dice.randint(*HEAL_S),
         limit_s=max(scenario.limit_s, LIMIT_S),
-        faults=(*scenario.faults, *_faults(dice)),
+        faults=(*scenario.faults, *_faults(dice, scenario.nodes)),
         expect=expect,
     )
 
@@ -120,32 +114,8 @@ def _tasks_max(groups: tuple[NodeGroup, ...]) -> int:
     return min(group.count for group in groups if group.name in ("supervisor", "miner")) // 3
 
 
-def _faults(dice: random.Random) -> tuple[Fault, ...]:
-    """Draw which kinds are on, each with a chance of a third, then each of them."""
-    on = [kind for kind in DRAWN if dice.randrange(3) == 0] or [dice.choice(list(DRAWN))]
-    return tuple(DRAWN[kind](dice) for kind in on)
-
-
-def _kill(dice: random.Random) -> Fault:
-    least = dice.randint(1, 6)
-    return faults.Kill(
-        every_s=(least, least + dice.randint(1, 6)), down_ms=(500, dice.choice((1_000, 4_000)))
-    )
-
-
-def _loss(dice: random.Random) -> Fault:
-    return faults.Loss(percent=dice.randint(1, 30))
-
-
-def _partition(dice: random.Random) -> Fault:
-    shape, least = dice.choice(PARTITIONS), dice.randint(2, 8)
-    return faults.Partition(
-        shape=shape,
-        islands=dice.randint(2, 4),
-        lasts_s=dice.choice(((0, 0), (least, least + 8))),
-        pause_s=(1, dice.randint(2, 10)),
-    )
-
-
-DRAWN: Final[dict[str, Draw]] = {"kill": _kill, "loss": _loss, "partition": _partition}
-"""By kind; what is not here is not drawn."""
+def _faults(dice: random.Random, groups: Sequence[NodeGroup]) -> tuple[Fault, ...]:
+    """Draw which kinds are on, a few of them, then each."""
+    urn = Urn(dice, groups)
+    kinds = sorted(dice.sample(sorted(LOTS), dice.randint(1, KINDS_MAX)))
+    return tuple(LOTS[kind](urn) for kind in kinds)

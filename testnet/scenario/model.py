@@ -98,9 +98,9 @@ class Scenario:
     row: str = ""
     """Of the fault matrix."""
     limit_s: Annotated[int, Range(1, 1_000_000)] = 600
-    """Virtual seconds after which the history ends as failed."""
+    """Virtual seconds after which nothing is waited for any more but that the network settles."""
     heal_s: int = 0
-    """When faults end at the latest; 0: as soon as all tasks are over, or at the limit."""
+    """When faults end, if each has happened by then; 0: when all tasks are over too, or at the limit."""
     chain: Mapping[str, int] = field(default_factory=dict)
     """Parameters other than those of the quick devnet (see chain/params.py)."""
     network: NetworkPlan = field(default_factory=NetworkPlan)

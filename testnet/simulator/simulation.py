@@ -1,8 +1,8 @@
 """One history of a scenario: played, healed, settled, judged.
 
-    play     nodes start, clients order, faults happen, until all tasks are over and all faults have happened
+    play     nodes start, clients order, faults happen, until it is time to heal and all of them have happened
     heal     no more faults; whoever is down comes back
-    settle   one tip, the chain goes on, every task is over: liveness, demanded within a time
+    settle   one tip within a time, then a chain that goes on, and every task comes to its end
     judge    what the scenario expects
 
 The invariants hold at every step of it. A history that fails raises nothing: its outcome says what broke.
@@ -146,10 +146,12 @@ class Simulation:
             self._advance()
 
     def _is_played(self) -> bool:
-        if not self.scenario.tasks and not self.scenario.heal_s:
-            return False
-        due = self.now_ms >= self.scenario.heal_s * 1000
-        return due and self.customers.are_served() and not self._unfired()
+        """Return whether it is time to heal: every fault has happened, and the time or all tasks are over."""
+        if self.scenario.heal_s:
+            is_time = self.now_ms >= self.scenario.heal_s * 1000
+        else:
+            is_time = bool(self.scenario.tasks) and self.customers.are_served()
+        return is_time and not self._unfired()
 
     def _unfired(self) -> list[str]:
         """Return the kinds of faults and adversaries that have not happened."""
@@ -173,9 +175,7 @@ class Simulation:
         height = max(core.state.height for core in self.honest())
         if self.network.world.run(self._is_one, self.scenario.expect.settle_s):
             self.settled_ms = self.now_ms
-        for _ in range(self.scenario.expect.settle_s):
-            if self._is_lively(height):
-                break
+        while not self._is_lively(height) and self._is_in_time():
             self._advance()
         self.network.world.run(self._is_one, self.scenario.expect.settle_s)
         if self._is_one():
@@ -188,6 +188,12 @@ class Simulation:
     def _is_one(self) -> bool:
         cores = self.honest()
         return all(core.state.tip == cores[0].state.tip for core in cores)
+
+    def _is_in_time(self) -> bool:
+        """Return whether there is time for the chain to go on and for tasks to end."""
+        assert self.healed_ms is not None
+        latest_s = max(self.scenario.limit_s, self.healed_ms // 1000 + self.scenario.expect.settle_s)
+        return self.now_ms < latest_s * 1000
 
     def _is_lively(self, height: int) -> bool:
         grown = min(core.state.height for core in self.honest()) - height
