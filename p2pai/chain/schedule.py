@@ -34,6 +34,9 @@ EPOCHS_CACHED = 64
 CYCLES_CACHED = 4096
 """Miners for whom it is kept where the epochs of a cycle of folds begin: a tuple of at most 21 numbers."""
 
+TURNS_CACHED = 8192
+"""Turns that are not computed again: each message is compared with the one before it."""
+
 PLANS_CACHED = 32
 """Groups of miners for which it is kept where their epochs begin: at most 1 MiB each, and another for each
 miner that has left."""
@@ -83,6 +86,14 @@ class Schedule:
     assignment: Assignment
     definition_block: Hash32
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # Plans are asked for turns with every message.
+        return (self.definition_block, self.epochs, self.batch_counts).__hash__()
+
     @cached_property
     def revealed_count(self) -> int:
         """Number of all revealed mini-batches."""
@@ -129,6 +140,10 @@ class Schedule:
         """Return the epoch and batch of an iteration; None when the miner has no such iteration."""
         if self._is_hashed:
             return self._hashed_turn(iteration, rank, _tickets(miners))
+        return _turn(self, iteration, rank, _number(miners))
+
+    def _interleaved_turn(self, iteration: int, rank: int, miners: int) -> Turn | None:
+        """Return the same where the batches are dealt out in interleaved parts."""
         number = self._epoch_of(iteration, rank, miners)
         if number is None or (self.epochs and number > self.epochs):
             return None
@@ -169,6 +184,11 @@ class Schedule:
     def _interleaved(self, position: int, epoch: int) -> int:
         index = (position + epoch - 1) % self._trained_counts[(epoch - 1) % len(self.folds)]
         return self.trained_batch(index, epoch)
+
+
+@lru_cache(maxsize=TURNS_CACHED)
+def _turn(plan: Schedule, iteration: int, rank: int, miners: int) -> Turn | None:
+    return plan._interleaved_turn(iteration, rank, miners)
 
 
 @lru_cache(maxsize=CYCLES_CACHED)

@@ -30,7 +30,7 @@ from blspy import G1Element, G2Element, PopSchemeMPL, PrivateKey
 from p2pai.primitives.errors import InvalidProof
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import BlsPublicKey, BlsSignature
-from p2pai.primitives.memo import pure
+from p2pai.primitives.memo import know, pure
 
 _SUITE = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_"
 """Separates the hashes of messages to points from those of other schemes."""
@@ -54,12 +54,18 @@ def check_key(key: BlsPublicKey) -> None:
     _g1(key)
 
 
-@pure()
+def _know_signed(signature: BlsSignature, secret_key: bytes, message: bytes) -> None:
+    """Verify nothing that was signed here."""
+    know(verify, None, public_key(secret_key), message, signature)
+
+
+@pure(then=_know_signed)
 def sign(secret_key: bytes, message: bytes) -> BlsSignature:
     """Sign `message`; the signature is unique for the key and the message."""
     return BlsSignature(bytes(PopSchemeMPL.sign(_secret(secret_key), message)))
 
 
+@pure()
 def public_key(secret_key: bytes) -> BlsPublicKey:
     """Return the public key of `secret_key`, a 32-byte big-endian scalar."""
     return BlsPublicKey(bytes(_secret(secret_key).get_g1()))

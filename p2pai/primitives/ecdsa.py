@@ -16,7 +16,7 @@ from coincurve.ecdsa import cdata_to_der, der_to_cdata
 from p2pai.primitives.errors import InvalidProof
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import HASH_SIZE, Hash32, KeyHash, PublicKey
-from p2pai.primitives.memo import pure
+from p2pai.primitives.memo import know, pure
 
 SECRET_SIZE: Final = 32
 PUBLIC_KEY_SIZE: Final = 33
@@ -33,7 +33,12 @@ def public_key(secret: bytes) -> PublicKey:
     return PublicKey(_secret(secret).public_key.format(compressed=True))
 
 
-@pure()
+def _know_signed(signature: bytes, secret: bytes, digest: Hash32) -> None:
+    """Verify nothing that was signed here."""
+    know(verify, None, public_key(secret), digest, signature)
+
+
+@pure(then=_know_signed)
 def sign(secret: bytes, digest: Hash32) -> bytes:
     """Sign a digest; DER, low S, the same bytes each time."""
     assert len(digest) == HASH_SIZE, "not a digest"

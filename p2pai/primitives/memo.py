@@ -43,12 +43,26 @@ class _Memory:
 
     def __init__(self) -> None:
         self.is_on = False
-        self.tables: list[dict[Any, Any]] = []
+        self.tables: dict[Any, _Table] = {}
+        """By the function as it is called."""
 
     def begin(self, *, is_on: bool) -> None:
         self.is_on = is_on
-        for table in self.tables:
-            table.clear()
+        for table in self.tables.values():
+            table.results.clear()
+
+
+class _Table:
+    """What one function gave."""
+
+    def __init__(self, results_max: int) -> None:
+        self.results: dict[Any, Any] = {}
+        self._results_max = results_max
+
+    def keep(self, name: Any, result: Any) -> None:  # noqa: ANN401
+        self.results[name] = result
+        if len(self.results) > self._results_max:
+            del self.results[next(iter(self.results))]
 
 
 _memory: Final = _Memory()
@@ -56,18 +70,18 @@ _ABSENT: Final = object()
 
 
 def pure(
-    key: Key | None = None, *, results_max: int = RESULTS_MAX
+    key: Key | None = None, *, then: Callable[..., None] | None = None, results_max: int = RESULTS_MAX
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a function of values whose result is a value.
 
     Args:
       key: says what the result follows from; all positional arguments when None.
+      then: is given each result that is kept, and the positional arguments, to `know` what follows from it.
       results_max: so many results may be kept.
     """
 
     def mark(function: Callable[P, R]) -> Callable[P, R]:
-        table: dict[Any, Any] = {}
-        _memory.tables.append(table)
+        table = _Table(results_max)
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -76,17 +90,25 @@ def pure(
             name = (args if not kwargs else None) if key is None else key(*args, **kwargs)
             if name is None:
                 return function(*args, **kwargs)
-            found: Any = table.get(name, _ABSENT)
+            found: Any = table.results.get(name, _ABSENT)
             if found is _ABSENT:
-                found = table[name] = function(*args, **kwargs)
-                if len(table) > results_max:
-                    del table[next(iter(table))]
+                found = function(*args, **kwargs)
+                table.keep(name, found)
+                if then is not None:
+                    then(found, *args)
             result: R = found
             return result
 
+        _memory.tables[call] = table
         return call
 
     return mark
+
+
+def know(function: Callable[..., R], result: R, *args: object) -> None:
+    """Keep what a function marked without a key gives for arguments, without calling it."""
+    if _memory.is_on and function in _memory.tables:  # else it stands in another one's place
+        _memory.tables[function].keep(args, result)
 
 
 @contextmanager

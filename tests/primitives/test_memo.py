@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pai.primitives import bls, memo
+from p2pai.primitives import bls, ecdsa, memo
 from p2pai.primitives.errors import InvalidProof
 from p2pai.primitives.memo import Same, pure, shared
 
@@ -111,3 +111,33 @@ def test_a_patch_is_not_hidden(monkeypatch):
     monkeypatch.setattr(bls, "verify", lambda *_: "anything goes")
     with memo.shared():
         assert bls.verify(key, b"other", signature) == "anything goes"
+
+
+def test_what_follows_from_a_result_is_known():
+    counted, asked = Counted(), []
+    known = pure()(lambda number: asked.append(number))
+
+    def follow(result, number):
+        memo.know(known, "known", result)
+        memo.know(len, "never", number)  # not a function that was marked
+
+    square = pure(then=follow)(counted.square)
+    square(3)
+    assert known(9) is None
+    with shared():
+        square(3)
+        assert known(9) == "known"
+        assert known(4) is None
+    assert asked == [9, 4]
+
+
+@pytest.mark.parametrize("scheme", [bls, ecdsa])
+def test_what_was_signed_here_is_not_verified_here(scheme):
+    secret, digest, other = bytes([0] * 31 + [5]), bytes(32), bytes([1] * 32)
+    key = scheme.public_key(secret)
+    with shared():
+        signature = scheme.sign(secret, digest)
+        scheme.verify(key, digest, signature)
+        for wrong in ((key, other, signature), (key, digest, scheme.sign(secret, other))):
+            with pytest.raises(InvalidProof):
+                scheme.verify(*wrong)
