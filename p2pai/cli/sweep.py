@@ -22,42 +22,54 @@ SHOWN: Final = "blocks,spacing_s,lost,delay99_s"
 SEEDS_MAX: Final = 100_000
 
 
+Name = Annotated[
+    str, typer.Option("--scenario", metavar="NAME|FILE", help="A name of `p2pai sim --list`, or a file.")
+]
+Vary = Annotated[
+    list[str],
+    typer.Option(
+        metavar="KEY=V,V,...",
+        help="A key of the scenario's file and its values, as chain.spacing_s=15,60; or nodes, loss_percent, "
+        "dishonest_percent. May be given again: every combination is run.",
+    ),
+]
+Seeds = Annotated[int, typer.Option(min=1, max=SEEDS_MAX, help="Runs of each combination.")]
+Seed = Annotated[int, typer.Option(min=0, help="The first of them.")]
+Blocks = Annotated[
+    int, typer.Option(min=0, help="Length of each run in block spacings; 0: as the scenario says.")
+]
+Show = Annotated[
+    str, typer.Option(metavar="MEASURE,...", help="Columns and pictures; `all`, or names of --measures.")
+]
+Jobs = Annotated[int, typer.Option(min=0, max=1024, help="Processes; 0: one a core.")]
+Train = Annotated[str, typer.Option(metavar="fast|real", help="As of `p2pai sim`.")]
+Rows = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write down each run as it ends; started again, the sweep goes on from there."
+    ),
+]
+Csv = Annotated[Path | None, typer.Option(metavar="FILE", help="Write all runs as a table.")]
+Report = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write a page with pictures: one HTML file.")
+]
+ShowMeasures = Annotated[bool, typer.Option("--measures", help="Show what can be measured.")]
+
+
 def sweep(
     *,
-    scenario: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="What is run: a name of `p2pai sim --list`, or a file.")
-    ] = "calm",
-    vary: Annotated[
-        list[str],
-        typer.Option(
-            metavar="KEY=V,V,...",
-            help="A key of the scenario's file and its values, as chain.spacing_s=15,60; or nodes, "
-            "loss_percent, dishonest_percent. May be given again: every combination is run.",
-        ),
-    ],
-    seeds: Annotated[int, typer.Option(min=1, max=SEEDS_MAX, help="Runs of each combination.")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 1,
-    blocks: Annotated[
-        int,
-        typer.Option(min=0, help="Length of each run in block spacings; 0: as the scenario says."),
-    ] = 0,
-    show: Annotated[
-        str, typer.Option(metavar="MEASURE,...", help="Columns of the table; `all`, or see --measures.")
-    ] = SHOWN,
-    jobs: Annotated[int, typer.Option(min=0, max=1024, help="Processes; 0: one a core.")] = 0,
-    train: Annotated[str, typer.Option(metavar="fast|real", help="As of `p2pai sim`.")] = "fast",
-    rows: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write down each run as it ends; started again, the sweep goes on.",
-        ),
-    ] = None,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all runs as a table.")] = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page with pictures: one HTML file.")
-    ] = None,
-    measures: Annotated[bool, typer.Option("--measures", help="Show what can be measured.")] = False,
+    scenario: Name = "calm",
+    vary: Vary = [],  # noqa: B006
+    seeds: Seeds = 3,
+    seed: Seed = 1,
+    blocks: Blocks = 0,
+    show: Show = SHOWN,
+    jobs: Jobs = 0,
+    train: Train = "fast",
+    rows: Rows = None,
+    csv: Csv = None,
+    report: Report = None,
+    measures: ShowMeasures = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Run a scenario with its parameters varied: mean and spread of what it gives, over seeds.
@@ -71,6 +83,8 @@ def sweep(
     if measures:
         _show_measures(as_json=as_json)
         return
+    if not vary:
+        raise InvalidInput("nothing is varied: say what with --vary, as in --vary chain.spacing_s=15,60,600")
     if report is not None:
         report_command.check()
     columns = _columns(show)

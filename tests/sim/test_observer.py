@@ -153,7 +153,7 @@ def test_iterations_are_those_that_were_published(net, outcome):
     said = history()[1].iterations.values()
     assert task.iterations == len(said) > 300
     assert task.map_bytes == sum(len(message.message_map) for message in said)
-    assert task.map_bytes == task.points[-1].map_bytes
+    assert task.map_bytes >= task.points[-1].map_bytes > task.map_bytes * 0.9
     assert [p.map_bytes for p in task.points] == sorted(p.map_bytes for p in task.points)
     assert all(0 <= p.metrics[0] <= 1 for p in task.points)
 
