@@ -5,7 +5,7 @@ killed is missed at once; one from which nothing comes and to which nothing gets
 hung up is let in again when its time is over.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from p2pai import events
@@ -30,6 +30,14 @@ class Agenda(Protocol):
     now_ms: int
 
     def post(self, host: Host, delay_ms: int, event: Event) -> None: ...
+
+    def deliver(
+        self,
+        host: Host,
+        delay_ms: int,
+        burden: tuple[PeerId, int] | None,
+        finish: Callable[[], Iterable[Event]],
+    ) -> None: ...
 
     def at(self, delay_ms: int, what: str, action: Callable[[], None]) -> None: ...
 

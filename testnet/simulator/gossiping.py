@@ -1,5 +1,6 @@
 """How a message gets from who publishes it to all who follow its topic."""
 
+from collections import Counter
 from typing import Protocol
 
 from p2pai import events
@@ -13,6 +14,9 @@ from testnet.simulator.links import Links
 class Gossip(Protocol):
     """What carries messages; the world tells it what nodes do."""
 
+    traffic: Counter[str]
+    """`messages` and `bytes` that were sent, and what else an implementation counts."""
+
     def join(self, host: Host, topic: str) -> None:
         """Let a host follow a topic."""
 
@@ -25,8 +29,14 @@ class Gossip(Protocol):
     def judged(self, host: Host, event: events.Received, verdict: Verdict) -> None:
         """Take what a host thinks of a message that it was given."""
 
+    def author(self, event: events.Received) -> PeerId:
+        """Return who published the message that a core is looking at."""
+
     def depart(self, host: Host) -> None:
         """Forget a host that is gone, with all that it followed."""
+
+    def disconnected(self, one: PeerId, other: PeerId) -> None:
+        """Take it that a connection has ended."""
 
 
 class Direct:
@@ -35,6 +45,7 @@ class Direct:
     def __init__(self, agenda: Agenda, links: Links) -> None:
         self._agenda, self._links = agenda, links
         self._followers: dict[str, dict[PeerId, Host]] = {}
+        self.traffic: Counter[str] = Counter()
 
     def join(self, host: Host, topic: str) -> None:
         """Let a host follow a topic."""
@@ -48,7 +59,10 @@ class Direct:
         """Send a message to all followers."""
         name, remotes, size = host.name, host.remotes, len(data)
         event = events.Received(name, topic, data)
-        for target, follower in self._followers.get(topic, {}).items():
+        followers = self._followers.get(topic, {})
+        self.traffic["messages"] += len(followers)
+        self.traffic["bytes"] += len(followers) * size
+        for target, follower in followers.items():
             if target in remotes:
                 for delay_ms in self._links.gossip(name, target, size):
                     self._agenda.post(follower, delay_ms, event)
@@ -56,7 +70,14 @@ class Direct:
     def judged(self, host: Host, event: events.Received, verdict: Verdict) -> None:
         """Do nothing: nobody passes anything on."""
 
+    def author(self, event: events.Received) -> PeerId:
+        """Return who published a message: whoever sent it."""
+        return event.remote
+
     def depart(self, host: Host) -> None:
         """Forget a host that is gone."""
         for topic in host.topics:
             self.leave(host, topic)
+
+    def disconnected(self, one: PeerId, other: PeerId) -> None:
+        """Do nothing: messages go to those who are connected."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from p2pai import events
 from p2pai.effects import Effect
 from p2pai.events import Event
 from p2pai.primitives import blob, merkle
@@ -13,6 +14,7 @@ from p2pai.primitives.errors import Unavailable
 from p2pai.primitives.ids import BlobId, Hash32, PeerId
 from testnet.simulator.clocks import NodeClock
 from testnet.simulator.disk import Disk
+from testnet.simulator.links import OUTBOX_BYTES_MAX
 from testnet.simulator.training import Ailment, Trainer, Worker
 
 Entry = tuple[int, int, Any, int, Any]
@@ -82,6 +84,15 @@ class Blobs:
         return name in self._blobs
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Work under way, done when its time is over; a node killed before never sees its end."""
+
+    finish: Callable[[], Iterable[Event]]
+    burden: tuple[PeerId, int] | None
+    """Who sent it and its bytes, if it came from a remote."""
+
+
 @dataclass
 class Held:
     """What waits for a node that is paused."""
@@ -89,6 +100,21 @@ class Held:
     entries: list[Entry] = field(default_factory=list)
     bytes: dict[PeerId, int] = field(default_factory=dict)
     """Of gossip, by who sent it; as much as a remote's outbox holds."""
+
+    def take(self, entry: Entry) -> str:
+        """Keep an entry if there is room; return what that counts as."""
+        *_, event = entry
+        burden = event.burden if isinstance(event, Work) else None
+        if isinstance(event, events.Received):
+            burden = event.remote, len(event.data)
+        if burden is not None:
+            remote, size = burden
+            held = self.bytes.get(remote, 0) + size
+            if held > OUTBOX_BYTES_MAX:
+                return "full-outbox"
+            self.bytes[remote] = held
+        self.entries.append(entry)
+        return "pause"
 
 
 MakeWorker = Callable[[Blobs], Worker]

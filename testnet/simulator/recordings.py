@@ -1,7 +1,6 @@
 """Recordings of simulated nodes, in the form of real ones: the same tools read both.
 
-Time is the world's. A simulated network has no mesh: whoever published a message is the remote that it comes
-from.
+Time is the world's. Meshes themselves are not recorded, only what comes over them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,6 +40,7 @@ class Recordings:
         self._files: dict[PeerId, BinaryIO] = {}
         self._open = ExitStack()
         self._now_ms: Callable[[], int] = lambda: START_MS
+        self._author: Callable[[events.Received], PeerId] = lambda event: event.remote
 
     def __enter__(self) -> "Recordings":
         return self
@@ -55,6 +55,7 @@ class Recordings:
     def watch(self, world: World) -> None:
         """Record a world, of which no node has started yet."""
         self._now_ms = lambda: world.now_ms
+        self._author = world.gossip.author
         world.watchers.append(self._see)
 
     def core(
@@ -87,15 +88,17 @@ class Recordings:
     def _see(self, name: PeerId, event: Event, reaction: Sequence[Effect]) -> None:
         if name not in self._files:
             return  # not every node of a world need be recorded
-        for sighting in (*_happened(event, reaction), *_published(name, reaction)):
+        for sighting in (*_happened(event, reaction, self._author), *_published(name, reaction)):
             self._write(name, sighting)
 
 
-def _happened(event: Event, reaction: Sequence[Effect]) -> Iterator[Sighting]:
+def _happened(
+    event: Event, reaction: Sequence[Effect], author: Callable[[events.Received], PeerId]
+) -> Iterator[Sighting]:
     match event:
         case events.Received(remote, topic, data):
             verdicts = [effect.verdict for effect in reaction if isinstance(effect, effects.Judge)]
-            yield Arrived(remote, _message(remote, topic, data), _OUTCOMES[verdicts[0]])
+            yield Arrived(remote, _message(author(event), topic, data), _OUTCOMES[verdicts[0]])
         case events.Connected(remote):
             yield Opened(remote)
         case events.Disconnected(remote):

@@ -20,7 +20,6 @@ import heapq
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from p2pai import effects, events
@@ -34,8 +33,9 @@ from testnet.simulator.connections import Connections
 from testnet.simulator.disk import Disk
 from testnet.simulator.fetching import Fetching
 from testnet.simulator.gossiping import Direct, Gossip
-from testnet.simulator.host import Blobs, Core, Entry, Held, Host, MakeWorker
-from testnet.simulator.links import OUTBOX_BYTES_MAX, Links, Trouble
+from testnet.simulator.host import Blobs, Core, Held, Host, MakeWorker, Work
+from testnet.simulator.links import Links, Trouble
+from testnet.simulator.mesh import Mesh
 from testnet.simulator.questions import Questions
 from testnet.simulator.storing import Storing
 from testnet.simulator.trace import Trace
@@ -66,6 +66,8 @@ class World:
         self.watchers: list[Watcher] = []
         self.rejected: list[tuple[PeerId, str]] = []
         """Who refused a message, and why."""
+        self.bans: list[tuple[PeerId, PeerId]] = []
+        """Who refused a remote for what it did in gossip, and whom."""
         self.fired: Counter[str] = Counter()
         """How often each kind of fault happened."""
         self.halted: dict[PeerId, str] = {}
@@ -74,7 +76,8 @@ class World:
         """What is happening, and to whom: where a history broke."""
         self.links = Links(self.dice("network"), self.fired, plan, lambda: self.now_ms)
         self.connections = Connections(self, self.hosts, self.links)
-        self.gossip: Gossip = Direct(self, self.links)
+        self.gossip = self._gossip(plan)
+        self.connections.ended = self.gossip.disconnected
         self._disks: dict[PeerId, Disk] = {}
         self.make_worker = make_worker
         """Makes the trainers of nodes that aren't told otherwise."""
@@ -89,6 +92,11 @@ class World:
         self._carriers = self._bind()
         if gossip_loss_percent:
             self.links.add(Trouble("loss", lambda *_: True, loss_percent=gossip_loss_percent))
+
+    def _gossip(self, plan: NetworkPlan) -> Gossip:
+        if plan.gossip == "direct":
+            return Direct(self, self.links)
+        return Mesh(self, self.hosts, self.links, plan.degree, self.dice("mesh"), self._ban)
 
     def dice(self, name: str) -> random.Random:
         """Return the PRNG of a concern, the same for every world of this seed."""
@@ -215,6 +223,25 @@ class World:
         self._sequence += 1
         heapq.heappush(self._queue, (self.now_ms + delay_ms, self._sequence, host, host.life, event))
 
+    def deliver(
+        self,
+        host: Host,
+        delay_ms: int,
+        burden: tuple[PeerId, int] | None,
+        finish: Callable[[], Iterable[Event]],
+    ) -> None:
+        """Let something reach a host after a while, as `post` does, of which events may come or not.
+
+        Args:
+          host: whom it reaches.
+          delay_ms: when.
+          burden: who sent it and its bytes, for what must not pile up without limit.
+          finish: gives the events.
+        """
+        self._sequence += 1
+        entry = (self.now_ms + delay_ms, self._sequence, host, host.life, Work(finish, burden))
+        heapq.heappush(self._queue, entry)
+
     def at(self, delay_ms: int, what: str, action: Callable[[], None]) -> None:
         """Let something happen to the world after a while."""
         self._sequence += 1
@@ -239,34 +266,23 @@ class World:
             self._miss(event)
             return
         if host.held is not None:
-            self._hold(host.held, (self.now_ms, sequence, host, life, event))
+            self.fired[host.held.take((self.now_ms, sequence, host, life, event))] += 1
             return
         kind = type(event)
         if kind is events.TimerFired:
             if host.timers.get(event.name) != sequence:
                 return
             del host.timers[event.name]
-        elif kind is _Work:
+        elif kind is Work:
             self._finish(host, life, event)
             return
         self._give(host, event)
 
-    def _finish(self, host: Host, life: int, work: _Work) -> None:
+    def _finish(self, host: Host, life: int, work: Work) -> None:
         for event in work.finish():
             if host.life != life:
                 break
             self._give(host, event)
-
-    def _hold(self, held: Held, entry: Entry) -> None:
-        *_, event = entry
-        if isinstance(event, events.Received):
-            size = held.bytes.get(event.remote, 0) + len(event.data)
-            if size > OUTBOX_BYTES_MAX:
-                self.fired["full-outbox"] += 1
-                return
-            held.bytes[event.remote] = size
-        held.entries.append(entry)
-        self.fired["pause"] += len(held.entries) == 1
 
     def _miss(self, event: Any) -> None:  # noqa: ANN401
         if isinstance(event, events.Asked):
@@ -334,6 +350,11 @@ class World:
         self.post(host, effect.delay, events.TimerFired(effect.name))
         host.timers[effect.name] = self._sequence
 
+    def _ban(self, name: PeerId, remote: PeerId, duration_ms: int) -> None:
+        self.bans.append((name, remote))
+        if remote in self.hosts:
+            self.connections.refuse(name, remote, duration_ms)
+
     def _hang_up(self, host: Host, effect: effects.Hangup) -> None:
         self.fired["hangup"] += 1
         if effect.remote in self.hosts:
@@ -344,16 +365,7 @@ class World:
         self._after(host, delay_ms, lambda: [events.Trained(effect.request, run())])
 
     def _after(self, host: Host, delay_ms: int, finish: Callable[[], Iterable[Event]]) -> None:
-        self._sequence += 1
-        entry = (self.now_ms + delay_ms, self._sequence, host, host.life, _Work(finish))
-        heapq.heappush(self._queue, entry)
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """Work under way, done when its time is over; a node killed before never sees its end."""
-
-    finish: Callable[[], Iterable[Event]]
+        self.deliver(host, delay_ms, None, finish)
 
 
 def _do_nothing(host: Host, effect: Effect) -> None:

@@ -11,6 +11,7 @@ from toys import Toy, names, pass_s, restart, toy_world
 from p2pai import events
 from testnet.scenario import faults
 from testnet.scenario.faults import FAULTS
+from testnet.scenario.model import NetworkPlan
 from testnet.simulator.faulting import Faulting
 
 COUNT = 6
@@ -53,7 +54,10 @@ def history(*planned, seed=3, seconds=30):
 
 
 def digests():
-    return {kind: history(fault, seconds=8)[0].digest for kind, fault in QUICK.items()}
+    found = {kind: history(fault, seconds=8)[0].digest for kind, fault in QUICK.items()}
+    meshed = toy_world(3, COUNT, plan=NetworkPlan(gossip="mesh", degree=2), gossip_loss_percent=20)
+    pass_s(meshed, 8)
+    return found | {"mesh": meshed.digest}
 
 
 def test_every_kind_is_tried():
