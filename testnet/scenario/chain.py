@@ -42,8 +42,11 @@ LIMIT_BITS: Final = Params().limit_bits
 
 PREFERENCES: Final = (1, 1)
 
-QUICK: Final[dict[str, int]] = {"spacing_s": 3, "half_life_s": 60, "verification_window_blocks": 4}
+QUICK: Final[dict[str, int]] = {"spacing_s": 3, "verification_window_blocks": 4}
 """Parameters other than the devnet's, so that a history takes seconds."""
+
+HALF_LIFE_BLOCKS: Final = 20
+"""Of the target, in spacings: a half-life that stays while blocks grow rare would make it swing."""
 
 _DEVNET: Final = Path(chain_package.__file__).parent / "presets" / "devnet.toml"
 
@@ -70,7 +73,9 @@ def chain_table(scenario: Scenario) -> dict[str, Any]:
     table["name"] = scenario.name
     table["dev_accounts"] = len(cast)
     miners = sum("miner" in roles for roles in first.values())
-    params = {**table["params"], **QUICK, **scenario.chain}
+    given = {**QUICK, **scenario.chain}
+    given.setdefault("half_life_s", max(1, HALF_LIFE_BLOCKS * given["spacing_s"]))
+    params = {**table["params"], **given}
     table["params"] = {**params, "genesis_bits": _bits(params, miners), **scenario.chain}
     table["upgrade"] = [
         {"height": plan.height, "params": dict(plan.params)}
