@@ -1,7 +1,9 @@
 """The miner: trains on the tasks it was drawn for, one at a time, and mines with what training yields.
 
-A client's task comes before a predefined one. Work on one task is a `Session` (session.py); this module
-chooses which, collects the verifications of the blocks mined, and keeps what must survive a restart.
+A client's task comes before a predefined one, once its data are here: until then the miner goes on with the
+next best, or a client that keeps its data back could stop a chain all of whose miners it has drawn. Work on
+one task is a `Session` (session.py); this module chooses which, collects the verifications of the blocks
+mined, and keeps what must survive a restart.
 
 Source: PoUW §4.3, §5.1.
 """
@@ -27,6 +29,9 @@ class Miner(Role):
     def __init__(self, node: Node) -> None:
         super().__init__(node)
         self.session: Session | None = None
+        """What is trained, or would be if its data were here."""
+        self._sessions: list[Session] = []
+        """The best first: those that still get their data, and the first that has them."""
         self.tally = Tally()
         self._finished: list[Session] = []
         """Sessions that only announce their model still."""
@@ -63,20 +68,31 @@ class Miner(Role):
         return stage is not None and stage.is_underway
 
     def _choose(self) -> None:
-        best = min(self._candidates(), default=None)
-        current = self.session
-        if current is not None and best is not None and self._goes_on(current, *best[1:]):
-            current.follow(self.node.state.tasks[current.task_id])
-            return
-        if current is not None:
-            current.stop()
-            self.session = None
-        if best is not None:
-            _, task_id, ticket = best
-            self.session = Session(self.node, task_id, ticket, self._memory(task_id, ticket), self)
+        """Train the best task whose data are here; get those of the better ones."""
+        known, self._sessions = self._sessions, []
+        for _, task_id, ticket in sorted(self._candidates()):
+            self._sessions.append(self._going_on(known, task_id, ticket) or self._begin(task_id, ticket))
+            if self._sessions[-1].is_ready:
+                break
+        for session in known:
+            if session not in self._sessions:
+                session.stop()
+        ready = (session for session in self._sessions if session.is_ready)
+        self.session = next(ready, self._sessions[0] if self._sessions else None)
+        if self.session is not None and self.session.is_ready:
+            self.session.train()
 
-    def _goes_on(self, session: Session, task_id: TaskId, ticket: Outpoint) -> bool:
-        return session.task_id == task_id and session.is_of(self.node.state.tasks[task_id], ticket)
+    def _begin(self, task_id: TaskId, ticket: Outpoint) -> Session:
+        return Session(self.node, task_id, ticket, self._memory(task_id, ticket), self)
+
+    def _going_on(self, known: list[Session], task_id: TaskId, ticket: Outpoint) -> Session | None:
+        """Return the session of a task that goes on whatever was reorganised; it follows the ledger."""
+        task = self.node.state.tasks[task_id]
+        for session in known:
+            if session.task_id == task_id and session.is_of(task, ticket):
+                session.follow(task)
+                return session
+        return None
 
     def _candidates(self) -> list[tuple[bool, TaskId, Outpoint]]:
         found = []
@@ -89,11 +105,15 @@ class Miner(Role):
                 found.append((task.is_predefined, ticket.task, outpoint))
         return found
 
+    def ready(self) -> None:
+        """Train a task whose data have come, if it is the best."""
+        self._choose()
+
     def finished(self) -> None:
         """Go on with the next task: the session has done all its iterations."""
         if self.session is not None:
             self._finished.append(self.session)
-            self.session = None
+            self._sessions.remove(self.session)
             self._choose()
 
     def sent(self, session: Session, iteration: int, message: bytes) -> None:

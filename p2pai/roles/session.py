@@ -1,6 +1,6 @@
 """One miner's training of one task: Algorithm 1, iteration after iteration.
 
-    fetch the data -> open the trainer -> [ step -> IT_RES -> nonces ]* -> announce the model
+    fetch the data -> open the trainer -> chosen: [ step -> IT_RES -> nonces ]* -> announce the model
 
 Which peers' updates enter an iteration is fixed when the previous IT_RES is built (its `queued` field), in
 order per peer and without gaps, so that a small clock - the next iteration expected of each miner - says
@@ -66,7 +66,9 @@ class Session:
         """The updates of the iteration after the next, where that one has begun already."""
         self._data = Revealed(node, self.name, self.task, self.plan, self._open, self._accuse)
         self.outgoing = Outgoing(node, task_id, self.history)
-        self._stopped = self._waiting = False
+        self._stopped = self._waiting = self._is_chosen = False
+        self.is_ready = False
+        """Whether the data are here and the trainer has taken them."""
         self._started_ms = 0
         self._platform = ZERO_HASH
         for data in memory.recent:
@@ -117,6 +119,19 @@ class Session:
             self.node.set_timer(f"open:{self.name}", RETRY_MS, self._reopen)
             return
         self._platform = result.platform
+        self.is_ready = True
+        if self._is_chosen:
+            self._start()
+        else:
+            self.miner.ready()
+
+    def train(self) -> None:
+        """Begin with the iterations, if that was not done; all that they need is here."""
+        if not self._is_chosen:
+            self._is_chosen = True
+            self._start()
+
+    def _start(self) -> None:
         self.queue = self._freeze()
         self._next()
 

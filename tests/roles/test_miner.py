@@ -3,10 +3,12 @@
 import pytest
 
 from p2pai import jobs
+from p2pai.chain import schedule
 from p2pai.chain.state import Stage
 from p2pai.chain.transaction import CollectVerifications
 from p2pai.primitives.ids import ZERO_HASH, BlobId
 from p2pai.roles.memory import IterationSent, StateKept
+from p2pai.roles.session import RETRY_MS
 from tests.chain.ledger import MINERS, VERIFIERS, Chain, label
 from tests.roles.lone import Lone, iteration
 from tests.roles.trained import Group
@@ -19,6 +21,21 @@ def chain():
 
 def miner(chain, account=MINERS[0], **changes):
     return Lone(chain, account, ("miner",), **changes)
+
+
+PREPARED = jobs.Prepared(1797, 64, 10, 0, ())
+OPENED = jobs.Opened(jobs.ModelState(*(BlobId(label(p)) for p in "wro")), 10, 44, ZERO_HASH)
+
+
+def job(lone, kind):
+    """Return where the one open job of a kind stands."""
+    (index,) = [i for i, effect in enumerate(lone.jobs) if isinstance(effect.job, kind)]
+    return index
+
+
+def schedule_of(chain, task):
+    known = chain.task(task)
+    return schedule.make_schedule(known.definition, known.definition_block)
 
 
 class TestChoosing:
@@ -64,17 +81,34 @@ class TestChoosing:
         assert lone.core.state.tip == other.state.tip
         assert lone.role().session.task_id == chain.predefined
 
+    def test_while_a_clients_data_are_missing_the_predefined_task_is_trained(self, chain):
+        task = chain.start()
+        lone = miner(chain)
+        lone.trained(PREPARED, job(lone, jobs.Prepare))
+        for fragment in schedule_of(chain, chain.predefined).training:
+            lone.fetched_large(fragment)
+        assert lone.fetches, "the client's training data are others"
+        lone.trained(OPENED, job(lone, jobs.Open))
+        assert lone.role().session.task_id == chain.predefined
+        assert any(isinstance(e.job, jobs.Step) for e in lone.jobs)
+        for fragment in list(lone.fetches):
+            lone.fetched_large(fragment)
+        lone.trained(jobs.Failed("they are not what the task says"), job(lone, jobs.Open))
+        assert lone.role().session.task_id == chain.predefined, "it must go on, or the chain stands still"
+        lone.wait(RETRY_MS)
+        lone.trained(OPENED, job(lone, jobs.Open))
+        assert lone.role().session.task_id == task
+
     def test_what_the_trainer_answers_to_an_ended_session_is_ignored(self, chain):
         task = chain.start()
         lone = miner(chain)
         session = lone.role().session
         for fragment in list(lone.fetches):
             lone.fetched_large(fragment)
-        assert [type(e.job) for e in lone.jobs] == [jobs.Open]
+        opening = job(lone, jobs.Open)
         chain.end_training(task)
         lone.connect(chain.blocks[-1])
-        state = jobs.ModelState(*(BlobId(label(p)) for p in "wro"))
-        lone.trained(jobs.Opened(state, 10, 44, ZERO_HASH))
+        lone.trained(OPENED, opening)
         assert session is not lone.role().session
         assert not any(isinstance(e.job, jobs.Step) for e in lone.jobs)
 
@@ -148,7 +182,7 @@ class TestMemory:
         ticket = lone.role().session.ticket
         role = lone.role()
         role.restore(IterationSent(chain.predefined, ticket, 6, iteration(chain, MINERS[0], 6)))
-        role.session = None
+        role._sessions.clear()
         role.tip_changed()
         lone.core.take_effects()
         assert role.session.iteration == 7

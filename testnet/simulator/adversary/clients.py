@@ -56,14 +56,14 @@ class Withholding(Dishonest):
 
 
 class Lying(Dishonest):
-    """Says of its data that they have two classes, and hands out all of them."""
+    """Says of its data that they have half as many features as those that it hands out."""
 
     def train(self, job: jobs.Job, worker: Worker) -> jobs.Result:
         result = worker.run(job)
         if not isinstance(result, jobs.Prepared):
             return result
         self.setting.did()
-        return replace(result, classes=2)
+        return replace(result, features=result.features // 2)
 
 
 class WrongHash(Dishonest):
