@@ -102,8 +102,8 @@ format: setup ## put the code in order
 wheel: setup ## build a wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-clean: ## remove .venv, caches and what the demonstration left
-	rm -rf $(VENV) demo-run dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, caches and what the demonstration and test networks left
+	rm -rf $(VENV) demo-run testnet-run dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -exec rm -rf {} +
 
 setup: $(VENV)/.installed

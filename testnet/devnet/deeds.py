@@ -18,6 +18,7 @@ from testnet.devnet.weather import Trouble
 from testnet.devnet.wires import Link, Wire
 from testnet.scenario import faults
 from testnet.scenario.faults import Fault
+from testnet.simulator.faulting.ways import FLAPS_S
 
 Deed = Generator[float, None, None]
 
@@ -26,6 +27,8 @@ FOREVER_S: Final = float("inf")
 """Until the deed is closed."""
 
 _MS_PER_S: Final = 1000
+_WHOLE: Final = 100
+"""Per cent."""
 
 
 @dataclass(frozen=True)
@@ -72,21 +75,61 @@ def kills(fault: faults.Kill, scene: Scene) -> Deed:
             yield POLL_S
 
 
+def pauses(fault: faults.Pause, scene: Scene) -> Deed:
+    """Stop one node after the other, and let it go on."""
+    while True:
+        yield scene.between(fault.every_s)
+        victim, lasts_s = scene.dice.choice(scene.nodes), scene.between(fault.lasts_ms) / _MS_PER_S
+        if scene.crew.is_down(victim) or scene.crew.is_paused(victim):
+            continue
+        scene.crew.pause(victim)
+        scene.did(f"{victim} is stopped for {lasts_s:.1f} s")
+        try:
+            yield lasts_s
+        finally:
+            scene.crew.resume(victim)
+
+
 def losses(fault: faults.Loss, scene: Scene) -> Deed:
     """Lose a share of the packets to and from the nodes."""
-    wires = of_nodes(scene)
-    yield from _lasting(
-        scene, Trouble(wires, worse=Link(loss=fault.percent / 100)), f"{fault.percent} % loss"
-    )
+    worse = Link(loss=fault.percent / _WHOLE)
+    yield from _lasting(scene, Trouble(of_nodes(scene), worse=worse), f"{fault.percent} % loss")
 
 
-def _lasting(scene: Scene, trouble: Trouble, what: str, lasts_s: float = 0) -> Deed:
-    """Let a trouble last: for so long, or until the end if that is 0."""
+def duplicates(fault: faults.Duplicate, scene: Scene) -> Deed:
+    """Let a share of the packets to and from the nodes arrive twice."""
+    worse = Link(copies=fault.percent / _WHOLE)
+    yield from _lasting(scene, Trouble(of_nodes(scene), worse=worse), f"{fault.percent} % copies")
+
+
+def disorders(fault: faults.Reorder, scene: Scene) -> Deed:
+    """Let a share of the packets to and from the nodes be overtaken."""
+    worse = Link(disorder=fault.percent / _WHOLE, disorder_ms=fault.late_ms[1])
+    yield from _lasting(scene, Trouble(of_nodes(scene), worse=worse), f"{fault.percent} % disorder")
+
+
+def delays(fault: faults.Delay, scene: Scene) -> Deed:
+    """Let all packets to and from the nodes be late, on each way by a time of its own."""
+    assert scene.ground.weather is not None, "faults of the network need namespaces"
+    late = [Trouble((wire,), worse=Link(late_ms=scene.between(fault.late_ms))) for wire in of_nodes(scene)]
+    scene.tell(f"{len(late)} ways between nodes are late by {fault.late_ms[0]} to {fault.late_ms[1]} ms")
+    for trouble in late:
+        scene.ground.weather.begin(trouble)
+    try:
+        yield FOREVER_S
+    finally:
+        for trouble in late:
+            scene.ground.weather.end(trouble)
+        scene.tell("nothing is late any more")
+
+
+def _lasting(scene: Scene, trouble: Trouble, what: str, lasts_s: float = FOREVER_S) -> Deed:
+    """Let a trouble last for so long."""
     assert scene.ground.weather is not None, "faults of the network need namespaces"
     scene.tell(f"{what} on {len(trouble.wires)} ways between nodes")
     scene.ground.weather.begin(trouble)
     try:
-        yield lasts_s or FOREVER_S
+        yield lasts_s
     finally:
         scene.ground.weather.end(trouble)
         scene.tell(f"{what} is over")
@@ -96,7 +139,8 @@ def partitions(fault: faults.Partition, scene: Scene) -> Deed:
     """Cut the network into parts; a flapping one is whole now and then."""
     while True:
         trouble = Trouble(_cuts(fault, scene), cuts=True)
-        lasts_s = scene.between(fault.lasts_s)
+        bounds = FLAPS_S if fault.shape == "flapping" and not fault.lasts_s[1] else fault.lasts_s
+        lasts_s = scene.between(bounds) if bounds[1] else FOREVER_S
         yield from _lasting(scene, trouble, f"a partition ({fault.shape})", lasts_s)
         yield scene.between(fault.pause_s)
 
@@ -134,10 +178,20 @@ def of_nodes(scene: Scene) -> tuple[Wire, ...]:
 
 DEEDS: Final[dict[type[Fault], Callable[[Any, Scene], Deed]]] = {
     faults.Kill: kills,
+    faults.Pause: pauses,
     faults.Loss: losses,
+    faults.Duplicate: duplicates,
+    faults.Reorder: disorders,
+    faults.Delay: delays,
     faults.Partition: partitions,
 }
 """Kinds of faults that real processes can have."""
 
-OF_NETWORK: Final[tuple[type[Fault], ...]] = (faults.Loss, faults.Partition)
+OF_NETWORK: Final[tuple[type[Fault], ...]] = (
+    faults.Loss,
+    faults.Duplicate,
+    faults.Reorder,
+    faults.Delay,
+    faults.Partition,
+)
 """Those of them that need namespaces."""

@@ -23,6 +23,7 @@ from testnet.devnet.ground import Ground, loopback, namespaces
 from testnet.devnet.havoc import Havoc
 from testnet.devnet.launch import Devnet, NodeFailure, Plan, wait_for
 from testnet.expectations import BLOCKS_AFTER
+from testnet.scenario import faults
 from testnet.scenario.cast import players
 from testnet.scenario.chain import chain_of, chain_text
 from testnet.scenario.model import Scenario
@@ -129,6 +130,7 @@ class Acts:
         self._scenario, self._crew, self._ground, self._tell = scenario, crew, ground, tell
         self._customers = Customers(scenario, chain_of(scenario), crew)
         self._havoc = Havoc(scenario, seed, crew, ground, tell)
+        self._kinds = tuple(dict.fromkeys(map(faults.kind_of, scenario.faults)))
         self._later = [p for p in players(scenario) if p.group.starts_s]
         self._began_s, self._began_us = 0.0, 0
         self._healed_ms: int | None = None
@@ -180,7 +182,12 @@ class Acts:
     def _is_played(self) -> bool:
         if not self._scenario.tasks and not self._scenario.heal_s:
             return False
-        return self.now_s >= self._scenario.heal_s and self._customers.are_served()
+        is_due = self.now_s >= self._scenario.heal_s
+        return is_due and self._customers.are_served() and all(map(self._fired().get, self._kinds))
+
+    def _fired(self) -> dict[str, int]:
+        """Return how often each kind of fault has happened."""
+        return {**self._havoc.fired, **self._ground.met()}
 
     def _advance(self) -> None:
         """Let a moment pass, with all that is due in it."""
@@ -248,7 +255,7 @@ class Acts:
             statuses=self._said,
             supplies={name: s["holds"] for name, s in supplies.items() if s is not None},
             starts=dict(self._crew.starts),
-            fired={**self._havoc.fired, **self._ground.met()},
+            fired=self._fired(),
             times_ms={
                 kind: tuple(round(1000 * at_s) for at_s in times)
                 for kind, times in self._havoc.times_s.items()

@@ -10,7 +10,7 @@ from testnet.devnet.crew import Crew
 from testnet.devnet.ground import loopback
 from testnet.devnet.havoc import Havoc
 from testnet.devnet.launch import Devnet, Plan, wait_for
-from testnet.scenario.faults import Kill
+from testnet.scenario.faults import Kill, Pause
 from testnet.scenario.model import NodeGroup, Scenario
 
 STAND_IN = (sys.executable, "-m", "tests.testnet.stand_in", "serve")
@@ -74,8 +74,13 @@ class Immortals:
     def __init__(self):
         self.killed, self.started = [], []
         self.kill, self.start = self.killed.append, self.started.append
+        self.paused, self.resumed = [], []
+        self.pause, self.resume = self.paused.append, self.resumed.append
 
     def is_down(self, name):
+        return False
+
+    def is_paused(self, name):
         return False
 
     def answers(self, name):
@@ -91,6 +96,21 @@ def test_a_fault_ends_when_it_should():
     made.tick(70.0)
     assert crew.killed == crew.started
     assert made.fired == {"kill": 1}
+
+
+def test_a_stopped_node_goes_on_when_its_time_is_over():
+    crew = Immortals()
+    made, said = havoc(crew, Pause(every_s=(1, 1), lasts_ms=(3000, 3000)))
+    for second in (0, 1, 2, 3):
+        made.tick(second)
+    assert (len(crew.paused), crew.resumed) == (1, [])
+    made.tick(4)
+    assert crew.resumed == crew.paused
+    made.tick(5)
+    made.heal()
+    assert len(crew.paused) == 2
+    assert crew.resumed == crew.paused
+    assert said[0] == f"{crew.paused[0]} is stopped for 3.0 s"
 
 
 def planned(seed, count=20):

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from testnet.devnet.deeds import Scene, losses, of_nodes, parted, partitions
+from testnet.devnet.deeds import Scene, delays, disorders, duplicates, losses, of_nodes, parted, partitions
 from testnet.devnet.ground import Ground, links
 from testnet.devnet.weather import Trouble, Weather, together
 from testnet.devnet.wires import Link
-from testnet.scenario.faults import Loss, Partition
+from testnet.scenario.faults import Delay, Duplicate, Loss, Partition, Reorder
 from testnet.scenario.model import NetworkPlan, NodeGroup, Scenario
 
 WIRES = tuple((a, b) for a in (1, 2, 3) for b in (1, 2, 3) if a != b)
@@ -79,15 +79,6 @@ def test_a_cut_stays_while_one_of_two_partitions_holds(lab, weather):
     assert not lab.cuts
 
 
-def test_a_loss_is_to_and_from_its_nodes_until_it_is_closed(lab, weather):
-    deed = losses(Loss(percent=30), scene(weather, ["b"]))
-    assert next(deed) == float("inf")
-    struck = {wire for wire in WIRES if lab.links[wire].loss}
-    assert struck == {wire for wire in WIRES if 2 in wire}
-    deed.close()
-    assert not any(link.loss for link in lab.links.values())
-
-
 @pytest.mark.parametrize(
     ("shape", "nodes", "cut"),
     [
@@ -121,6 +112,40 @@ def test_a_flapping_partition_comes_and_goes(lab, weather):
     assert not lab.cuts
     assert next(deed) == 2
     assert lab.cuts
+
+
+@pytest.mark.parametrize(
+    ("deed", "fault", "field", "value"),
+    [
+        (losses, Loss(percent=30), "loss", 0.3),
+        (duplicates, Duplicate(percent=50), "copies", 0.5),
+        (disorders, Reorder(percent=10, late_ms=(0, 700)), "disorder", 0.1),
+        (disorders, Reorder(percent=10, late_ms=(0, 700)), "disorder_ms", 700),
+        (delays, Delay(late_ms=(300, 300)), "late_ms", 300),
+    ],
+)
+def test_a_fault_is_to_and_from_its_nodes_until_it_is_closed(lab, weather, deed, fault, field, value):
+    fair = dict(lab.links)
+    under_way = deed(fault, scene(weather, ["b"]))
+    assert next(under_way) == float("inf")
+    assert {wire for wire in WIRES if lab.links[wire] != fair[wire]} == {wire for wire in WIRES if 2 in wire}
+    assert getattr(lab.links[1, 2], field) == pytest.approx(value)
+    under_way.close()
+    assert lab.links == fair
+
+
+def test_each_way_is_late_by_a_time_of_its_own(lab, weather):
+    deed = delays(Delay(late_ms=(1, 1_000_000)), scene(weather))
+    next(deed)
+    assert len({link.late_ms for link in lab.links.values()}) == len(WIRES)
+
+
+def test_a_flapping_partition_flaps_by_itself(lab, weather):
+    deed = partitions(Partition(shape="flapping", pause_s=(7, 7)), scene(weather))
+    assert 1 <= next(deed) <= 10
+    assert lab.cuts
+    assert next(deed) == 7
+    assert not lab.cuts
 
 
 def test_wires_between_sides():

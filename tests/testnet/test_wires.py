@@ -110,8 +110,17 @@ def test_a_disordered_packet_is_overtaken():
     assert arrivals != sorted(arrivals)
 
 
+def test_what_is_late_is_counted():
+    wires = Wires(Link(delay_ms=10))
+    assert arrival(wires, THERE, 1, 0.0) == pytest.approx(0.010)
+    wires.shape(THERE, Link(delay_ms=10, late_ms=500))
+    assert arrival(wires, THERE, 1, 1.0) == pytest.approx(1.510)
+    assert wires.counts["late"] == 1
+
+
 @pytest.mark.parametrize(
-    "fields", [{"delay_ms": -1}, {"loss": 1.5}, {"rate_bps": -8}, {"copies": 2}, {"disorder": -0.1}]
+    "fields",
+    [{"delay_ms": -1}, {"loss": 1.5}, {"rate_bps": -8}, {"copies": 2}, {"disorder": -0.1}, {"late_ms": -1}],
 )
 def test_there_are_no_impossible_links(fields):
     with pytest.raises(ValueError, match="no link"):
