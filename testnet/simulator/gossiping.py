@@ -59,13 +59,14 @@ class Direct:
         """Send a message to all followers."""
         name, remotes, size = host.name, host.remotes, len(data)
         event = events.Received(name, topic, data)
-        followers = self._followers.get(topic, {})
-        self.traffic["messages"] += len(followers)
-        self.traffic["bytes"] += len(followers) * size
-        for target, follower in followers.items():
+        count = 0
+        for target, follower in self._followers.get(topic, {}).items():
             if target in remotes:
+                count += 1
                 for delay_ms in self._links.gossip(name, target, size):
                     self._agenda.post(follower, delay_ms, event)
+        self.traffic["messages"] += count
+        self.traffic["bytes"] += count * size
 
     def judged(self, host: Host, event: events.Received, verdict: Verdict) -> None:
         """Do nothing: nobody passes anything on."""
