@@ -50,6 +50,10 @@ hostile: setup ## attacks on a real node, with its defences and without each of 
 crash: setup ## kill -9 at every write point of the store and of a node on it, recoveries too (1 to 4 minutes)
 	@$(BIN)/python -m pytest $(FORKING)
 
+soak: setup ## real processes killed every 10 to 60 s, then judged: make soak MINUTES=30
+	@$(BIN)/p2pai testnet up --scenario testnet/devnet/soak.toml --directory soak-run \
+	  --seed $(or $(SEED),1) --duration $$((60 * $(or $(MINUTES),30))) --report soak.html
+
 identity: setup ## the whole matrix of compilers, instructions and carriers: one digest
 	@$(BIN)/python -m pytest -m slow tests/jaxtrain/test_identity.py
 
@@ -103,7 +107,7 @@ wheel: setup ## build a wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## remove .venv, caches and what the demonstration and test networks left
-	rm -rf $(VENV) demo-run testnet-run dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) demo-run testnet-run soak-run soak.html dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -exec rm -rf {} +
 
 setup: $(VENV)/.installed
