@@ -118,6 +118,19 @@ def kib_per_node_s(outcome: Outcome) -> float | None:
     return received / 1024 / seconds / len(outcome.nodes) if seconds and outcome.nodes else None
 
 
+def duplicate_share(outcome: Outcome) -> float | None:
+    """Return which share of all copies of gossip was of no use."""
+    copies = sum(traffic.received + traffic.duplicates for traffic in outcome.traffic)
+    return sum(traffic.duplicates for traffic in outcome.traffic) / copies if copies else None
+
+
+def cheated_share(outcome: Outcome) -> float | None:
+    """Return which share of the best chain's blocks dishonest nodes mined; None where all are honest."""
+    dishonest = {node.name: None for node in outcome.nodes if not node.is_honest}
+    best = [block for block in outcome.blocks if block.is_best]
+    return sum(block.miner in dishonest for block in best) / len(best) if dishonest and best else None
+
+
 def task_s(outcome: Outcome) -> float | None:
     """Return how long the slowest paid task of a client took, from the chain's first word to pay, seconds."""
     lives = [
@@ -186,6 +199,8 @@ MEASURES: Final[Mapping[str, Measure]] = {
             lambda o: max((r.depth for r in o.reorganisations), default=0),
         ),
         Measure("node_kib_s", "what a node received", kib_per_node_s, unit="KiB/s"),
+        Measure("duplicates", "copies of gossip that came for nothing", duplicate_share, unit="%"),
+        Measure("cheated", "share of the best chain's blocks by dishonest miners", cheated_share, unit="%"),
         Measure("task_s", "time of the slowest paid task", task_s, unit="s"),
         Measure("score", "worst score of a paid task's model", score, unit="%"),
     )

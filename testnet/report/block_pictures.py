@@ -7,7 +7,7 @@ from typing import Final
 
 from testnet.measures import MEASURES, block_delays_ms, delays_ms, losses, mining, pairs, quantile, shown
 from testnet.outcome import Block, Mining, Outcome
-from testnet.report.canvas import GRID, MUTED, PAPER, SERIES, Axes, label, set_scale
+from testnet.report.canvas import GRID, MUTED, PAPER, SERIES, Axes, label, make_logarithmic, set_scale
 from testnet.report.picture import Mark, Picture, Row, Table
 
 MINERS_SHOWN: Final = 6
@@ -35,17 +35,13 @@ def spread(outcome: Outcome) -> Picture:
                 axes.plot([delays[needed - 1]], [share], "o", color=SERIES[1], markersize=5)
         _scale_delays(axes, delays)
         axes.set_ylim(0, 1.03)
-        set_delay_scale(axes, "time after the first node had the block (ms)", "nodes that have it", delays)
 
     middle, most = quantile(delays, 0.5), quantile(delays, 0.99)
     caption = (
-        f"Half of the other nodes had a block {middle} ms after the first one, 99 % of those that came "
-        f"to have "
-        f"it after {most} ms; {shown(MEASURES['reached'], len(delays) / wanted)} of all pairs of block "
-        f"and node "
-        "came together. Dots: 50, 90 and 99 % of all nodes. A node that was down counts from when the "
-        "block was "
-        "found."
+        f"Half of the other nodes had a block {middle} ms after the first one, 99 % of those that came to "
+        f"have it after {most} ms; {shown(MEASURES['reached'], len(delays) / wanted)} of all pairs of block "
+        "and node came together. Dots: 50, 90 and 99 % of all nodes. A node that was down counts from when "
+        "the block was found."
     )
     rows = [
         (f"{100 * q:g} %", f"{quantile(delays, q)}") for q in (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
@@ -54,22 +50,15 @@ def spread(outcome: Outcome) -> Picture:
     return Picture(caption, draw, marks, Table(("of those that had it", "within ms>"), tuple(rows)))
 
 
-def set_delay_scale(axes: Axes, x: str, y: str, delays: Sequence[int]) -> None:
-    """Name the axes of delays: logarithmic, and saying so, where some are far longer than most."""
-    if _is_wide(delays):
-        set_scale(axes, x, y, percent_y=True)
-        axes.set_xscale("log")
-        axes.set_xlabel(f"{x}, logarithmic")
-    else:
-        set_scale(axes, x, y, percent_y=True)
-
-
 def _is_wide(delays: Sequence[int]) -> bool:
     return max(delays) > 20 * max(1, quantile(delays, 0.5) or 1)
 
 
 def _scale_delays(axes: Axes, delays: Sequence[int]) -> None:
+    """Name the axes of delays: logarithmic, and saying so, where some are far longer than most."""
+    set_scale(axes, "time after the first node had the block (ms)", "nodes that have it", percent_y=True)
     if _is_wide(delays):
+        make_logarithmic(axes, "x")
         axes.set_xlim(max(1, min(delays)) * 0.8, max(delays) * 1.2)
     else:
         axes.set_xlim(0, max(delays) * 1.05)
@@ -96,18 +85,16 @@ def spread_over_time(outcome: Outcome) -> Picture:
             )
         set_scale(axes, "time (s)", "delay (ms)")
         if _is_wide([int(v) for v in values[1.0]]):
-            axes.set_yscale("log")
-            axes.set_ylabel("delay (ms), logarithmic")
+            make_logarithmic(axes, "y")
         else:
             axes.set_ylim(0)
         _shade(axes, outcome)
 
     worst = max(range(len(blocks)), key=lambda i: values[1.0][i])
     caption = (
-        f"Block by block, from when it was found. The slowest was the block at height "
-        f"{blocks[worst].height}, "
-        f"found at {times[worst]:.1f} s: the last node had it {values[1.0][worst]} ms later."
-        f"{' Shaded: faults of the scenario.' if outcome.planned else ''}"
+        "Block by block, from when it was found. The slowest was the block at height "
+        f"{blocks[worst].height}, found at {times[worst]:.1f} s: the last node had it {values[1.0][worst]} "
+        f"ms later.{' Shaded: faults of the scenario.' if outcome.planned else ''}"
     )
     rows = [
         (
@@ -164,9 +151,8 @@ def forks(outcome: Outcome) -> Picture:
     caption = (
         f"{len(blocks) - len(left)} blocks are on the best chain, {len(left)} {_were(len(left))} left "
         f"({shown(MEASURES['left'], len(left) / len(blocks))}). Nodes left blocks for others {reorganised} "
-        f"{'time' if reorganised == 1 else 'times'}{depth}. A hollow dot is a block that was left, "
-        f"drawn a little "
-        "below its height."
+        f"{'time' if reorganised == 1 else 'times'}{depth}. A hollow dot is a block that was left, drawn a "
+        "little below its height."
     )
     marks = [Mark(label(name), colour, "dot") for name, colour in colours.items()]
     marks += [Mark("other miners", MINERS_SHOWN, "dot")] if len(miners) > MINERS_SHOWN else []
@@ -224,12 +210,9 @@ def approvals(outcome: Outcome) -> Picture:
         "" if middle is None else f"Half of the approvals came within {middle / 1000:.1f} s of their block. "
     )
     caption = (
-        f"Of {sum(totals)} verdicts due, {totals[0]} approve and stand in later blocks, {totals[1]} "
-        f"approve and do "
-        f"not, {totals[2]} disapprove, {totals[3]} were never heard of. "
-        f""
-        f"{wait}"
-        "The last blocks are too young for theirs."
+        f"Of {sum(totals)} verdicts due, {totals[0]} approve and stand in later blocks, {totals[1]} approve "
+        f"and do not, {totals[2]} disapprove, {totals[3]} were never heard of. {wait}The last blocks are "
+        "too young for theirs."
     )
     shapes = ("box", "striped", "crossed", "hollow")
     marks = tuple(Mark(n, c, s) for n, c, s in zip(names, (0, 2, 1, None), shapes, strict=True))
@@ -275,13 +258,11 @@ def mined(outcome: Outcome) -> Picture:
         "No block was found by them."
         if known.overtaken is None
         else f"Of {total.found} blocks found {total.late} {_were(total.late)} overtaken before they could be "
-        "sent; with forks, "
-        f"{100 * known.overtaken:.1f} % came to nothing."
+        f"sent; with forks, {100 * known.overtaken:.1f} % came to nothing."
     )
     caption = (
-        f"Of the nonces that {total.earned} iterations of honest miners earned, "
-        f"{100 * known.untried:.1f} % were not "
-        f"tried in time: {100 * known.stale:.1f} % because the tip had moved since the commitment. "
+        f"Of the nonces that {total.earned} iterations of honest miners earned, {100 * known.untried:.1f} % "
+        f"were not tried in time: {100 * known.stale:.1f} % because the tip had moved since the commitment. "
         f"{blocks}{lost}"
     )
     shapes = ("box", "striped", "lined", "crossed", "hollow")

@@ -6,9 +6,8 @@ picture is right in light and in dark. Equal pictures are equal bytes.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from io import StringIO
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from p2pai.primitives.errors import Unavailable
 
@@ -16,13 +15,25 @@ try:
     import matplotlib as mpl
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 except ImportError as error:
     raise Unavailable(
         "a report needs Matplotlib, which is not installed: pip install 'p2pai[report]'"
     ) from error
 
-__all__ = ["GRID", "INK", "MUTED", "PAPER", "SERIES", "Axes", "draw_svg", "label", "set_scale", "set_values"]
+__all__ = [
+    "GRID",
+    "INK",
+    "MUTED",
+    "PAPER",
+    "SERIES",
+    "Axes",
+    "draw_svg",
+    "label",
+    "make_logarithmic",
+    "set_scale",
+    "set_values",
+]
 
 INK: Final = "#0a0a01"
 MUTED: Final = "#0a0a02"
@@ -63,9 +74,10 @@ _STYLE: Final[Any] = {
     "hatch.linewidth": 0.6,
 }
 
-WIDTHS: Final = {"wide": 640, "narrow": 320}
-"""Points; a page shows the wide one where there is room for it."""
+WIDTHS: Final = {"wide": 640, "half": 460, "narrow": 320}
+"""Points; a page shows the narrow one where there is no room for another."""
 
+_AXES: Final[tuple[Literal["x", "y"], ...]] = ("x", "y")
 LABEL_LENGTH_MAX: Final = 28
 
 _ID: Final = re.compile(r'(?<= id=")[^"]+|(?<=href="#)[^"]+|(?<=url\(#)[^)]+')
@@ -73,14 +85,6 @@ _DIGITS: Final = re.compile(r"(\d\.\d\d)\d+")
 """Hundredths of a point are nothing that anybody sees."""
 
 _HEAD: Final = re.compile(r"^.*?<svg[^>]*>\s*(<metadata>.*?</metadata>)?", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Ends of both axes."""
-
-    x: tuple[float, float]
-    y: tuple[float, float]
 
 
 def label(text: str) -> str:
@@ -135,11 +139,19 @@ def set_scale(
     axes.xaxis.set_major_locator(MaxNLocator(nbins=ticks, integer=whole_x))
 
 
+def make_logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Make an axis, which is named already, logarithmic, and say so."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_label_text(f"{axis.get_label_text()}, logarithmic")
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def set_values(axes: Axes, places: Sequence[float], names: Sequence[str], *, logarithmic: bool) -> None:
     """Put the ticks of the x axis where the values are."""
     if logarithmic:
-        axes.set_xscale("log")
-        axes.set_xlabel(f"{axes.get_xlabel()}, logarithmic")
+        make_logarithmic(axes, "x")
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(places, [label(name) for name in names])
 
@@ -151,13 +163,22 @@ def _figure(draw: Callable[[Axes], None], width: int, height: int) -> Figure:
 
 
 def _share(all_axes: Sequence[Axes]) -> None:
-    for get, put in (("get_xlim", "set_xlim"), ("get_ylim", "set_ylim")):
-        ends = [getattr(axes, get)() for axes in all_axes]
-        # An axis may run downwards.
-        rising = ends[0][0] <= ends[0][1]
+    """Give all the same ends and scales: pictures that stand side by side are compared."""
+    for which in _AXES:
+        _share_scale(all_axes, which)
+        ends = [getattr(axes, f"get_{which}lim")() for axes in all_axes]
         low, high = min(min(e) for e in ends), max(max(e) for e in ends)
+        is_rising = ends[0][0] <= ends[0][1]
         for axes in all_axes:
-            getattr(axes, put)(*((low, high) if rising else (high, low)))
+            getattr(axes, f"set_{which}lim")(*((low, high) if is_rising else (high, low)))
+
+
+def _share_scale(all_axes: Sequence[Axes], which: Literal["x", "y"]) -> None:
+    linear = [axes for axes in all_axes if getattr(axes, f"get_{which}scale")() == "linear"]
+    if len(linear) < len(all_axes):
+        for axes in linear:
+            make_logarithmic(axes, which)
+            axes.autoscale(axis=which)
 
 
 def _svg(figure: Figure, prefix: str) -> str:

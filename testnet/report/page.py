@@ -93,7 +93,7 @@ def _draw(section: Section, subjects: Sequence[Any]) -> _Drawn:
     drawable = [picture for picture in pictures if picture.draw is not None]
     draws: list[Callable[[Any], None]] = [picture.draw for picture in drawable if picture.draw is not None]
     height = max((picture.height for picture in drawable), default=0)
-    widths = ("wide", "narrow") if len(subjects) == 1 else ("narrow",)
+    widths = ("wide" if len(subjects) == 1 else "half", "narrow")
     svgs = {width: draw_svg(section.name, draws, height, width, shared=True) for width in widths}
     shown = []
     for number, picture in enumerate(pictures):

@@ -48,11 +48,10 @@ def coins(outcome: Outcome) -> Picture:
     slashed = sum(account.slashed for account in total.accounts)
     more = f" The {len(shown)} accounts that moved most." if len(known) > len(shown) else ""
     caption = (
-        f"{_coins(total.subsidies)} coins were issued for approved blocks, {_coins(total.fees)} paid "
-        f"in fees of "
-        f"transactions, {_coins(slashed)} slashed of stakes; {_coins(total.burned)} are out of "
-        f"circulation in the "
-        f"end, {_coins(total.staked)} staked in tickets, {_coins(total.in_tasks)} locked in tasks.{more}"
+        f"{_coins(total.subsidies)} coins were issued for approved blocks, {_coins(total.fees)} paid in "
+        f"fees of transactions, {_coins(slashed)} slashed of stakes; {_coins(total.burned)} are out of "
+        f"circulation in the end, {_coins(total.staked)} staked in tickets, {_coins(total.in_tasks)} locked "
+        f"in tasks.{more}"
     )
     fields = ("genesis", *CAME, *WENT, "balance", "staked")
     rows = tuple((a.node, *(_coins(getattr(a, name)) for name in fields)) for a in total.accounts)
@@ -77,7 +76,8 @@ def _moved(account: Account) -> int:
 
 
 def _coins(atoms: int) -> str:
-    return f"{atoms / ATOMS_PER_COIN:.2f}" if atoms % ATOMS_PER_COIN else f"{atoms // ATOMS_PER_COIN}"
+    coins, rest = divmod(atoms, ATOMS_PER_COIN)
+    return f"{coins}.{rest:08}".rstrip("0").rstrip(".")
 
 
 def traffic(outcome: Outcome) -> Picture:

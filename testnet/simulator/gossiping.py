@@ -17,6 +17,9 @@ class Gossip(Protocol):
     traffic: Counter[str]
     """`messages` and `bytes` that were sent, and what else an implementation counts."""
 
+    duplicates: Counter[str]
+    """Copies that came for nothing, which no core saw, by topic."""
+
     def join(self, host: Host, topic: str) -> None:
         """Let a host follow a topic."""
 
@@ -46,6 +49,7 @@ class Direct:
         self._agenda, self._links = agenda, links
         self._followers: dict[str, dict[PeerId, Host]] = {}
         self.traffic: Counter[str] = Counter()
+        self.duplicates: Counter[str] = Counter()
 
     def join(self, host: Host, topic: str) -> None:
         """Let a host follow a topic."""

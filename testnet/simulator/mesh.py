@@ -83,6 +83,7 @@ class Mesh:
         """Who brought the message that a core is looking at, and the message."""
         self.traffic: Counter[str] = Counter()
         """Messages and bytes sent, and those that came for nothing."""
+        self.duplicates: Counter[str] = Counter()
 
     # --- what the world tells (Gossip)
 
@@ -219,6 +220,7 @@ class Mesh:
             return False
         if router.seen.has(message.id):
             self.traffic["duplicates"] += 1
+            self.duplicates[message.topic] += 1
             self.traffic["duplicate bytes"] += len(message.data) + FRAME_SIZE
             router.conduct.judged(remote, Outcome.DUPLICATE, now_ms)
             return False

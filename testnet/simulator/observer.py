@@ -193,8 +193,12 @@ class Observer:
         expectations: Sequence[Expectation] = (),
         broken: Broken | None = None,
         last_events: Sequence[str] = (),
+        duplicates: Mapping[str, int] | None = None,
     ) -> Outcome:
-        """Return what there is to tell by now; the caller says what was asked for and what was checked."""
+        """Return what there is to tell by now; the caller says what was asked for and what was checked.
+
+        `duplicates` are copies of gossip that came for nothing, by topic: no node's core saw them.
+        """
         self._look(self._world.now_ms)
         best = self._best()
         found_ms = self._chains.found_ms(best.tip)
@@ -215,7 +219,7 @@ class Observer:
                 for kind, times in sorted(self._fired.items())
                 if times.count
             ),
-            traffic=self._talk.traffic({}),
+            traffic=self._talk.traffic(duplicates or {}),
             interval_ms=self._talk.interval_ms,
             invariants=tuple(invariants),
             expectations=tuple(expectations),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from p2pai import __version__
 from testnet import outcome
 from testnet.expectations import judge
 from testnet.outcome import Outcome
 from testnet.simulator.staging import planned
+
+INVARIANTS: Final = tuple(f"I{number}" for number in range(1, 21))
+"""Of testnet.simulator.invariants: all are checked."""
 
 if TYPE_CHECKING:
     from testnet.simulator.simulation import Simulation
@@ -18,7 +21,11 @@ if TYPE_CHECKING:
 def summarize(simulation: Simulation, broken: outcome.Broken | None, real_ms: int) -> Outcome:
     """Return what a history gave, and whether that was to be expected."""
     made = simulation.observer.outcome(
-        _head(simulation, real_ms), planned=planned(simulation.scenario), broken=broken
+        _head(simulation, real_ms),
+        planned=planned(simulation.scenario),
+        invariants=INVARIANTS,
+        broken=broken,
+        duplicates=simulation.network.world.gossip.duplicates,
     )
     made = replace(made, expectations=judge(simulation.scenario, made) if broken is None else ())
     return made if made.is_passed else replace(made, last_events=simulation.recent.lines())

@@ -1,5 +1,7 @@
 """How much was said in a simulated world: by the name of the topic, over time."""
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -82,15 +84,18 @@ class Talk:
         count.now_bytes += size
 
     def _topic(self, topic: str) -> _Count:
-        return self._topics.setdefault(topic, self._name(topic.rsplit("/", 2)[-2] if "/" in topic else topic))
+        return self._topics.setdefault(topic, self._name(_said_on(topic)))
 
     def _name(self, name: str) -> _Count:
         if name not in self._names:
             self._names[name] = _Count(past=[0] * self._intervals)
         return self._names[name]
 
-    def traffic(self, duplicates: dict[str, int]) -> tuple[Traffic, ...]:
-        """Return it all, by name; `duplicates` are copies that no core saw."""
+    def traffic(self, duplicates: Mapping[str, int]) -> tuple[Traffic, ...]:
+        """Return it all, by name; `duplicates` are copies that no core saw, by topic."""
+        again = Counter[str]()
+        for topic, copies in duplicates.items():
+            again[_said_on(topic)] += copies
         return tuple(
             Traffic(
                 name,
@@ -98,10 +103,15 @@ class Talk:
                 count.published_bytes,
                 count.received,
                 count.received_bytes,
-                duplicates.get(name, 0),
+                again[name],
                 count.ignored,
                 count.refused,
                 (*count.past, count.now_bytes),
             )
             for name, count in sorted(self._names.items())
         )
+
+
+def _said_on(topic: str) -> str:
+    """Return the name in a topic."""
+    return topic.rsplit("/", 2)[-2] if topic.count("/") > 1 else topic
