@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 FORKING := tests/shell/test_store_crash.py tests/shell/test_node_crash.py
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
-.PHONY: help demo test lint types contracts unit slow sim hostile crash identity interop upstream lab stateful fuzz bench bench-committee bench-ledger bench-blobs bench-restart bench-libp2p learning format wheel clean setup
+.PHONY: help demo test lint types contracts unit slow sim hostile crash soak identity interop upstream lab stateful fuzz bench bench-committee bench-ledger bench-blobs bench-restart bench-libp2p learning format wheel clean setup
 .DEFAULT_GOAL := help
 
 help: ## show this
