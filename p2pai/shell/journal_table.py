@@ -1,9 +1,9 @@
 """The journal's records: what a node promised, in order.
 
 Each record stands under its sequence number with a checksum over the number, the checksum before it and its
-bytes, so a record that was changed, moved or lost is noticed at the next start. A damaged tail is dropped;
-the records before it are a prefix of the history. Damage with sound records behind it is never skipped: the
-journal is refused.
+bytes, so a record that was changed, moved or lost is noticed at the next start, and the journal is refused.
+That holds for the last record, too: a write that a crash tore is dropped by SQLite's log before anybody reads
+it, so a damaged record was durable once, and a node that went on without it might break what it promised.
 
 Source: RELIABILITY (2), "kill -9 during disk write" and "torn write".
 """
@@ -25,11 +25,7 @@ class JournalTable:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        self._last, self._checksum, damaged = _scan(database, lambda _: None)
-        if damaged:
-            database.execute("DELETE FROM record WHERE sequence > ?", (self._last,))
-        self.dropped = damaged
-        """Damaged records at the end that were removed."""
+        self._last, self._checksum = _scan(database, lambda _: None)
 
     @property
     def mark(self) -> tuple[int, bytes]:
@@ -49,40 +45,35 @@ class JournalTable:
 
 
 def read_records(database: sqlite3.Connection) -> tuple[bytes, ...]:
-    """Return the sound records, oldest first.
+    """Return the records, oldest first.
 
     Raises:
-      InvalidInput: damaged before the end.
+      InvalidInput: one of them is damaged.
     """
     bodies: list[bytes] = []
     _scan(database, bodies.append)
     return tuple(bodies)
 
 
-def _scan(database: sqlite3.Connection, take: Callable[[bytes], None]) -> tuple[int, bytes, int]:
-    """Check every record and hand on the sound ones.
-
-    Returns:
-      The last sound sequence, its checksum, and the number of rows behind it.
-    """
-    last, checksum, damaged = 0, bytes(CHECKSUM_SIZE), 0
-    before = checksum
+def _scan(database: sqlite3.Connection, take: Callable[[bytes], None]) -> tuple[int, bytes]:
+    """Check every record and hand it on; return the last sequence and its checksum."""
+    last, checksum = 0, bytes(CHECKSUM_SIZE)
     for sequence, stored, body in database.execute("SELECT * FROM record ORDER BY sequence"):
         # A damaged file can hold a value of any type, whatever its schema says.
-        of_bytes = isinstance(stored, bytes) and isinstance(body, bytes)
-        sound = of_bytes and sequence > 0 and stored == _checksum(sequence, before, body)
-        before = stored if of_bytes else b""
-        if sound and not damaged and sequence == last + 1:
-            last, checksum = sequence, stored
-            take(body)
-            continue
-        if sound:
+        is_sound = (
+            sequence == last + 1
+            and isinstance(stored, bytes)
+            and isinstance(body, bytes)
+            and stored == _checksum(sequence, checksum, body)
+        )
+        if not is_sound:
             raise InvalidInput(
-                f"the journal is damaged at record {last + 1}, before its end; restore it from a backup, or "
-                "start with a new data directory and new keys"
+                f"the journal is damaged at record {last + 1}, and with it what this node has promised; "
+                "restore it from a backup, or start with a new data directory and new keys"
             )
-        damaged += 1
-    return last, checksum, damaged
+        last, checksum = sequence, stored
+        take(body)
+    return last, checksum
 
 
 def _checksum(sequence: int, before: bytes, body: bytes) -> bytes:

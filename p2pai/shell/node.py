@@ -154,8 +154,6 @@ def make_core(
 async def _joined(
     config: Config, source: KeySource, store: Store, mount: Mount, *, has_rpc: bool
 ) -> AsyncIterator[Node]:
-    if store.dropped:
-        _log.warning("the journal's end was damaged and is cut off", records=store.dropped)
     keys = source.account(0)
     public = _check_owner(config, keys)
     blobs = BlobStore(config.blobs_dir)

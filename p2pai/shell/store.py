@@ -27,8 +27,6 @@ from p2pai.shell.journal_table import JournalTable, read_records
 class Store:
     """A node's disk, open for writing; use `Store.open`."""
 
-    dropped: int
-    """Damaged records at the journal's end that `open` removed."""
     damaged: int
     """Damaged blocks and snapshots that `started` left out."""
 
@@ -36,7 +34,7 @@ class Store:
         self._path, self._database, self._lock = path, file, lock
         self._journal = JournalTable(file)
         self.archive = archive
-        self.dropped, self.damaged = self._journal.dropped, 0
+        self.damaged = 0
 
     @classmethod
     def open(cls, directory: Path) -> "Store":
@@ -44,7 +42,7 @@ class Store:
 
         Raises:
           Unavailable: another node runs on the directory.
-          InvalidInput: the file is not a store of this version, or its journal is damaged before its end.
+          InvalidInput: the file is not a store of this version, or its journal is damaged.
         """
         make_directory(directory)
         lock = database.lock(directory)
@@ -109,7 +107,7 @@ def read_store(directory: Path) -> tuple[Started, StoredBlocks]:
 
     Raises:
       Unavailable: there is none.
-      InvalidInput: the file is not a store of this version, or its journal is damaged before its end.
+      InvalidInput: the file is not a store of this version, or its journal is damaged.
     """
     path = directory / FILE_NAME
     if not path.is_file():

@@ -174,7 +174,7 @@ class BitRot(Recurring):
         "snapshot",
         "blob",
     )
-    """Among what; a `record` is of the journal, without which a node forgets what it promised, or refuses
+    """Among what; a `record` is of the journal, with which the node has lost what it promised, and refuses
     to start."""
     every_s: tuple[int, int] = (1, 5)
     rows: Annotated[int, Range(1, 1_000)] = 1

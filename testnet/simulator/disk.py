@@ -5,8 +5,8 @@ It behaves as the real store does, put plainly:
 * All that waits is made durable together, then the next lot (shell/store.py, `write_all`). A kill keeps any
   number of the writes that were not durable, from the front: the core may rely on no more than that.
 * Every row carries a checksum (shell/database.py). A block or a row of the final chain that is damaged counts
-  as missing, in place of a damaged snapshot the one before it is taken (shell/chain_tables.py). Damage at the
-  journal's end is cut off, damage before it is refused (shell/journal_table.py).
+  as missing, in place of a damaged snapshot the one before it is taken (shell/chain_tables.py). A damaged
+  journal is refused (shell/journal_table.py).
 * A write that was torn is found by its checksum and dropped with all that belonged to it (SQLite's log).
 * A write that fails stops the node (shell/runtime.py, `_persist`). On a full disk nothing of it is there
   afterwards; when making it durable failed nobody can know.
@@ -146,9 +146,9 @@ class Disk:
         """Return what a node that starts is given.
 
         Raises:
-          InvalidInput: the journal is damaged before its end.
+          InvalidInput: the journal is damaged.
         """
-        self._cut_journal()
+        self._check_journal()
         height = next(filter(self._is_sound_snapshot, sorted(self.snapshots, reverse=True)), 0)
         above = [name for name, (at, _) in self.blocks.items() if at > height]
         blocks = tuple(self.blocks[name][1] for name in above if self._is_sound("block", name))
@@ -221,18 +221,13 @@ class Disk:
             and self._is_sound("block", name)
         )
 
-    def _cut_journal(self) -> None:
-        bad = [number for number in range(len(self.journal)) if not self._is_sound("record", number)]
-        if not bad:
-            return
-        if len(bad) < len(self.journal) - bad[0]:
-            raise InvalidInput(
-                f"the journal is damaged at record {bad[0] + 1}, before its end; restore it from a backup, "
-                "or start with a new data directory and new keys"
-            )
-        del self.journal[bad[0] :]
-        for number in bad:
-            del self.damaged["record", number]
+    def _check_journal(self) -> None:
+        for number in range(len(self.journal)):
+            if not self._is_sound("record", number):
+                raise InvalidInput(
+                    f"the journal is damaged at record {number + 1}, and with it what this node has "
+                    "promised; restore it from a backup, or start with a new data directory and new keys"
+                )
 
     # --- node/archive.py: Archive
 
