@@ -203,6 +203,23 @@ class LongRange(Adversary):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Flood(Adversary):
+    """Remotes that say or ask far more than anybody has to say."""
+
+    what: Literal["junk", "forged", "giant", "repeated", "topics", "valid", "questions"] = "junk"
+    per_s: Annotated[int, Range(10, 100_000)] = 800
+    """Messages; a full task group says 80 a second (RELIABILITY (1), L4)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sybil(Adversary):
+    """Nodes that push themselves into the others' meshes and pass little or nothing on."""
+
+    drops: Literal["everything", "blocks"] = "everything"
+    """What they do not pass on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BadAnswers(Adversary):
     """Remotes that answer what is asked about the chain as no honest one does."""
 
@@ -247,6 +264,8 @@ ADVERSARIES: Final[dict[str, type[Adversary]]] = {
     "selfish": Selfish,
     "long-range": LongRange,
     "bad-answers": BadAnswers,
+    "flood": Flood,
+    "sybil": Sybil,
 }
 """By the word that a file has for `kind`."""
 

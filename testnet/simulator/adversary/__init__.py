@@ -9,10 +9,12 @@ from typing import Final
 
 from testnet.simulator.adversary import clients, evaluators, miners, supervisors, trainers, verifiers
 from testnet.simulator.adversary.base import Adversary, Setting
+from testnet.simulator.adversary.flood import Flood
 from testnet.simulator.adversary.long_range import LongRange
 from testnet.simulator.adversary.outdated import Outdated
 from testnet.simulator.adversary.selfish import Selfish
 from testnet.simulator.adversary.serving import BadAnswers
+from testnet.simulator.adversary.sybil import Sybil
 
 KINDS: Final[dict[str, type[Adversary]]] = {
     "withholding-leader": supervisors.Withholding,
@@ -42,6 +44,8 @@ KINDS: Final[dict[str, type[Adversary]]] = {
     "selfish": Selfish,
     "long-range": LongRange,
     "bad-answers": BadAnswers,
+    "flood": Flood,
+    "sybil": Sybil,
 }
 """By the word that a scenario file has for `kind`."""
 

@@ -1,0 +1,42 @@
+"""Many names of one attacker's: each wants a place in everybody's mesh, takes all, and passes nothing on.
+
+They do not follow the chain, so a hundred of them cost the simulation little: whatever they hear they ignore,
+and so, as gossip has it, keep to themselves. Or they pass on all but blocks, which nobody can see in a rate.
+
+Source: Vyzovitis et al., "GossipSub" (2020), sections 4 and 5; RELIABILITY (2), "Sybil, eclipse".
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from p2pai import effects, events
+from p2pai.effects import Effect, Judge, Verdict
+from p2pai.events import Event
+from p2pai.gossip.topics import parse
+from testnet.scenario import adversaries
+from testnet.simulator.adversary.base import Restless
+
+
+class Sybil(Restless):
+    """See the module."""
+
+    EVERY_MS: ClassVar[int] = 1_000
+    plan: adversaries.Sybil
+
+    def react(self, event: Event, now_ms: int) -> Sequence[Effect]:
+        """Take whatever comes, and pass on what the plan says."""
+        if not isinstance(event, events.Received):
+            return self.core.handle(event, now_ms)
+        drops = self.plan.drops == "everything" or parse(event.topic).name == "block"
+        if drops:
+            self.setting.did()
+        return [Judge(Verdict.IGNORE if drops else Verdict.ACCEPT)]
+
+    def beat(self) -> Sequence[Effect]:
+        """Ask all honest remotes for a place in their meshes of what the whole chain says."""
+        made: list[Effect] = []
+        for topic in self._topics():
+            for remote in self.core.remotes:
+                if remote not in self.setting.crew:
+                    self.setting.graft(remote, topic)
+        return made
