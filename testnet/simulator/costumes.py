@@ -11,6 +11,7 @@ from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import PeerId
 from testnet.scenario import adversaries
 from testnet.simulator.adversary import KINDS, Adversary, Setting
+from testnet.simulator.world import World
 
 Crew = tuple[PeerId, ...]
 
@@ -28,15 +29,12 @@ class Costume:
         return self.kind(self.plan, core, self.setting)
 
 
-def costumes(
-    plans: Iterable[tuple[adversaries.Adversary, Crew]], seed: int, fired: dict[str, int]
-) -> dict[PeerId, Costume]:
+def costumes(plans: Iterable[tuple[adversaries.Adversary, Crew]], world: World) -> dict[PeerId, Costume]:
     """Return what makes a node's core a dishonest one, by the name of the node.
 
     Args:
       plans: each with the nodes that it is about.
-      seed: of the world.
-      fired: where evil deeds are counted.
+      world: that they are in, and in which evil deeds are counted.
 
     Raises:
       InvalidInput: a kind can't be simulated.
@@ -46,10 +44,10 @@ def costumes(
         kind = adversaries.kind_of(plan)
         if kind not in KINDS:
             raise InvalidInput(f"adversaries of the kind {kind} can't be simulated")
-        did, shared = partial(_count, fired, kind), dict[str, Any]()
+        did, shared = partial(_count, world.fired, kind), dict[str, Any]()
         for name in crew:
-            dice = random.Random(f"{seed}/{name}")
-            made[name] = Costume(KINDS[kind], plan, Setting(name, crew, dice, did, shared))
+            dice = random.Random(f"{world.seed}/{name}")
+            made[name] = Costume(KINDS[kind], plan, Setting(name, crew, dice, did, world, shared))
     return made
 
 

@@ -222,7 +222,7 @@ def network(
     world = World(seed, trainer, gossip_loss_percent=gossip_loss_percent)
     lying = workers or {}
     crews = ((plan, tuple(map(name_of, crew))) for plan, crew in (dishonest or {}).items())
-    dressed = costumes(crews, seed, world.fired)
+    dressed = costumes(crews, world)
     made = Network(world, spec or quick_spec(), {**ROLES, **(roles or {})}, costumes=dressed)
     made.invariants.honesty.mislead("trainer", *map(name_of, lying))
     if recordings is not None:

@@ -32,7 +32,7 @@ def build(scenario: Scenario, seed: int, make_worker: Callable[[Blobs], Worker])
             PeerId(player.name), player.group.region or next(iter(scenario.network.regions), "")
         )
     plans = ((p, tuple(map(PeerId, select(scenario, p.nodes)))) for p in scenario.adversaries)
-    dressed = costumes(plans, seed, world.fired)
+    dressed = costumes(plans, world)
     names = {player.account: PeerId(player.name) for player in cast}
     roles = {player.account: player.group.roles for player in cast}
     return Network(world, spec, roles, names, costumes=dressed, outdated=_outdated(scenario))

@@ -16,7 +16,7 @@ from p2pai.node.core import NodeCore
 from p2pai.primitives.ids import Millis, PeerId
 from testnet.scenario import adversaries
 from testnet.simulator.training import Worker
-from testnet.simulator.world import START_MS
+from testnet.simulator.world import START_MS, World
 
 _BEAT: Final = TimerFired("evil:beat")
 
@@ -33,6 +33,8 @@ class Setting:
     """Of its own, by the seed and its name."""
     did: Callable[[], None]
     """To be called each time that it really did its evil: a run in which it never did fails."""
+    world: World
+    """What it is in; an attacker of the network does there what no effect of a core can."""
     shared: dict[str, Any] = field(default_factory=dict)
     """What its crew knows together; it outlives a restart of the node."""
 

@@ -9,12 +9,13 @@ Source: Vyzovitis et al., "GossipSub" (2020), sections 4 and 5; RELIABILITY (2),
 from collections.abc import Sequence
 from typing import ClassVar
 
-from p2pai import effects, events
+from p2pai import events
 from p2pai.effects import Effect, Judge, Verdict
 from p2pai.events import Event
-from p2pai.gossip.topics import parse
+from p2pai.gossip.topics import Topic, parse
 from testnet.scenario import adversaries
 from testnet.simulator.adversary.base import Restless
+from testnet.simulator.mesh import Mesh
 
 
 class Sybil(Restless):
@@ -34,9 +35,13 @@ class Sybil(Restless):
 
     def beat(self) -> Sequence[Effect]:
         """Ask all honest remotes for a place in their meshes of what the whole chain says."""
-        made: list[Effect] = []
-        for topic in self._topics():
+        mesh = self.setting.world.gossip
+        assert isinstance(mesh, Mesh), "there are no meshes to get into where gossip is direct"
+        for name in ("tx", "block"):
+            topic = str(Topic(self.core.spec.short_id, None, name))
             for remote in self.core.remotes:
-                if remote not in self.setting.crew:
-                    self.setting.graft(remote, topic)
-        return made
+                if remote not in self.setting.crew and self.setting.name not in mesh.neighbours(
+                    remote, topic
+                ):
+                    mesh.graft(self.setting.name, remote, topic)
+        return ()

@@ -116,7 +116,7 @@ class Ledgers:
     def _check_block(self, branch: Branch) -> None:
         before = self.states.get(branch.block.header.prev)
         if before is not None:  # else it is where a node's history begins
-            step = Step(before, branch.block, branch.state, self.spec.params)
+            step = Step(before, branch.block, branch.state, self.spec.params_at(branch.state.height))
             check_step(step)
             self.earnings.see(step)
             self.beacons.see(step)

@@ -149,7 +149,7 @@ def check_ledgers(spec: ChainSpec, cores: Mapping[PeerId, NodeCore]) -> None:
 
 def _check_pool(name: PeerId, core: NodeCore, spec: ChainSpec) -> None:
     """I18: a fresh mempool takes all that waits, every check included."""
-    again = Mempool(core.state, spec.params, core.judged)
+    again = Mempool(core.state, spec.params_at(core.state.height + 1), core.judged)
     for tx in core.ledger.mempool.transactions():
         try:
             again.add(tx)
