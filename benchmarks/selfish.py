@@ -1,6 +1,6 @@
 """What keeping blocks back brings a third of the miners: their share of the chain against that of the work.
 
-    python -m benchmarks.selfish [--seeds 10] [--seconds 120]
+    python -m benchmarks.selfish [--seed 1] [--seeds 10] [--seconds 120]
 
 One miner of three is selfish (the scenario `selfish`), over many seeds: with the network as it is, where a
 block weighs its work from the start, as in Bitcoin, instead of what verifiers approved of it, and, to compare
@@ -71,10 +71,10 @@ def weighed_by_work() -> Iterator[None]:
         yield
 
 
-def measure(scenario: Scenario, seeds: int) -> Count:
+def measure(scenario: Scenario, seeds: range) -> Count:
     """Run a scenario over seeds; nobody checks invariants, since one variant breaks that of weights."""
     counted = Count()
-    for seed in range(1, seeds + 1):
+    for seed in seeds:
         simulation = Simulation(scenario, seed, Options())
         simulation.network.world.watchers[:] = [simulation.observer]
         counted.add(simulation.run())
@@ -84,6 +84,7 @@ def measure(scenario: Scenario, seeds: int) -> Count:
 def main() -> None:
     """Print a line for each variant."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=1, help="the first")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--seconds", type=int, default=120)
     given = parser.parse_args()
@@ -96,7 +97,7 @@ def main() -> None:
     )
     for name, scenario, weights in variants:
         with weights:
-            print(f"{name:24} {measure(scenario, given.seeds)}", flush=True)
+            print(f"{name:24} {measure(scenario, range(given.seed, given.seed + given.seeds))}", flush=True)
 
 
 if __name__ == "__main__":
