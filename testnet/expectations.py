@@ -5,12 +5,20 @@ from typing import Final
 
 from p2pai.chain.state import Stage
 from testnet.outcome import Block, Expectation, Outcome, Task
-from testnet.scenario.cast import select
+from testnet.scenario.cast import players, select
 from testnet.scenario.model import Scenario
 from testnet.scenario.orders import name_of_task
 
 BLOCKS_AFTER: Final = 2
 """That the chain must go on by, once healed."""
+
+BANNED_S: Final = 10
+"""Within which whoever floods must be banned. Source: RELIABILITY (2), "DoS"."""
+
+DELIVERED_MS: Final = 6_000
+"""Within which a block must be everywhere. Source: RELIABILITY (1), L3; (2), "Sybil, eclipse"."""
+
+NEVER_MS: Final = 1 << 62
 
 
 def judge(scenario: Scenario, outcome: Outcome) -> tuple[Expectation, ...]:
@@ -25,6 +33,8 @@ def judge(scenario: Scenario, outcome: Outcome) -> tuple[Expectation, ...]:
         *_lively(scenario, outcome),
         *_tasks(scenario, outcome),
         *_slashed(scenario, outcome),
+        *_banned(scenario, outcome),
+        *_delivered(scenario, outcome),
         *_unpaid(scenario, outcome),
     )
 
@@ -98,6 +108,34 @@ def _unpaid(scenario: Scenario, outcome: Outcome) -> Iterator[Expectation]:
 
 def _is_approved(block: Block) -> bool:
     return any(approval.is_approving and approval.height is not None for approval in block.approvals)
+
+
+def _banned(scenario: Scenario, outcome: Outcome) -> Iterator[Expectation]:
+    for name in select(scenario, scenario.expect.banned):
+        plans = [plan for plan in scenario.adversaries if name in select(scenario, plan.nodes)]
+        until_ms = (min((plan.from_s for plan in plans), default=0) + BANNED_S) * 1000
+        judges = [ban.node for ban in outcome.bans if ban.remote == name and ban.at_ms <= until_ms]
+        others = [node.name for node in outcome.nodes if node.is_honest and node.name not in judges]
+        what = f"every honest node bans {name} within {BANNED_S} s"
+        yield _expect(what, not others, f"{_listed(others)} did not")
+
+
+def _delivered(scenario: Scenario, outcome: Outcome) -> Iterator[Expectation]:
+    least = scenario.expect.delivery_percent_min
+    if not least:
+        return
+    cast = {player.name for player in players(scenario) if not player.group.starts_s}
+    nodes = [node.name for node in outcome.nodes if node.is_honest and node.name in cast]
+    last_ms = outcome.head.length_ms - DELIVERED_MS
+    blocks = [block for block in outcome.blocks if block.is_best and 0 < block.found_ms <= last_ms]
+    late = sum(
+        block.seen_ms.get(name, NEVER_MS) > block.found_ms + DELIVERED_MS
+        for block in blocks
+        for name in nodes
+    )
+    percent = 100 - 100 * late / max(1, len(blocks) * len(nodes))
+    what = f"at least {least} % of blocks reach a node within {DELIVERED_MS // 1000} s"
+    yield _expect(what, bool(blocks) and percent >= least, f"{percent:.1f} % of {len(blocks)} do")
 
 
 def _listed(values: Iterable[object]) -> str:

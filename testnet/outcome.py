@@ -96,6 +96,15 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Ban:
+    """A node refuses a remote for how it behaved."""
+
+    node: str
+    remote: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
     """A verifier's verdict on a block, in the open."""
 
@@ -328,6 +337,7 @@ class Outcome:
     traffic: tuple[Traffic, ...] = ()
     interval_ms: int = 1000
     """Of Traffic.over_time."""
+    bans: tuple[Ban, ...] = ()
     invariants: tuple[str, ...] = ()
     """Those that were checked."""
     expectations: tuple[Expectation, ...] = ()

@@ -83,6 +83,10 @@ class Expectations:
     """Nodes or groups of whom somebody may have."""
     unpaid: tuple[str, ...] = ()
     """Nodes or groups whom no task and no verified block pays, and of whose blocks none is approved."""
+    banned: tuple[str, ...] = ()
+    """Nodes or groups each of whom every honest node must ban within 10 s."""
+    delivery_percent_min: int = 0
+    """Of all pairs of a block and an honest node: the node has the block 6 s after it was found."""
     accuracy_percent_min: int = 0
     """Of each paid task's best model."""
 

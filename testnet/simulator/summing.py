@@ -10,6 +10,7 @@ from testnet import outcome
 from testnet.expectations import judge
 from testnet.outcome import Outcome
 from testnet.simulator.staging import planned
+from testnet.simulator.world import START_MS
 
 INVARIANTS: Final = tuple(f"I{number}" for number in range(1, 21))
 """Of testnet.simulator.invariants: all are checked."""
@@ -27,8 +28,14 @@ def summarize(simulation: Simulation, broken: outcome.Broken | None, real_ms: in
         broken=broken,
         duplicates=simulation.network.world.gossip.duplicates,
     )
+    made = replace(made, bans=_bans(simulation))
     made = replace(made, expectations=judge(simulation.scenario, made) if broken is None else ())
     return made if made.is_passed else replace(made, last_events=simulation.recent.lines())
+
+
+def _bans(simulation: Simulation) -> tuple[outcome.Ban, ...]:
+    bans = simulation.network.world.bans
+    return tuple(outcome.Ban(node, remote, at_ms - START_MS) for at_ms, node, remote in bans)
 
 
 def _head(simulation: Simulation, real_ms: int) -> outcome.Head:

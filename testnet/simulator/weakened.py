@@ -18,6 +18,7 @@ from p2pai.chain.params import Params
 from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State, Task
 from p2pai.chain.transaction import Conclusion, FraudProof, Transaction
+from p2pai.gossip.conduct import Conduct
 from p2pai.node.accusations import Accusations
 from p2pai.node.core import NodeCore
 from p2pai.node.keeping import Keeping
@@ -33,6 +34,7 @@ from p2pai.roles.session import Session
 from p2pai.roles.storage import Storage
 from p2pai.roles.views import Views
 from p2pai.roles.voting import Voting
+from testnet.simulator.mesh import Mesh
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,8 @@ WEAKNESSES: Final[dict[str, Weakness]] = {
     "upgrade-unheeded": without(
         "nobody changes rules at the height that was announced", (ChainSpec, "params_at", _old_rules)
     ),
+    "offences-unblamed": without("nobody minds how a remote behaves", (Conduct, "blame", _nothing)),
+    "nothing-offered": without("what a mesh did not bring is offered to nobody", (Mesh, "_offer", _nothing)),
     "nothing-final": without("no checkpoint makes anything final", (Keeping, "settle", _never)),
     "unblamed-answers": without(
         "who offers blocks and does not give them is asked again like everybody else",

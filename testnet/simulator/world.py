@@ -66,8 +66,8 @@ class World:
         self.watchers: list[Watcher] = []
         self.rejected: list[tuple[PeerId, str]] = []
         """Who refused a message, and why."""
-        self.bans: list[tuple[PeerId, PeerId]] = []
-        """Who refused a remote for what it did in gossip, and whom."""
+        self.bans: list[tuple[int, PeerId, PeerId]] = []
+        """When which node refused which remote for its behaviour in gossip."""
         self.fired: Counter[str] = Counter()
         """How often each kind of fault happened."""
         self.halted: dict[PeerId, str] = {}
@@ -351,7 +351,7 @@ class World:
         host.timers[effect.name] = self._sequence
 
     def _ban(self, name: PeerId, remote: PeerId, duration_ms: int) -> None:
-        self.bans.append((name, remote))
+        self.bans.append((self.now_ms, name, remote))
         if remote in self.hosts:
             self.connections.refuse(name, remote, duration_ms)
 

@@ -1,11 +1,14 @@
 """Attacks on the network and on the chain: every row holds, and does not without its defence.
 
-What: the scenarios of the library about long-range forks, bad answers, selfish miners and nodes that missed a
-change of rules; and what their files can't say. How: whole simulations, with the fast trainer.
+What: the scenarios of the library about floods, Sybils, secret chains, bad answers, selfish miners and nodes that
+missed a change of rules; and what their files can't say. How: whole simulations, with the fast trainer.
 """
+
+from dataclasses import replace
 
 import pytest
 
+from testnet.scenario.cast import scaled
 from testnet.scenario.shelf import load
 from testnet.simulator.simulation import Options, Simulation, simulate
 
@@ -17,7 +20,7 @@ def slow(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", [slow("bad-answers"), "selfish"])
+@pytest.mark.parametrize("name", ["sybil", slow("bad-answers"), slow("flood"), slow("selfish")])
 def test_the_row_holds(name):
     outcome = simulate(load(name), 1)
     assert outcome.is_passed, outcome.verdict
@@ -28,6 +31,8 @@ def test_the_row_holds(name):
     [
         slow("long-range", "I6 was broken"),
         slow("bad-answers", "on one tip"),
+        slow("flood", "every honest node bans flooder1 within 10 s"),
+        slow("sybil", "on one tip"),
         slow("version-mix", "outdated happens at least once"),
     ],
 )
@@ -75,3 +80,28 @@ def test_nodes_part_at_the_announced_height_and_those_of_one_version_agree():
     assert not {chain[-1] for chain in new} & {block for chain in old for block in chain}
     for chain in old:
         assert not set(chain[plan.height :]) & {block for other in new for block in other}
+
+
+@pytest.mark.slow
+def test_four_names_to_one_do_not_keep_blocks_from_thirty_honest_nodes():
+    outcome = simulate(scaled(load("sybil"), 160), 2)
+    assert outcome.is_passed, outcome.verdict
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["valid", "topics", "questions"])
+def test_a_flood_that_breaks_no_rule_keeps_nobody_from_working(what):
+    scenario = load("flood")
+    plan = replace(scenario.adversaries[0], what=what, per_s=100)
+    expect = replace(scenario.expect, banned=())
+    outcome = simulate(replace(scenario, adversaries=(plan,), expect=expect), 1)
+    assert outcome.is_passed, outcome.verdict
+
+
+@pytest.mark.slow
+def test_of_twenty_that_flood_all_are_banned():
+    scenario = load("flood")
+    many = tuple(replace(g, count=20) if g.name == "flooder" else g for g in scenario.nodes)
+    plan = replace(scenario.adversaries[0], nodes=("flooder",), per_s=100)
+    outcome = simulate(replace(scenario, nodes=many, adversaries=(plan,)), 1)
+    assert outcome.is_passed, outcome.verdict
