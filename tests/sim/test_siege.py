@@ -1,7 +1,7 @@
 """Attacks on the network and on the chain: every row holds, and does not without its defence.
 
-What: the scenarios of the library about floods, Sybils, secret chains, bad answers, selfish miners and nodes that
-missed a change of rules; and what their files can't say. How: whole simulations, with the fast trainer.
+What: the scenarios of the library about floods, Sybils, secret chains, bad answers, selfish miners and nodes
+that missed a change of rules; and what their files can't say. How: whole simulations, with the fast trainer.
 """
 
 from dataclasses import replace

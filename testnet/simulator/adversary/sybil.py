@@ -1,8 +1,8 @@
 """Many names of one attacker's: each wants a place in everybody's mesh, takes all, and passes nothing on.
 
 They do not follow the chain, so a hundred of them cost the simulation little: whatever they hear they ignore,
-and so, as gossip has it, keep to themselves. Or they pass on all but blocks, which nobody can see in a rate. They
-answer no question either.
+and so, as gossip has it, keep to themselves. Or they pass on all but blocks, which nobody can see in a rate.
+They answer no question either.
 
 Source: Vyzovitis et al., "GossipSub" (2020), sections 4 and 5; RELIABILITY (2), "Sybil, eclipse".
 """
