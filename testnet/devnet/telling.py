@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from p2pai import __version__
+from p2pai.primitives import memo
 from p2pai.primitives.ids import PeerId
 from testnet import outcome
 from testnet.devnet.performance import Course, recording_of
@@ -53,7 +54,8 @@ def relive(scenario: Scenario, course: Course, directory: Path) -> Relived:
     # Real disks and networks have faults that nobody counts.
     invariants = Invariants(spec, past.cores, Honesty(has_fault=lambda: True))
     past.watchers.extend((observer, invariants))
-    return Relived(past, observer, recent, _live(past, course))
+    with memo.shared(is_on=True):
+        return Relived(past, observer, recent, _live(past, course))
 
 
 def told(scenario: Scenario, seed: int, course: Course, relived: Relived, command: str) -> Outcome:
