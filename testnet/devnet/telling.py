@@ -25,6 +25,9 @@ from testnet.simulator.observer import Observer
 from testnet.simulator.recent import Recent
 from testnet.simulator.staging import planned
 
+INVARIANTS: Final = tuple(f"I{number}" for number in range(1, 20))
+"""Of testnet.simulator.invariants; I20, liveness, is what the run itself waits for."""
+
 _US_PER_MS: Final = 1000
 
 
@@ -69,7 +72,7 @@ def told(scenario: Scenario, seed: int, course: Course, relived: Relived, comman
       command: runs the same again.
     """
     head, broken = _head(scenario, seed, course, command), relived.broken
-    made = relived.observer.outcome(head, planned=planned(scenario), broken=broken)
+    made = relived.observer.outcome(head, planned=planned(scenario), invariants=INVARIANTS, broken=broken)
     nodes = tuple(_as_it_said(node, course) for node in made.nodes)
     made = replace(made, nodes=nodes, fired=tuple(_fired(course)))
     expected = (*judge(scenario, made), *_ledgers(course), *_same(relived.past)) if broken is None else ()
@@ -91,8 +94,9 @@ def _live(past: Past, course: Course) -> outcome.Broken | None:
     try:
         past.live(course.began_us + course.length_ms * _US_PER_MS)
     except AssertionError as error:
-        name = error.number if isinstance(error, Broken) else "assertion"
-        node = past.current[0] if past.current else ""
+        is_known = isinstance(error, Broken)
+        name = str(error).split()[0].rstrip(":,") if is_known else "assertion"
+        node = (is_known and error.node) or (past.current[0] if past.current else "")
         broken = outcome.Broken(name, str(error), past.now_ms - course.began_us // _US_PER_MS, node)
     return crash(broken, course)
 
