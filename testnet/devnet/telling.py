@@ -93,12 +93,16 @@ def _live(past: Past, course: Course) -> outcome.Broken | None:
     broken = None
     try:
         past.live(course.began_us + course.length_ms * _US_PER_MS)
+    except Broken as error:
+        broken = _broken(past, course, str(error).split()[0].rstrip(":,"), error, error.node)
     except AssertionError as error:
-        is_known = isinstance(error, Broken)
-        name = str(error).split()[0].rstrip(":,") if is_known else "assertion"
-        node = (is_known and error.node) or (past.current[0] if past.current else "")
-        broken = outcome.Broken(name, str(error), past.now_ms - course.began_us // _US_PER_MS, node)
+        broken = _broken(past, course, "assertion", error, "")
     return crash(broken, course)
+
+
+def _broken(past: Past, course: Course, name: str, error: AssertionError, node: str) -> outcome.Broken:
+    last = past.current[0] if past.current else ""
+    return outcome.Broken(name, str(error), past.now_ms - course.began_us // _US_PER_MS, node or last)
 
 
 def crash(broken: outcome.Broken | None, course: Course) -> outcome.Broken | None:
