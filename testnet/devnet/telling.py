@@ -94,7 +94,7 @@ def _live(past: Past, course: Course) -> outcome.Broken | None:
     try:
         past.live(course.began_us + course.length_ms * _US_PER_MS)
     except Broken as error:
-        broken = _broken(past, course, str(error).split()[0].rstrip(":,"), error, error.node)
+        broken = _broken(past, course, str(error).split()[0].rstrip(":,"), error, error.node or "")
     except AssertionError as error:
         broken = _broken(past, course, "assertion", error, "")
     return crash(broken, course)
