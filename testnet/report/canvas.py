@@ -136,7 +136,7 @@ def set_scale(
     if percent_y:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     ticks = 5 if axes.figure.bbox.width < WIDTHS["wide"] else 10
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=ticks, integer=whole_x))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 5, 10], integer=whole_x))
 
 
 def make_logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
