@@ -7,7 +7,8 @@ testnet.devnet, which is loaded when the command runs.
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -19,6 +20,7 @@ from p2pai.primitives.errors import InvalidInput
 
 if TYPE_CHECKING:
     from testnet.devnet.launch import Node
+    from testnet.outcome import Outcome
     from testnet.scenario.model import Scenario
 
 app = typer.Typer(no_args_is_help=True, help="A network of real nodes on this machine.")
@@ -89,14 +91,14 @@ def up(
 
     Exit status of a scenario: 0 only when no invariant was broken and all is as it expects.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
-    tell = _teller()
+    tell, where = _teller(), directory.absolute()
     if scenario is None:
         if nodes is not None or report is not None or namespaces or skip_unsupported or keep or as_json:
             raise InvalidInput(
                 "--nodes, --namespaces, --skip-unsupported, --keep, --report and --json go with --scenario"
             )
-        _stand(directory.absolute(), duration, tell)
+        with _interruptible():
+            _stand(where, duration, tell)
         return
 
     from testnet.devnet.running import Options, run
@@ -111,16 +113,32 @@ def up(
         tell=tell,
         stay=_stay if keep else lambda _: None,
     )
-    outcome = run(_load(scenario, nodes), seed, directory.absolute(), chosen)
+    with _interruptible():
+        outcome = run(_load(scenario, nodes), seed, where, chosen)
+    _show(outcome, report, where, as_json=as_json)
+    if not outcome.is_passed:
+        raise typer.Exit(1)
+
+
+def _show(outcome: "Outcome", report: Path | None, directory: Path, *, as_json: bool) -> None:
     if report is not None:
         report_command.write([outcome], report)
     if as_json:
         screen.show_line(outcome.to_json().rstrip())
     else:
         screen.show(sim_report.one(outcome))
-        screen.show_line(f"Nodes' directories, logs and recordings: {directory.absolute()}")
-    if not outcome.is_passed:
-        raise typer.Exit(1)
+        screen.show_line(f"Nodes' directories, logs and recordings: {directory}")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM end everything as Ctrl-C does, and say that it did."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        screen.remark("interrupted; all nodes are ended")
+        raise
 
 
 def _load(name: str, nodes: int | None) -> "Scenario":

@@ -119,6 +119,7 @@ def test_a_calm_network_stands_until_it_is_interrupted(tmp_path):
         assert (status["running"], status["chain"]) == (True, "devnet")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
+        assert "interrupted; all nodes are ended" in said.read_text()
     finally:
         process.kill()
         process.wait()
