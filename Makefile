@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 FORKING := tests/shell/test_store_crash.py tests/shell/test_node_crash.py
 APT    := sudo apt-get install -y python3-venv python3-dev gcc libgmp-dev
 
-.PHONY: help demo test lint types contracts unit slow sim hostile crash soak identity interop upstream lab stateful fuzz bench bench-committee bench-ledger bench-blobs bench-restart bench-libp2p learning format wheel clean setup
+.PHONY: help demo test lint types contracts unit slow sim hostile crash soak identity interop upstream lab stateful fuzz bench bench-committee bench-ledger bench-blobs bench-restart bench-libp2p bench-sim learning format wheel clean setup
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -95,6 +95,9 @@ bench-restart: setup ## starting a node whose chain has 100,000 blocks
 bench-libp2p: setup ## streams and gossip against stock py-libp2p, streams against bare sockets too
 	@$(BIN)/python -m benchmarks.libp2p_streams
 	@$(BIN)/python -m benchmarks.gossip
+
+bench-sim: setup ## a simulated network: steps a second, against real time, memory for each node
+	@$(BIN)/python -m benchmarks.simulator
 
 learning: $(VENV)/.bench ## accuracy on MNIST against training on one machine: make learning DATA=mnist/ (hours)
 	@$(BIN)/python benchmarks/learning.py --data $(DATA)
