@@ -192,8 +192,8 @@ def _watch(nodes: "tuple[Node, ...]", end_s: float) -> None:
 def _greet(nodes: "Iterable[Node]") -> None:
     """Say how the nodes are talked to."""
     known = list(nodes)
-    rows = [(node.plan.name, ", ".join(node.plan.roles), node.pid, node.directory) for node in known]
-    screen.show(screen.table(("node", "roles", "pid>", "data directory"), rows))
+    rows = [(n.plan.name, ", ".join(n.plan.roles), n.pid, n.rpc_url, n.directory) for n in known]
+    screen.show(screen.table(("node", "roles", "pid>", "rpc", "data directory"), rows))
     client = next((node for node in known if "client" in node.plan.roles), known[0])
     prefix = " ".join(client.plan.place.prefix)
     before = f"{prefix} " if prefix else ""

@@ -5,6 +5,7 @@ when it doesn't obey in time, SIGKILL to the process group that was created for 
 itself be killed, the kernel ends the nodes (see leash.py).
 """
 
+import json
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 from p2pai.primitives.errors import P2paiError, Unavailable
 from p2pai.shell.client import RpcClient
+from p2pai.shell.rpc import FILE_NAME
 
 READY_S_MAX: Final = 90.0
 """From start to the first answer: eight nodes load their libraries on two cores at once."""
@@ -80,6 +82,13 @@ class Node:
     def pid(self) -> int:
         """Process id."""
         return self.process.pid
+
+    @property
+    def rpc_url(self) -> str:
+        """Where its RPC is, in its place; empty when it doesn't serve. The token stands in the same file."""
+        with suppress(OSError, ValueError, KeyError):
+            return str(json.loads((self.directory / FILE_NAME).read_text())["url"])
+        return ""
 
     def call(self, method: str, **params: Any) -> Any:  # noqa: ANN401
         """Ask the node over its RPC; Unavailable when it doesn't answer."""

@@ -116,6 +116,7 @@ def test_waits_until_a_node_answers(tmp_path):
         assert node.peer_id == "12D3KooWstandin"
         assert node.multiaddr.endswith("/p2p/12D3KooWstandin")
         assert node.call("block.show", block="7")["params"] == {"block": "7"}
+        assert node.rpc_url.startswith("http://127.0.0.1:")
     with pytest.raises(Unavailable):
         node.call("node.status")
 
