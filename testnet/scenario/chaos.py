@@ -19,13 +19,13 @@ from testnet.scenario.lots import LOTS, Urn
 from testnet.scenario.model import Expectations, NetworkPlan, NodeGroup, Scenario, TaskPlan
 
 NODES_MIN: Final = 8
-NODES: Final = (8, 14)
+NODES: Final = (8, 11)
 """Least and most, where no number is asked for."""
 
-HEAL_S: Final = (25, 45)
+HEAL_S: Final = (12, 25)
 LIMIT_S: Final = 400
 SETTLE_S: Final = 120
-PACE: Final = {"iteration_ms_min": 300, "slot_ms": 400}
+PACE: Final = {"spacing_s": 2, "commitment_distance": 2, "iteration_ms_min": 400, "slot_ms": 500}
 """Chain parameters that keep a history short."""
 
 TASKS_MAY_END: Final = ("paid", "failed", "expired")
@@ -106,7 +106,7 @@ def _network(dice: random.Random) -> NetworkPlan:
 
 
 def _task(dice: random.Random, heal_s: int) -> TaskPlan:
-    return TaskPlan(at_s=dice.randint(1, heal_s // 2), epochs=1, miners=dice.randint(2, 3))
+    return TaskPlan(at_s=dice.randint(1, heal_s // 3), epochs=1, miners=dice.randint(2, 3))
 
 
 def _tasks_max(groups: tuple[NodeGroup, ...]) -> int:

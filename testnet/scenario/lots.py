@@ -59,7 +59,7 @@ LOTS: Final[dict[str, Lot]] = {
     "kill": lambda urn: faults.Kill(every_s=urn.pair(1, 9), down_ms=urn.pair(300, 4_000)),
     "torn-write": lambda urn: faults.TornWrite(every_s=urn.pair(1, 9), down_ms=urn.pair(300, 4_000)),
     "crash-in-recovery": lambda urn: faults.CrashInRecovery(
-        every_s=urn.pair(2, 9), percent=urn.up_to(60, 20)
+        every_s=urn.pair(1, 5), percent=urn.up_to(80, 40)
     ),
     "pause": lambda urn: faults.Pause(every_s=urn.pair(3, 12), lasts_ms=urn.pair(500, 15_000)),
     "loss": lambda urn: faults.Loss(percent=urn.up_to(30)),
@@ -79,7 +79,6 @@ LOTS: Final[dict[str, Lot]] = {
         nodes=urn.few(), every_s=urn.pair(3, 12), lasts_s=urn.pair(1, 8)
     ),
     "bit-rot": lambda urn: faults.BitRot(nodes=urn.few(), every_s=urn.pair(1, 8)),
-    "swapped-read": lambda urn: faults.SwappedRead(nodes=urn.few(), every_s=urn.pair(1, 8)),
     "disk-full": lambda urn: faults.DiskFull(every_s=urn.pair(3, 12), down_ms=urn.pair(500, 5_000)),
     "fsync-error": lambda urn: faults.FsyncError(every_s=urn.pair(3, 12), within=urn.up_to(30)),
     "slow-disk": lambda urn: faults.SlowDisk(late_ms=urn.pair(10, 1_500)),
@@ -87,4 +86,4 @@ LOTS: Final[dict[str, Lot]] = {
     "trainer-hangs": lambda urn: faults.TrainerHangs(percent=urn.up_to(2)),
     "trainer-slow": lambda urn: faults.TrainerSlow(percent=urn.up_to(50), factor=urn.up_to(20, 2)),
 }
-"""By kind; what is not here is never drawn."""
+"""By kind; what is not here is never drawn: blocks are read from the disk only in long histories."""

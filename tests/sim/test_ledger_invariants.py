@@ -635,6 +635,17 @@ class TestCheckpoints:
         with pytest.raises(Broken, match=r"I6: a went back"):
             watch.see(A, self.at(16, "x"), lambda _: None)
 
+    def test_a_start_may_lose_what_certified_it_but_not_the_block(self):
+        watch = Checkpoints()
+        watch.see(A, self.at(32, "y"), lambda _: None)
+        watch.start(A)
+        watch.see(A, self.at(16, "x"), lambda _: None)
+        with pytest.raises(Broken, match=r"I6: a left its checkpoint at height 32"):
+            watch.see(A, self.at(16, "x"), {16: label("x"), 32: label("z")}.get)
+        watch.see(A, self.at(32, "y"), lambda _: None)
+        with pytest.raises(Broken, match=r"I6: a went back"):
+            watch.see(A, self.at(16, "x"), lambda _: None)
+
     def test_leaving_its_chain_is_seen(self):
         watch = Checkpoints()
         watch.see(A, self.at(16, "x"), lambda _: None)

@@ -80,13 +80,25 @@ class Checkpoints:
     latest: dict[PeerId, tuple[int, Hash32]] = field(default_factory=dict)
     """Of each node's best chain."""
 
+    _behind: dict[PeerId, None] = field(default_factory=dict)
+    """Nodes that started again, and have not learnt of their latest checkpoint once more."""
+
+    def start(self, name: PeerId) -> None:
+        """Take note of a start: a crash may have lost the block that certified a checkpoint."""
+        self._behind[name] = None
+
     def see(self, name: PeerId, state: State, hash_at: Callable[[int], Hash32 | None]) -> None:
         """Look at a node's best chain; `hash_at` says which block it has at a height, if it still knows."""
         height, block = state.checkpoint.height, state.checkpoint.block
         first = self.certified.setdefault(height, block)
         require(first == block, f"I6: two blocks are certified at height {height}")
         last, kept = self.latest.get(name, (height, block))
-        require(height >= last, f"I6: {name} went back behind its checkpoint at height {last}")
+        require(
+            height >= last or name in self._behind,
+            f"I6: {name} went back behind its checkpoint at height {last}",
+        )
         require(hash_at(last) in (kept, None), f"I6: {name} left its checkpoint at height {last}")
         require(hash_at(height) in (block, None), f"I6: {name}'s checkpoint is not on its chain")
-        self.latest[name] = (height, block)
+        if height >= last:
+            self.latest[name] = (height, block)
+            self._behind.pop(name, None)

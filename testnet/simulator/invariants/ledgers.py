@@ -88,6 +88,7 @@ class Ledgers:
         """Look at a node after an event."""
         if isinstance(event, events.Started):
             self._known.pop(name, None)
+            self.checkpoints.start(name)
         tree = core.ledger.tree
         tip = tree.state.tip
         if self._tips.get(name) == (len(tree), tip):

@@ -1,0 +1,9 @@
+"""A quarter of the seeds that `make test` plays: networks drawn by lot, with faults, and every invariant."""
+
+import pytest
+from seeds import QUARTER, play
+
+
+@pytest.mark.parametrize("seed", range(2 * QUARTER, 3 * QUARTER))
+def test_whatever_was_drawn_all_promises_hold_and_the_network_lives_on(seed):
+    play(seed)
