@@ -50,7 +50,7 @@ def _partition(urn: Urn) -> Fault:
     return faults.Partition(
         shape=urn.dice.choice(SHAPES),
         islands=urn.up_to(4, 2),
-        lasts_s=urn.dice.choice(((0, 0), urn.pair(2, 12))),
+        lasts_s=urn.pair(2, 10),
         pause_s=urn.pair(1, 8),
     )
 
