@@ -24,7 +24,7 @@ from testnet.simulator.costumes import Costume, costumes
 from testnet.simulator.host import Core, MakeWorker
 from testnet.simulator.invariants import Honesty, Invariants, check_ledgers
 from testnet.simulator.recordings import Recordings
-from testnet.simulator.trainer import real_trainer
+from testnet.simulator.trainer import FastTrainer
 from testnet.simulator.world import World
 
 ROLES: Final[dict[int, tuple[str, ...]]] = {
@@ -212,12 +212,12 @@ def network(
     spec: ChainSpec | None = None,
     roles: Mapping[int, tuple[str, ...]] | None = None,
     recordings: Recordings | None = None,
-    trainer: MakeWorker = real_trainer,
+    trainer: MakeWorker = FastTrainer,
     dishonest: Mapping[adversaries.Adversary, Sequence[int]] | None = None,
 ) -> Network:
     """Start a network of accounts; those in `workers` have a trainer, those in `roles` work of their own.
 
-    Those in `dishonest` are of that kind, whatever nodes the plan itself names.
+    Those in `dishonest` are of that kind, whatever nodes the plan itself names. `trainer` is all others'.
     """
     world = World(seed, trainer, gossip_loss_percent=gossip_loss_percent)
     lying = workers or {}

@@ -1,13 +1,17 @@
-"""One whole history - a task from submission to payment - shared by all tests that only look at it."""
+"""One whole history - a task from submission to payment - shared by all tests that only look at it.
+
+`life()` has the fast trainer, `real_life()` the real one.
+"""
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 
 from p2pai import events
 from p2pai.chain.state import Stage
 from p2pai.primitives.ids import PeerId, TaskId
 from testnet.simulator.disk import Disk
 from testnet.simulator.network import Network, name_of, network, order
+from testnet.simulator.trainer import FastTrainer, real_trainer
 
 SEED = 1
 HEARD_KEPT = 10_000
@@ -57,9 +61,18 @@ def iterations(net, task, account=7):
     return max((m.iteration for m in followed.history.latest.values()), default=-1) if followed else -1
 
 
-@lru_cache(maxsize=1)
+@cache
 def life():
-    net = network(SEED)
+    return _live(FastTrainer)
+
+
+@cache
+def real_life():
+    return _live(real_trainer)
+
+
+def _live(trainer):
+    net = network(SEED, trainer=trainer)
     it = Life(net)
     net.world.watchers.append(it.watch)
     it.task = net.submit(order(epochs=3))

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from life import life
+from life import real_life
 
 from p2pai import jobs
 from p2pai.chain import it_res
@@ -22,13 +22,15 @@ from p2pai.roles import replaying
 from testnet.simulator.host import Blobs
 from testnet.simulator.network import name_of
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 PARTS = ("weights", "residual", "optimiser", "batch", "applied")
 
 
 @lru_cache(maxsize=1)
 def subject():
     """A settled block of the client's task that applied peers' messages, and its capsule's parts."""
-    it = life()
+    it = real_life()
     core = it.network.core(7)
     blocks = core.query("block.list", {"count": 100})
     for block in blocks:
@@ -42,7 +44,7 @@ def subject():
 
 def find(name):
     wanted = BlobId(Hash32(bytes.fromhex(name)))
-    for host in life().network.world.hosts.values():
+    for host in real_life().network.world.hosts.values():
         if wanted in host.blobs:
             assert wanted in host.blobs.shared
             return b"".join(host.blobs.get(wanted))
@@ -171,7 +173,7 @@ def test_a_recorded_metric_that_is_off_by_the_least_is_found_out_and_named():
 
 
 def test_the_blob_of_a_slot_holds_its_messages_one_after_the_other():
-    it = life()
+    it = real_life()
     supervisor = it.network.core(1).roles["supervisor"]
     slots = supervisor.recorded[it.task].values()
     assert len(slots) > 10
@@ -202,14 +204,14 @@ def test_nonsense_is_refused_in_words():
 
 
 def test_every_block_of_the_history_can_still_be_replayed():
-    core = life().network.core(7)
+    core = real_life().network.core(7)
     miners = {name_of(a) for a in (4, 5, 6)}
     checked = 0
     for block in core.query("block.list", {"count": 100}):
         if not block["settled"]:
             continue
         parts = core.query("replay.job", {"block": block["hash"]})["parts"]
-        holders = [h for n, h in life().network.world.hosts.items() if n in miners]
+        holders = [h for n, h in real_life().network.world.hosts.items() if n in miners]
         for part in parts.values():
             wanted = BlobId(Hash32(bytes.fromhex(part)))
             assert any(wanted in h.blobs.shared and wanted in h.blobs for h in holders)

@@ -12,6 +12,8 @@ from life import life
 from p2pai.chain.state import Stage
 from testnet.simulator.network import name_of, network, order
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 ACCOUNTS = range(8)
 OVER = (Stage.PAID, Stage.FAILED)
 

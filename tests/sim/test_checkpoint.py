@@ -14,6 +14,8 @@ from p2pai.chain.transaction import VoteEquivocation
 from p2pai.primitives.ids import Hash32
 from testnet.simulator.network import name_of, network, quick_spec
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 EVERY = 4
 EVERYONE = (1, 2, 3, 4, 5, 6, 7)
 
@@ -38,6 +40,7 @@ def test_checkpoints_are_certified_and_who_votes_twice_is_slashed():
     assert snapshot_id(branch.state) == made.snapshot, "a true snapshot"
     assert net.invariants.agreement.counts["checkpoint"] >= net.spec.params.checkpoint_votes
     assert core.state.burned == 0
+    net.invariants.honesty.distrust(name_of(5))
     check_slashing(net, net.core(5))
     assert net.settle()
     net.check()

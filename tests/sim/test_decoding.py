@@ -15,6 +15,8 @@ from p2pai.primitives import address, cbor, ecdsa, record
 from testnet.simulator.network import ROLES
 from tests.chain.ledger import keys
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 EACH = 200
 """Messages of each topic that are looked at."""
 

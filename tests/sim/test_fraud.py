@@ -1,7 +1,7 @@
 """A block with false training that all of its verifiers were bribed to approve, and one honest node.
 
 What: a miner lies about what its iterations gave, every verifier approves, one auditor replays and proves it;
-then an accuser that lies. How: real nodes with the real trainer; each history once more with nodes that lack
+then an accuser that lies. How: real nodes with the fast trainer; each history once more with nodes that lack
 the check in question, in which it must come out otherwise.
 """
 
@@ -13,18 +13,21 @@ import pytest
 from p2pai import effects, jobs
 from p2pai.chain.fraud import Judgement
 from p2pai.chain.transaction import FraudProof
-from p2pai.jaxtrain.worker import Worker
 from p2pai.node.accusations import Accusations
 from p2pai.node.judging import Judging
 from p2pai.roles.replaying import Finding
 from p2pai.roles.verifier import Verifier
 from testnet.simulator.invariants import check_ledgers
 from testnet.simulator.network import name_of, network
+from testnet.simulator.trainer import FastTrainer
+
+pytestmark = pytest.mark.usefixtures("shared")
+
 
 AUDITOR, WITNESS, LIAR, BRIBED = 7, 8, 5, (1, 2, 3)
 
 
-class WrongMap(Worker):
+class WrongMap(FastTrainer):
     """A trainer that says of each iteration that it moved nothing."""
 
     def run(self, job):
@@ -51,6 +54,7 @@ class History:
             core = self.net.core(account)
             core.roles["verifier"] = Bribed(core)
             core.accuse = lambda block: None
+            self.net.invariants.honesty.distrust(name_of(account))
         self.price = self.net.spec.params.ticket_price_atoms
         self.owned = self.tickets("miner", LIAR)
 
@@ -78,8 +82,11 @@ class History:
         return [(b, tx) for b in blocks for tx in b.transactions if isinstance(tx.data, FraudProof)]
 
 
-def bribed_history(seed=5):
-    """Go on until everybody approved a false block; return the history and the block."""
+def bribed_history(seed=6):
+    """Go on until everybody approved a false block; return the history and the block.
+
+    In this history the first of them is false: now and then an honest iteration moves nothing, too.
+    """
     history = History(seed)
     stakes = {o: v for a in BRIBED for o in history.tickets("verifier", a) for v in (a,)}
     assert history.net.world.run(lambda: history.approved() is not None, 200), "no false block was approved"

@@ -27,6 +27,8 @@ from p2pai.roles.history import ModelAnnouncement
 from p2pai.roles.slots import SAID_SIZE_MAX, Said
 from testnet.simulator.network import ROLES, name_of
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 SLOWLY = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 REMOTE = PeerId("n9")
 STRANGER = b"\7" * 32

@@ -10,6 +10,8 @@ from p2pai.primitives.ids import PeerId
 from testnet.simulator.invariants import Agreement, Honesty, check_ledgers, places_of
 from testnet.simulator.network import name_of, network
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 A = PeerId("a")
 
 

@@ -23,6 +23,8 @@ from p2pai.roles.supervisor import Supervisor
 from p2pai.vrf import ecvrf
 from testnet.simulator.network import Network, name_of, network, order
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 LIAR = 1
 SUPERVISING = ("supervisor",)
 
@@ -102,13 +104,15 @@ class TwoFaced(Dealer):
         self.node.publish("dkg", self.task_id, record.encode(seen))
 
 
-def lying(make: type[Dealer], seed: int = 1) -> Network:
+def lying(make: type[Dealer], seed: int = 3) -> Network:
     """Start a network in which account 1's dealer is of a kind."""
-    net = network(seed, accounts=(7, 8, 1, 2, 3, 4, 5, 6, 0), roles={7: SUPERVISING, 8: SUPERVISING})
+    accounts, roles = (7, 8, 1, 2, 3, 4, 5, 6, 0), {7: SUPERVISING, 8: SUPERVISING}
+    net = network(seed, accounts=accounts, roles=roles)
     core = net.core(LIAR)
     liar = Liar(core)
     liar.make = make
     core.roles["supervisor"] = liar
+    net.invariants.honesty.distrust(name_of(LIAR))
     return net
 
 

@@ -17,6 +17,8 @@ from p2pai.gossip.topics import parse
 from testnet.simulator.invariants import check_ledgers
 from testnet.simulator.network import Network, name_of, network, order, quick_spec
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 LOST = 6
 EPOCHS = 13
 BATCHES = 44

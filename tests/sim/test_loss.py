@@ -14,6 +14,8 @@ from p2pai.gossip.envelope import open_envelope
 from p2pai.gossip.topics import parse
 from testnet.simulator.network import name_of, network, order
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 LOSS_PERCENT = 30
 SUPERVISORS = (1, 2, 3)
 CUT_OFF, GONE = 1, 4

@@ -14,6 +14,8 @@ from p2pai.gossip.topics import parse
 from p2pai.primitives import cbor
 from testnet.simulator.network import name_of, network, order
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 PAUSERS = (1, 2, 4, 5)
 """Two supervisors and two miners of six workers."""
 

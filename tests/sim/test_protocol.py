@@ -1,7 +1,8 @@
-"""The whole protocol, eight real nodes with the real trainer, in virtual time.
+"""The whole protocol, eight real nodes in virtual time.
 
 What: one main life; faults (kills, cuts, losses) that it must survive; dishonest participants that must not
-win. How: testnet.simulator; each history ends with the invariants of testnet.simulator.invariants.
+win. How: testnet.simulator; each history ends with the invariants of testnet.simulator.invariants. The main
+life, its determinism and what a replay says of lies are of the real trainer, all others of the fast one.
 """
 
 import os
@@ -11,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from life import SEED, iterations, life
+from life import SEED, iterations, real_life
 from safetensors.numpy import load
 
 from p2pai import effects, jobs
@@ -27,6 +28,9 @@ from p2pai.jaxtrain.worker import Worker
 from p2pai.primitives import ecdsa
 from p2pai.primitives.ids import BlobId, Hash32
 from testnet.simulator.network import FEE_ATOMS, HIDDEN, name_of, network, order, quick_spec
+from testnet.simulator.trainer import FastTrainer, real_trainer
+
+pytestmark = pytest.mark.usefixtures("shared")
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,20 +52,20 @@ def own_tickets(net, account, role):
 
 class TestMainLife:
     def test_everybody_ends_up_with_the_same_sound_ledger(self):
-        net = life().network
+        net = real_life().network
         net.check()
         assert net.world.rejected == []
         assert all(not core.ledger.discarded for core in net.cores.values())
 
     def test_every_kind_of_promise_was_made_and_kept(self):
-        counts = life().network.invariants.agreement.counts
+        counts = real_life().network.invariants.agreement.counts
         promises = {"transaction", "iteration", "prepare", "commit", "block", "verdict", "conclusion"}
         assert set(counts) == promises
         assert counts["iteration"] > 100
         assert counts["verdict"] > 10
 
     def test_the_fee_is_paid_out_to_the_atom(self):
-        it = life()
+        it = real_life()
         core = it.network.core(7)
         paid = core.ledger.tree.block_at(core.state.tasks[it.task].since)
         (charge,) = [tx for tx in paid.transactions if isinstance(tx.data, ChargeForTask)]
@@ -73,7 +77,7 @@ class TestMainLife:
         assert [p["role"] for p in payouts].count("miner") == 3
 
     def test_the_client_gets_the_best_model(self):
-        it = life()
+        it = real_life()
         host = it.network.world.hosts[name_of(0)]
         ((name, blob),) = host.delivered.items()
         assert name == f"{it.task.hex()}.safetensors"
@@ -83,7 +87,7 @@ class TestMainLife:
         assert max(conclusion.scores) > 0.8 * SCORE_MAX
 
     def test_blocks_were_mined_by_several_and_approved_by_all_verifiers(self):
-        core = life().network.core(7)
+        core = real_life().network.core(7)
         settled = [b for b in core.query("block.list", {"count": 100}) if b["settled"]]
         assert len(settled) >= 5
         assert len({b["miner"] for b in settled}) >= 2
@@ -91,7 +95,7 @@ class TestMainLife:
         assert all(b["subsidy_paid"] == core.params.subsidy_atoms for b in settled)
 
     def test_workers_get_their_stakes_back(self):
-        it = life()
+        it = real_life()
         task = it.network.task(it.task)
         state = it.network.core(7).state
         assert not any(ticket in state.tickets for _, tickets in task.workers() for ticket in tickets)
@@ -99,7 +103,6 @@ class TestMainLife:
 
     def test_test_data_stays_hidden_while_training_goes_on(self):
         # The plan is known to all; the client alone has the test fragments until the training is over.
-        it = life()
         shared_in_training = []
         net = network(4)
         task = net.submit(order(epochs=2))
@@ -118,21 +121,20 @@ class TestMainLife:
         assert net.world.run(lambda: iterations(net, task, 0) >= 10, 60)
         assert not shared_in_training
         assert not any(f in client.blobs.shared for f in plan.test)
-        assert it.task != task
 
 
 class TestDeterminism:
     def test_one_seed_is_one_history(self):
         digests = []
         for seed in (SEED, SEED, SEED + 1):
-            net = network(seed)
+            net = network(seed, trainer=real_trainer)
             assert net.world.run(lambda net=net: net.core(7).state.height >= 1, 60)
             digests.append(net.world.digest)
         assert digests[0] == digests[1]
         assert digests[0] != digests[2]
 
     def test_the_hash_seed_of_the_interpreter_does_not_matter(self):
-        program = "from life import life; print(life().network.world.digest)"
+        program = "from life import real_life; print(real_life().network.world.digest)"
         environment = {
             **os.environ,
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'sim'}",
@@ -142,12 +144,12 @@ class TestDeterminism:
             [sys.executable, "-c", program], env=environment, capture_output=True, timeout=150, text=True
         )
         assert done.returncode == 0, done.stderr
-        assert done.stdout.strip() == life().network.world.digest
+        assert done.stdout.strip() == real_life().network.world.digest
 
 
 @pytest.fixture(scope="module")
 def killed():
-    net = network(3)
+    net = network(4)
     task = net.submit(order(epochs=5))
     assert net.run_to(task, Stage.TRAINING)
     world = net.world
@@ -375,7 +377,7 @@ class NoPeers(Worker):
         return super().run(replace(job, peers=()) if isinstance(job, jobs.Step) else job)
 
 
-class Stale(Worker):
+class Stale(FastTrainer):
     """Trains once, then says the same again and again."""
 
     old = None
@@ -389,7 +391,7 @@ class Stale(Worker):
         return result
 
 
-class Flatterer(Worker):
+class Flatterer(FastTrainer):
     """An evaluator that gives the first miner full marks."""
 
     def run(self, job):
@@ -402,7 +404,7 @@ class Flatterer(Worker):
 @pytest.fixture(scope="module")
 def found():
     # In this history no block of 5 comes from an iteration with 4 as its only peer, whose maps are empty.
-    net = network(16, workers={4: WrongMap, 5: NoPeers, 6: WrongEnd})
+    net = network(16, workers={4: WrongMap, 5: NoPeers, 6: WrongEnd}, trainer=real_trainer)
     for core in net.cores.values():
         core.accuse = lambda block: None  # without any proof, or nobody would be left to mine
     owners = {t: a for a in (4, 5, 6) for t in own_tickets(net, a, "miner")}
@@ -484,6 +486,7 @@ def test_a_client_that_withholds_the_test_data_loses_its_fee_and_gets_no_model()
         return [e for e in reaction if not (evaluating and isinstance(e, effects.Share))]
 
     client.handle = withholding
+    net.invariants.honesty.distrust(name_of(0))
     before = client.query("wallet.balance", {})["total"]
     task = net.submit(order(epochs=1))
     end(net, task, Stage.MALFORMED, limit_s=300)
@@ -516,7 +519,7 @@ def spoilt(core, effect):
 
 
 def test_a_trainer_whose_maps_nobody_could_read_is_not_believed():
-    class Malformed(Worker):
+    class Malformed(FastTrainer):
         def run(self, job):
             result = super().run(job)
             return replace(result, message_map=b"\x01\xff") if isinstance(result, jobs.Stepped) else result

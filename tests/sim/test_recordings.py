@@ -22,6 +22,8 @@ from p2pai.primitives.keys import PublishedKeys
 from testnet.simulator.network import ROLES, name_of, network, order, quick_spec
 from testnet.simulator.recordings import Recordings
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 ROOT = Path(__file__).parents[2]
 ACCOUNTS = (7, 8, 1, 2)
 

@@ -1,4 +1,4 @@
-"""Tasks of other kinds go the whole way: drawn, trained, mined on, replayed, scored and paid."""
+"""Tasks of other kinds go the whole way, with the real trainer: trained, mined on, replayed, scored, paid."""
 
 from dataclasses import replace
 
@@ -31,6 +31,9 @@ from p2pai.chain.training import (
     Tau,
 )
 from testnet.simulator.network import draft, name_of, network, order
+from testnet.simulator.trainer import real_trainer
+
+pytestmark = pytest.mark.usefixtures("shared")
 
 RELU = Activation(Function.RELU)
 IMAGES = replace(
@@ -79,7 +82,7 @@ def paid(net, task):
 
 
 def test_images_with_state_beside_the_weights_until_a_target_is_reached():
-    net = network(35)
+    net = network(35, trainer=real_trainer)
     task_id = net.submit(order(IMAGES))
     task = paid(net, task_id)
     assert min(task.conclusion.scores) > 0.7 * SCORE_MAX
@@ -97,7 +100,7 @@ def test_images_with_state_beside_the_weights_until_a_target_is_reached():
 
 @pytest.mark.slow  # the demonstration's data are in shards too
 def test_data_in_shards():
-    net = network(34)
+    net = network(34, trainer=real_trainer)
     task_id = net.submit(order(replace(draft(epochs=3), redundancy=ReedSolomon(2, 1))))
     task = paid(net, task_id)
     assert min(task.conclusion.scores) > 0.7 * SCORE_MAX
@@ -112,7 +115,7 @@ def test_numbers_instead_of_classes(tmp_path):
     dice = np.random.default_rng(5)
     x = dice.uniform(-1, 1, (400, 4)).astype(np.float32)
     np.savez(tmp_path / "numbers.npz", x=x, y=np.tanh(x @ dice.uniform(-1, 1, (4, 2))))
-    net = network(32)
+    net = network(32, trainer=real_trainer)
     task_id = net.submit(order(NUMBERS, str(tmp_path / "numbers.npz")))
     task = paid(net, task_id)
     assert task.definition.dataset.targets == 2
@@ -122,7 +125,7 @@ def test_numbers_instead_of_classes(tmp_path):
 
 @pytest.mark.slow
 def test_native_numerics_are_paid_but_mine_nothing():
-    net = network(33)
+    net = network(33, trainer=real_trainer)
     task_id = net.submit(order(replace(draft(epochs=3), numerics=Numerics.NATIVE)))
     task = paid(net, task_id)
     assert min(task.conclusion.scores) > 0.7 * SCORE_MAX

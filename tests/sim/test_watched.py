@@ -35,6 +35,8 @@ from testnet.simulator.metering import metered
 from testnet.simulator.network import draft, name_of, network, order
 from testnet.simulator.trainer import FastTrainer
 
+pytestmark = pytest.mark.usefixtures("shared")
+
 CLIENT, MINER, PEER = name_of(0), name_of(4), name_of(7)
 NOTHING = events.TimerFired("x")
 
