@@ -83,11 +83,8 @@ class Session:
 
     def is_of(self, task: Task, ticket: Outpoint) -> bool:
         """Return whether this is still the work of `ticket` in `task`, whatever was reorganised."""
-        return (ticket, task.miners, task.definition_block) == (
-            self.ticket,
-            self.task.miners,
-            self.task.definition_block,
-        )
+        own = self.ticket, self.task.miners, self.task.definition_block
+        return (ticket, task.miners, task.definition_block) == own
 
     def follow(self, task: Task) -> None:
         """Take over what the ledger says of the task now: miners may have left."""
