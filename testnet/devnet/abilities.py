@@ -45,8 +45,10 @@ def reduced(scenario: Scenario, *, skips: bool) -> Scenario:
       skips: whether what can't be done may be left out.
 
     Raises:
-      InvalidInput: there is such a thing, and it may not.
+      InvalidInput: there is such a thing, and it may not; or nobody is there when the run begins.
     """
+    if all(player.group.starts_s for player in players(scenario)):
+        raise InvalidInput(f"nobody of the scenario {scenario.name} starts at 0 s, so no chain would grow")
     missing = unable(scenario)
     if missing and not skips:
         raise InvalidInput(

@@ -38,6 +38,12 @@ def test_what_only_the_simulator_can_do_is_refused_or_left_out():
     assert reduced(CALM, skips=False) == CALM
 
 
+def test_somebody_must_be_there_from_the_beginning():
+    late = replace(CALM, nodes=(NodeGroup("peer", ("peer",), starts_s=5),))
+    with pytest.raises(InvalidInput, match="nobody of the scenario calm starts at 0 s"):
+        reduced(late, skips=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "needs"),
     [
