@@ -159,12 +159,13 @@ def _command(scenario: str, vary: Sequence[str], seeds: int, seed: int, blocks: 
 
 def _table(cells: "Sequence[Cell]", columns: Sequence[str]) -> RenderableType:
     from testnet.measures import MEASURES
-    from testnet.sweep.table import told
+    from testnet.sweep.table import told, varied_keys
 
-    headings = (*(f"{key}>" for key in cells[0].settings), "runs>", "failed>", *(f"{c}>" for c in columns))
+    keys = varied_keys(cells)
+    headings = (*(f"{key}>" for key in keys), "runs>", "failed>", *(f"{c}>" for c in columns))
     lines = [
         (
-            *cell.settings.values(),
+            *(cell.settings[key] for key in keys),
             cell.runs,
             cell.failed,
             *(told(MEASURES[c], cell.spreads.get(c)) for c in columns),
@@ -172,7 +173,7 @@ def _table(cells: "Sequence[Cell]", columns: Sequence[str]) -> RenderableType:
         for cell in cells
     ]
     reasons = [
-        (", ".join(f"{k} {v}" for k, v in cell.settings.items()), verdict)
+        (", ".join(f"{key} {cell.settings[key]}" for key in keys), verdict)
         for cell in cells
         for verdict in cell.verdicts
     ]

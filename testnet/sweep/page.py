@@ -10,7 +10,7 @@ from testnet.report import page
 from testnet.report.canvas import SERIES, Axes, label, set_scale, set_values
 from testnet.report.picture import Mark, Picture, Section, Table
 from testnet.sweep.running import Plan, Row
-from testnet.sweep.table import Cell, Spread, sum_up, told
+from testnet.sweep.table import Cell, Spread, sum_up, told, varied_keys
 
 LINES_MAX: Final = 7
 """Settings of the other keys that a picture shows."""
@@ -51,7 +51,7 @@ def render(plan: Plan, rows: Sequence[Row], measures: Sequence[str], command: st
         "head": ("sweep_head.html.j2", head),
         "tail": ("sweep_tail.html.j2", tail),
     }
-    varied = " and ".join(axis.key for axis in plan.axes)
+    varied = " and ".join(varied_keys(cells))
     return page.render(
         f"{plan.scenario.name}: {varied} varied", [""], [cells], sections, parts, f"p2pai {__version__}"
     )
@@ -63,14 +63,13 @@ def _title(key: str) -> str:
 
 
 def _headings(cells: Sequence[Cell], measures: Sequence[str]) -> tuple[str, ...]:
-    keys = cells[0].settings if cells else ()
-    return (*(f"{key}>" for key in keys), "runs>", "failed>", *(f"{key}>" for key in measures))
+    return (*(f"{key}>" for key in varied_keys(cells)), "runs>", "failed>", *(f"{key}>" for key in measures))
 
 
 def _rows(cells: Sequence[Cell], measures: Sequence[str]) -> list[tuple[object, ...]]:
     return [
         (
-            *cell.settings.values(),
+            *(cell.settings[key] for key in varied_keys(cells)),
             cell.runs,
             cell.failed,
             *(told(MEASURES[key], cell.spreads.get(key)) for key in measures),
@@ -83,7 +82,7 @@ def _picture(measure: Measure, cells: Sequence[Cell]) -> Picture:
     lines = _lines(measure, cells)
     if not lines:
         return Picture(f"No run has a value of {measure.key}.", None)
-    first = next(iter(cells[0].settings))
+    first = varied_keys(cells)[0]
     order = list(dict.fromkeys(cell.settings[first] for cell in cells))
     numbers = [float(text) for text in order] if all(text.isdigit() for text in order) else None
     places = dict(zip(order, numbers or range(len(order)), strict=True))
@@ -116,21 +115,21 @@ def _picture(measure: Measure, cells: Sequence[Cell]) -> Picture:
 
 
 def _all_lines(cells: Sequence[Cell]) -> list[str]:
-    return list(dict.fromkeys(_others(cell) for cell in cells))
+    return list(dict.fromkeys(_others(cell, varied_keys(cells)) for cell in cells))
 
 
-def _others(cell: Cell) -> str:
-    return ", ".join(f"{key} {value}" for key, value in list(cell.settings.items())[1:])
+def _others(cell: Cell, keys: Sequence[str]) -> str:
+    return ", ".join(f"{key} {cell.settings[key]}" for key in keys[1:])
 
 
 def _lines(measure: Measure, cells: Sequence[Cell]) -> dict[str, dict[str, Spread]]:
     """Return spreads by the settings of all keys but the first, then by the first key's value."""
     lines: dict[str, dict[str, Spread]] = {}
-    shown = _all_lines(cells)[:LINES_MAX]
+    shown, keys = _all_lines(cells)[:LINES_MAX], varied_keys(cells)
     for cell in cells:
-        spread = cell.spreads.get(measure.key)
-        if spread is not None and _others(cell) in shown:
-            lines.setdefault(_others(cell), {})[next(iter(cell.settings.values()))] = spread
+        spread, name = cell.spreads.get(measure.key), _others(cell, keys)
+        if spread is not None and name in shown:
+            lines.setdefault(name, {})[cell.settings[keys[0]]] = spread
     return lines
 
 

@@ -52,6 +52,13 @@ def sum_up(rows: Sequence[Row]) -> list[Cell]:
     return [_cell(members) for members in grouped.values()]
 
 
+def varied_keys(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Return the keys that have several values; the first one where none has."""
+    keys = tuple(cells[0].settings) if cells else ()
+    several = tuple(key for key in keys if len({cell.settings[key]: None for cell in cells}) > 1)
+    return several or keys[:1]
+
+
 def _cell(rows: Sequence[Row]) -> Cell:
     spreads = {}
     for key in MEASURES:

@@ -251,7 +251,8 @@ class TestTable:
         assert "30.0 ± 14.1 %" in page
         assert "Failed: &lt;b&gt;I1&lt;/b&gt;" in page
         assert "p2pai sweep &lt;x&gt;" in page
-        assert "From 30.0 ± 14.1 % at k 15 to 1.0 % at 600 with other x" in page
+        assert "From 30.0 ± 14.1 % at k 15 to 1.0 % at 600." in page
+        assert "<h1>mining: k varied</h1>" in page, "the other key has one value"
 
 
 class TestMeasures:
