@@ -199,11 +199,12 @@ class Syncing:
     def _schedule(self) -> None:
         """Ask for what may be asked for, one question to each remote in turn, the best remotes first."""
         self._advance()
-        ranked = sorted(self.windows.items(), key=lambda item: (item[1].failures, item[0]))
-        wanting = [(remote, window) for remote, window in ranked if window.chain]
+        wanting = [item for item in self.windows.items() if item[1].chain or item[1].wants_headers]
+        ranked = sorted(wanting, key=lambda item: (item[1].failures, item[0]))
         for _ in range(QUESTIONS_MAX):
-            for remote, window in wanting:
-                self._ask_bodies(remote, window)
+            for remote, window in ranked:
+                if window.chain:
+                    self._ask_bodies(remote, window)
         for remote, window in ranked:
             if window.wants_headers:
                 self.ask(remote)
