@@ -8,7 +8,8 @@ both. What real nodes need to start again comes on top.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,6 +50,20 @@ class Scene:
     def between(self, bounds: tuple[int, int]) -> int:
         """Draw a number between two, both included."""
         return self.dice.randint(*bounds)
+
+    @contextmanager
+    def troubles(self) -> Iterator[Callable[[Trouble], Callable[[], None]]]:
+        """Give a function that begins a trouble and returns how it is ended; all end in the end."""
+        weather = self.ground.weather
+        assert weather is not None, "faults of the network need namespaces"
+        with ExitStack() as stack:
+
+            def begin(trouble: Trouble) -> Callable[[], None]:
+                weather.begin(trouble)
+                stack.callback(weather.end, trouble)
+                return lambda: weather.end(trouble)
+
+            yield begin
 
     def did(self, what: str) -> None:
         """Count one blow, and say so."""
@@ -110,29 +125,58 @@ def disorders(fault: faults.Reorder, scene: Scene) -> Deed:
 
 def delays(fault: faults.Delay, scene: Scene) -> Deed:
     """Let all packets to and from the nodes be late, on each way by a time of its own."""
-    assert scene.ground.weather is not None, "faults of the network need namespaces"
-    late = [Trouble((wire,), worse=Link(late_ms=scene.between(fault.late_ms))) for wire in of_nodes(scene)]
-    scene.tell(f"{len(late)} ways between nodes are late by {fault.late_ms[0]} to {fault.late_ms[1]} ms")
-    for trouble in late:
-        scene.ground.weather.begin(trouble)
-    try:
-        yield FOREVER_S
-    finally:
-        for trouble in late:
-            scene.ground.weather.end(trouble)
-        scene.tell("nothing is late any more")
+    yield from _slow(scene, fault.late_ms, room=0)
+
+
+def slow_remotes(fault: faults.SlowRemote, scene: Scene) -> Deed:
+    """Let all ways to and from the nodes be slow and hold few packets."""
+    yield from _slow(scene, fault.late_ms, fault.queue)
+
+
+def _slow(scene: Scene, late_ms: tuple[int, int], room: int) -> Deed:
+    ways = of_nodes(scene)
+    scene.tell(f"{len(ways)} ways between nodes are late by {late_ms[0]} to {late_ms[1]} ms")
+    with scene.troubles() as begin:
+        for way in ways:
+            begin(Trouble((way,), worse=Link(late_ms=scene.between(late_ms), room=room)))
+        try:
+            yield FOREVER_S
+        finally:
+            scene.tell("nothing is late any more")
+
+
+def clogs(fault: faults.Clog, scene: Scene) -> Deed:
+    """Clog a share of the ways, one after the other, and mend them one after the other."""
+    ways = of_nodes(scene)
+    scene.tell(f"ways between nodes are clogged and mended, {fault.percent} % of {len(ways)} at most")
+    with scene.troubles() as begin:
+        while True:
+            yield from _clog(fault, scene, ways, begin)
+
+
+def _clog(
+    fault: faults.Clog, scene: Scene, ways: Sequence[Wire], begin: Callable[[Trouble], Callable[[], None]]
+) -> Deed:
+    """Clog as many ways as there may be, then mend them all."""
+    mend = []
+    for way in scene.dice.sample(ways, -(-len(ways) * fault.percent // _WHOLE)):
+        late_ms = scene.between(fault.late_ms)
+        mend.append(begin(Trouble((way,), worse=Link(late_ms=late_ms, room=fault.queue))))
+        yield scene.between(fault.every_ms) / _MS_PER_S
+    while mend:
+        mend.pop(scene.dice.randrange(len(mend)))()
+        yield scene.between(fault.every_ms) / _MS_PER_S
 
 
 def _lasting(scene: Scene, trouble: Trouble, what: str, lasts_s: float = FOREVER_S) -> Deed:
     """Let a trouble last for so long."""
-    assert scene.ground.weather is not None, "faults of the network need namespaces"
     scene.tell(f"{what} on {len(trouble.wires)} ways between nodes")
-    scene.ground.weather.begin(trouble)
-    try:
-        yield lasts_s
-    finally:
-        scene.ground.weather.end(trouble)
-        scene.tell(f"{what} is over")
+    with scene.troubles() as begin:
+        begin(trouble)
+        try:
+            yield lasts_s
+        finally:
+            scene.tell(f"{what} is over")
 
 
 def partitions(fault: faults.Partition, scene: Scene) -> Deed:
@@ -183,6 +227,8 @@ DEEDS: Final[dict[type[Fault], Callable[[Any, Scene], Deed]]] = {
     faults.Duplicate: duplicates,
     faults.Reorder: disorders,
     faults.Delay: delays,
+    faults.SlowRemote: slow_remotes,
+    faults.Clog: clogs,
     faults.Partition: partitions,
 }
 """Kinds of faults that real processes can have."""
@@ -192,6 +238,8 @@ OF_NETWORK: Final[tuple[type[Fault], ...]] = (
     faults.Duplicate,
     faults.Reorder,
     faults.Delay,
+    faults.SlowRemote,
+    faults.Clog,
     faults.Partition,
 )
 """Those of them that need namespaces."""

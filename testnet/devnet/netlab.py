@@ -204,8 +204,8 @@ class NetLab:
     def counts(self) -> dict[str, int]:
         """Return what became of all packets so far, and the `bytes` sent.
 
-        Packets are `sent`, `lost`, `cut`, `queue_full`, `copied`, `disordered`, `late`, `kept_in` and
-        `kept_out` by routers, `device_full`.
+        Packets are `sent`, `lost`, `cut`, `queue_full`, `no_room`, `copied`, `disordered`, `late`, `kept_in`
+        and `kept_out` by routers, `device_full`.
         """
         return self._order({"do": "count"})
 

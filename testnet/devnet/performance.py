@@ -187,7 +187,8 @@ class Acts:
 
     def _fired(self) -> dict[str, int]:
         """Return how often each kind of fault has happened."""
-        return {**self._havoc.fired, **self._ground.met()}
+        met = self._ground.met()
+        return {**self._havoc.fired, **{kind: met[kind] for kind in self._kinds if kind in met}}
 
     def _advance(self) -> None:
         """Let a moment pass, with all that is due in it."""

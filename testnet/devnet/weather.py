@@ -15,6 +15,8 @@ COUNTED: Final = {
     "duplicate": "copied",
     "reorder": "disordered",
     "delay": "late",
+    "slow-remote": "late",
+    "clog": "late",
 }
 """By kind of fault: what the laboratory counts when a packet meets it (see `NetLab.counts`)."""
 
@@ -91,6 +93,7 @@ def together(fair: Link, troubles: Sequence[Trouble]) -> Link:
     link = fair
     for worse in (trouble.worse for trouble in troubles):
         rates = [rate for rate in (link.rate_bps, worse.rate_bps) if rate]
+        rooms = [room for room in (link.room, worse.room) if room]
         link = replace(
             link,
             delay_ms=link.delay_ms + worse.delay_ms,
@@ -101,6 +104,7 @@ def together(fair: Link, troubles: Sequence[Trouble]) -> Link:
             disorder=_either(link.disorder, worse.disorder),
             disorder_ms=max(link.disorder_ms, worse.disorder_ms),
             late_ms=link.late_ms + worse.late_ms,
+            room=min(rooms, default=0),
         )
     return link
 

@@ -6,7 +6,7 @@ and drops what comes on top.
 """
 
 import random
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,14 +33,14 @@ class Link:
     """How much later than they would, at most; evenly distributed."""
     late_ms: float = 0.0
     """On top of the delay, where something is wrong; such packets are counted."""
+    room: int = 0
+    """Packets on their way at once, further ones are lost; 0 for as many as come."""
 
     def __post_init__(self) -> None:
         """Refuse what no link can be."""
         shares = (self.loss, self.copies, self.disorder)
-        if (
-            min(self.delay_ms, self.jitter_ms, self.rate_bps, self.disorder_ms, self.late_ms, *shares) < 0
-            or max(shares) > 1
-        ):
+        times_ms = (self.delay_ms, self.jitter_ms, self.disorder_ms, self.late_ms)
+        if min(*times_ms, self.rate_bps, self.room, *shares) < 0 or max(shares) > 1:
             raise ValueError(f"no link can be {self}")
 
 
@@ -65,9 +65,11 @@ class Wires:
         self._free_s: dict[Wire | int, float] = {}
         """When a narrow wire, or the way out of a node, has sent what it was given."""
         self._last_s: dict[Wire, float] = {}
+        self._flying_s: dict[Wire, deque[float]] = {}
+        """When what is on a wire with little room arrives."""
         self._dice = random.Random(seed)
         self.counts: Counter[str] = Counter()
-        """Packets (`sent`, `lost`, `cut`, `queue_full`, `copied`, `disordered`, `late`) and `bytes` sent."""
+        """Packets by what became of them (see NetLab.counts), and `bytes` sent."""
 
     def shape(self, wire: Wire, link: Link) -> None:
         """Make one direction another kind of link."""
@@ -98,6 +100,9 @@ class Wires:
         if self._falls(link.loss):
             self.counts["lost"] += 1
             return ()
+        if link.room and not self._has_room(wire, link.room, now_s):
+            self.counts["no_room"] += 1
+            return ()
         left_s = self._leave(wire, link, size, now_s)
         if left_s is None:
             self.counts["queue_full"] += 1
@@ -105,10 +110,18 @@ class Wires:
         self.counts["sent"] += 1
         self.counts["bytes"] += size
         self.counts["late"] += link.late_ms > 0
-        if not self._falls(link.copies):
-            return (self._arrive(wire, link, left_s),)
-        self.counts["copied"] += 1
-        return (self._arrive(wire, link, left_s), self._arrive(wire, link, left_s))
+        is_copied = self._falls(link.copies)
+        self.counts["copied"] += is_copied
+        arrives_s = tuple(self._arrive(wire, link, left_s) for _ in range(1 + is_copied))
+        if link.room:
+            self._flying_s.setdefault(wire, deque()).extend(arrives_s)
+        return arrives_s
+
+    def _has_room(self, wire: Wire, room: int, now_s: float) -> bool:
+        flying_s = self._flying_s.setdefault(wire, deque())
+        while flying_s and flying_s[0] <= now_s:
+            flying_s.popleft()
+        return len(flying_s) < room
 
     def _falls(self, share: float) -> bool:
         return share > 0 and self._dice.random() < share

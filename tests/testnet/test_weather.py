@@ -5,11 +5,22 @@ from collections import Counter
 
 import pytest
 
-from testnet.devnet.deeds import Scene, delays, disorders, duplicates, losses, of_nodes, parted, partitions
+from testnet.devnet.deeds import (
+    Scene,
+    clogs,
+    delays,
+    disorders,
+    duplicates,
+    losses,
+    of_nodes,
+    parted,
+    partitions,
+    slow_remotes,
+)
 from testnet.devnet.ground import Ground, links
 from testnet.devnet.weather import Trouble, Weather, together
 from testnet.devnet.wires import Link
-from testnet.scenario.faults import Delay, Duplicate, Loss, Partition, Reorder
+from testnet.scenario.faults import Clog, Delay, Duplicate, Loss, Partition, Reorder, SlowRemote
 from testnet.scenario.model import NetworkPlan, NodeGroup, Scenario
 
 WIRES = tuple((a, b) for a in (1, 2, 3) for b in (1, 2, 3) if a != b)
@@ -122,6 +133,8 @@ def test_a_flapping_partition_comes_and_goes(lab, weather):
         (disorders, Reorder(percent=10, late_ms=(0, 700)), "disorder", 0.1),
         (disorders, Reorder(percent=10, late_ms=(0, 700)), "disorder_ms", 700),
         (delays, Delay(late_ms=(300, 300)), "late_ms", 300),
+        (slow_remotes, SlowRemote(late_ms=(300, 300)), "late_ms", 300),
+        (slow_remotes, SlowRemote(queue=7), "room", 7),
     ],
 )
 def test_a_fault_is_to_and_from_its_nodes_until_it_is_closed(lab, weather, deed, fault, field, value):
@@ -138,6 +151,18 @@ def test_each_way_is_late_by_a_time_of_its_own(lab, weather):
     deed = delays(Delay(late_ms=(1, 1_000_000)), scene(weather))
     next(deed)
     assert len({link.late_ms for link in lab.links.values()}) == len(WIRES)
+
+
+def test_ways_are_clogged_and_mended_one_by_one(lab, weather):
+    fair = dict(lab.links)
+    deed = clogs(Clog(percent=50, queue=5, every_ms=(100, 100)), scene(weather))
+    counts = []
+    for _ in range(7):
+        assert next(deed) == 0.1
+        counts.append(sum(lab.links[wire] != fair[wire] for wire in WIRES))
+    assert counts == [1, 2, 3, 2, 1, 0, 1]
+    deed.close()
+    assert lab.links == fair
 
 
 def test_a_flapping_partition_flaps_by_itself(lab, weather):

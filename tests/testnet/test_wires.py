@@ -110,6 +110,14 @@ def test_a_disordered_packet_is_overtaken():
     assert arrivals != sorted(arrivals)
 
 
+def test_a_wire_with_little_room_loses_what_does_not_fit():
+    wires = Wires(Link(delay_ms=100, room=2))
+    arrivals = [arrival(wires, THERE, 1, at_s) for at_s in (0.0, 0.01, 0.02, 0.105, 0.106)]
+    assert arrivals == pytest.approx([0.1, 0.11, None, 0.205, None])
+    assert wires.counts["no_room"] == 2
+    assert arrival(wires, BACK, 1, 0.106) == pytest.approx(0.206)
+
+
 def test_what_is_late_is_counted():
     wires = Wires(Link(delay_ms=10))
     assert arrival(wires, THERE, 1, 0.0) == pytest.approx(0.010)
