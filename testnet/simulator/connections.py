@@ -120,7 +120,7 @@ class Connections:
     def _look(self) -> None:
         self._is_looking = False
         is_complete = True
-        hosts = list(self._hosts.values())
+        hosts = [host for host in self._hosts.values() if host.up_ms <= self._agenda.now_ms]
         for number, host in enumerate(hosts):
             for other in hosts[:number]:
                 self._connect(host, other)

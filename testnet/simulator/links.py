@@ -98,7 +98,7 @@ class Links:
         self._troubles: list[Trouble] = []
         self._ways: dict[tuple[PeerId, PeerId], _Way] = {}
         self.changed: list[Callable[[], None]] = []
-        """Called after troubles came or went."""
+        """Called after something was cut or mended."""
 
     def place(self, name: PeerId, region: str) -> None:
         """Say where a node is."""
@@ -108,12 +108,16 @@ class Links:
     def add(self, trouble: Trouble) -> None:
         """Begin a trouble."""
         self._troubles.append(trouble)
-        self._change()
+        self._change(trouble)
 
     def remove(self, trouble: Trouble) -> None:
         """End a trouble."""
         self._troubles = [other for other in self._troubles if other is not trouble]
-        self._change()
+        self._change(trouble)
+
+    def look_again(self, source: PeerId, target: PeerId) -> None:
+        """Take it that a trouble touches a way that it didn't, or no longer does."""
+        self._ways.pop((source, target), None)
 
     def are_apart(self, source: PeerId, target: PeerId) -> bool:
         """Tell whether nothing passes from one node to another."""
@@ -224,7 +228,7 @@ class Links:
         found = regions.get(here, {}).get(there)
         return regions.get(there, {}).get(here, 0) if found is None else found
 
-    def _change(self) -> None:
+    def _change(self, trouble: Trouble) -> None:
         self._ways.clear()
-        for tell in self.changed:
+        for tell in self.changed if trouble.cuts else ():
             tell()

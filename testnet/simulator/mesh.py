@@ -111,7 +111,7 @@ class Mesh:
         message = router.author(topic, data, self._agenda.now_ms)
         targets: Iterable[PeerId] = router.mesh.get(topic) or ()
         if topic not in router.mesh:
-            targets = self._choose(self._candidates(router, topic, ()), self._degree)
+            targets = self._choose(router, self._candidates(router, topic, ()), self._degree)
         for target in targets:
             self._push(host, target, message)
 
@@ -268,12 +268,12 @@ class Mesh:
 
     def _fill(self, router: Router, topic: str) -> None:
         neighbours = router.mesh[topic]
-        free = [
-            name
-            for name in self._candidates(router, topic, neighbours)
-            if not router.backs_off(topic, name, self._agenda.now_ms)
-        ]
-        for remote in self._choose(free, self._degree - len(neighbours)):
+        if len(neighbours) >= self._degree:
+            return
+        now_ms = self._agenda.now_ms
+        others = self._candidates(router, topic, neighbours)
+        free = [name for name in others if not router.backs_off(topic, name, now_ms)]
+        for remote in self._choose(router, free, self._degree - len(neighbours)):
             neighbours[remote] = None
             self.graft(router.name, remote, topic)
 
@@ -309,21 +309,28 @@ class Mesh:
     def _candidates(self, router: Router, topic: str, but_for: Iterable[PeerId]) -> list[PeerId]:
         left_out = dict.fromkeys((*but_for, router.name))
         remotes = self._hosts[router.name].remotes
-        names = [name for name in self._followers.get(topic, ()) if name in remotes and name not in left_out]
-        return [name for name in names if not self._is_unwanted(router, name)]
+        return [name for name in self._followers.get(topic, ()) if name in remotes and name not in left_out]
 
     def _is_unwanted(self, router: Router, remote: PeerId) -> bool:
         return router.conduct.standing(remote, self._agenda.now_ms) >= Standing.UNWANTED
 
-    def _choose(self, names: Sequence[PeerId], count: int) -> list[PeerId]:
-        return self._dice.sample(names, max(0, min(count, len(names))))
+    def _choose(self, router: Router, names: list[PeerId], count: int) -> list[PeerId]:
+        """Draw some of those who are welcome; the list is used up."""
+        chosen: list[PeerId] = []
+        while names and len(chosen) < count:
+            last = int(self._dice.random() * len(names))
+            names[last], names[-1] = names[-1], names[last]
+            remote = names.pop()
+            if not self._is_unwanted(router, remote):
+                chosen.append(remote)
+        return chosen
 
     # --- offers
 
     def _offer(self, router: Router, topic: str) -> None:
         ids = router.offered(topic)
         others = self._candidates(router, topic, router.mesh[topic]) if ids else []
-        for remote in self._choose(others, self._degree):
+        for remote in self._choose(router, others, self._degree):
             self._control(
                 self._hosts[router.name],
                 remote,

@@ -52,6 +52,8 @@ class Router:
         self._answered: Counter[tuple[PeerId, bytes]] = Counter()
         self._pages: list[dict[bytes, Message]] = [{}]
         """What was said in each of the last heartbeats, the newest first."""
+        self._topics: list[dict[str, list[Message]]] = [{}]
+        """The same by topic."""
         self._backs_off: dict[tuple[str, PeerId], int] = {}
         self._pruned_us: dict[tuple[str, PeerId], None] = {}
         """Whose back-off is of their own making: they may come back before its time."""
@@ -80,11 +82,11 @@ class Router:
     def remember(self, message: Message) -> None:
         """Keep a good message for those who lack it."""
         self._pages[0][message.id] = message
+        self._topics[0].setdefault(message.topic, []).append(message)
 
     def recent(self, topic: str) -> list[Message]:
         """Return what is offered of a topic, oldest first."""
-        pages = reversed(self._pages[:WINDOW_BEATS])
-        return [message for page in pages for message in page.values() if message.topic == topic]
+        return [message for page in reversed(self._topics) for message in page.get(topic, ())]
 
     def offered(self, topic: str) -> tuple[bytes, ...]:
         """Return the ids of what is offered of a topic."""
@@ -107,6 +109,8 @@ class Router:
         """Let a heartbeat be over."""
         self._backs_off = {key: until for key, until in self._backs_off.items() if until > now_ms}
         self._pages.insert(0, {})
+        self._topics.insert(0, {})
+        del self._topics[WINDOW_BEATS:]
         for old in self._pages[HISTORY_BEATS:]:
             for remote, message_id in [key for key in self._answered if key[1] in old]:
                 del self._answered[remote, message_id]

@@ -90,26 +90,36 @@ class Clogs(Troubles[Clog]):
 
     def begin(self) -> None:
         """Draw the ways, and clog the first."""
+        self._clogged: dict[tuple[PeerId, PeerId], None] = {}
+        touches: Touches = lambda source, target: (source, target) in self._clogged  # noqa: E731
+        late_ms, queue = self.fault.late_ms, self.fault.queue
+        self.add(Trouble(self.kind, touches, late_percent=100, late_ms=late_ms, queue=queue))
+        self._draw()
+
+    def _draw(self) -> None:
         names = dict.fromkeys(self.ground.nodes)
         ways = [(a, b) for a, b in permutations(self.world.hosts, 2) if a in names or b in names]
         self._clog(self.ground.dice.sample(ways, -(-len(ways) * self.fault.percent // 100)))
 
     def _clog(self, ways: list[tuple[PeerId, PeerId]]) -> None:
-        if not ways:
-            self._mend()
-            return
-        way, *rest = ways
-        touches: Touches = lambda source, target: (source, target) == way  # noqa: E731
-        late_ms, queue = self.fault.late_ms, self.fault.queue
-        self.add(Trouble(self.kind, touches, late_percent=100, late_ms=late_ms, queue=queue))
-        self.again(self.between(self.fault.every_ms), lambda: self._clog(rest))
-
-    def _mend(self) -> None:
-        if self.present:
-            self.remove(self.ground.dice.choice(self.present))
-            self.again(self.between(self.fault.every_ms), self._mend)
+        if ways:
+            way = ways.pop()
+            self._clogged[way] = None
+            self.world.links.look_again(*way)
+            self.again(self.between(self.fault.every_ms), lambda: self._clog(ways))
         else:
-            self.again(self.between(self.fault.every_ms), self.begin)
+            clogged = list(self._clogged)
+            self.ground.dice.shuffle(clogged)
+            self._mend(clogged)
+
+    def _mend(self, ways: list[tuple[PeerId, PeerId]]) -> None:
+        if ways:
+            way = ways.pop()
+            del self._clogged[way]
+            self.world.links.look_again(*way)
+            self.again(self.between(self.fault.every_ms), lambda: self._mend(ways))
+        else:
+            self.again(self.between(self.fault.every_ms), self._draw)
 
 
 class Partitions(Troubles[Partition]):
