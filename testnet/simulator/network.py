@@ -135,6 +135,12 @@ class Network:
         self.world.add(name, core, self._trainer(core, worker or self.world.make_worker))
         return self.cores[name]
 
+    def start_again(self, account: int) -> None:
+        """Start an account's node that stopped itself."""
+        core = self._core(account)
+        make = self._trainer(core, self.world.make_worker)
+        self.world.start(self.names[account], core, make_worker=make)
+
     def restart(self, account: int, down_ms: int = 1_000) -> NodeCore:
         """Kill an account's node and start it again."""
         name = self.names[account]

@@ -169,6 +169,9 @@ class Simulation:
     def _heal(self) -> None:
         self.faulting.heal()
         self.healed_ms = self.now_ms
+        for account, name in self.network.names.items():
+            if name in self.network.world.halted and self.scenario.faults:
+                self.network.start_again(account)  # without faults nothing may stop
 
     def _settle(self) -> None:
         """Wait for one tip, then for a chain that goes on with all tasks over; what is missing is judged."""

@@ -293,7 +293,13 @@ class World:
         self.current = (name, event)
         self._trace.happen(self.now_ms, name, type(event).__name__)
         clock = host.clock
-        reaction = host.core.handle(event, self.now_ms if clock.is_true else clock.read())
+        try:
+            reaction = host.core.handle(event, self.now_ms if clock.is_true else clock.read())
+        except InvalidInput as error:
+            if not isinstance(event, events.Started):
+                raise
+            self.stop(name, str(error))  # it refuses what is on its disk, as `p2pai start` does
+            return
         for watcher in self.watchers:
             watcher(name, event, reaction)
         for effect in reaction:

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from p2pai import events
+from p2pai.primitives.errors import InvalidInput
 from testnet.scenario import faults
 from testnet.scenario.model import NodeGroup, Scenario
 from testnet.simulator import simulation
@@ -70,3 +72,21 @@ def test_a_fault_that_did_not_happen_fails_the_run():
     late = simulate(replace(CHAIN, heal_s=2, limit_s=3, faults=(faults.Kill(every_s=(5, 5)),)), 1)
     assert outcome.is_passed, "it goes on until the fault has happened"
     assert late.verdict == "Failed: kill happens at least once; it never happened"
+
+
+def test_a_node_that_refuses_its_disk_is_started_again_when_it_heals(monkeypatch):
+    honest = simulation.NodeCore.handle
+    starts = []
+
+    def handle(self, event, now_ms):
+        if isinstance(event, events.Started) and self.identity.peer == "miner1":
+            starts.append(now_ms)
+            if len(starts) == 2:
+                raise InvalidInput("the block of the last snapshot is damaged")
+        return honest(self, event, now_ms)
+
+    monkeypatch.setattr(simulation.NodeCore, "handle", handle)
+    kill = faults.Kill(nodes=("miner1",), every_s=(1, 1), down_ms=(500, 500), count_max=1)
+    outcome = simulate(replace(CHAIN, faults=(kill,)), 1)
+    assert outcome.is_passed, outcome.verdict
+    assert len(starts) == 3
