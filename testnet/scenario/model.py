@@ -64,6 +64,8 @@ class TaskPlan:
     supervisors: Annotated[int, Range(3, 31)] = 3
     evaluators: Annotated[int, Range(3, 31)] = 3
     fee_coins: Annotated[int, Range(1, 1_000)] = 100
+    batch_samples: Annotated[int, Range(1, 1_000)] = 30
+    """Of a mini-batch; with the 30 of the chain's first task, the same data give the same fragments."""
     blocks: Annotated[int, Range(1, 10_000)] = 120
     """That it may train for; then it has failed."""
 

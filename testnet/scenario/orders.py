@@ -28,7 +28,12 @@ def draft_of(plan: TaskPlan, spec: ChainSpec, number: int = 1) -> TaskDefinition
     """
     task = spec.tasks[0]
     data = replace(
-        task.dataset, samples=0, features=0, classes=0, fragments=(BlobId(ZERO_HASH),) * FRAGMENT_COUNT_MIN
+        task.dataset,
+        samples=0,
+        features=0,
+        classes=0,
+        fragments=(BlobId(ZERO_HASH),) * FRAGMENT_COUNT_MIN,
+        batch_size=plan.batch_samples,
     )
     return replace(
         task,

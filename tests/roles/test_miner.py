@@ -4,8 +4,9 @@ import pytest
 
 from p2pai import jobs
 from p2pai.chain import schedule
+from p2pai.chain.fraud import Judgement
 from p2pai.chain.state import Stage
-from p2pai.chain.transaction import CollectVerifications
+from p2pai.chain.transaction import CollectVerifications, FraudProof
 from p2pai.primitives.ids import ZERO_HASH, BlobId
 from p2pai.roles.memory import IterationSent, StateKept
 from p2pai.roles.session import RETRY_MS
@@ -98,6 +99,23 @@ class TestChoosing:
         lone.wait(RETRY_MS)
         lone.trained(OPENED, job(lone, jobs.Open))
         assert lone.role().session.task_id == task
+
+    @pytest.mark.parametrize("is_convicted", [False, True])
+    def test_updates_of_one_that_lost_its_stake_for_a_lie_are_not_applied(self, chain, is_convicted):
+        lone = miner(chain)
+        lone.hear_iteration(iteration(chain, MINERS[1], 0))
+        (ticket,) = chain.tickets("miner", MINERS[1], task=chain.predefined)
+        if is_convicted:
+            block, said = label("false block"), Judgement(1, ticket, label("found"), "message map")
+            chain.judged[block] = lone.core.ledger.tree.judged[block] = said
+            chain.post(7, FraudProof(block, said.height, ticket, said.found, ()))
+            lone.mine()
+        assert (ticket in lone.core.state.utxos) is not is_convicted
+        lone.trained(PREPARED, job(lone, jobs.Prepare))
+        for fragment in list(lone.fetches):
+            lone.fetched_large(fragment)
+        lone.trained(OPENED, job(lone, jobs.Open))
+        assert len(lone.jobs[job(lone, jobs.Step)].job.peers) == (0 if is_convicted else 1)
 
     def test_what_the_trainer_answers_to_an_ended_session_is_ignored(self, chain):
         task = chain.start()

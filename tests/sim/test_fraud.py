@@ -6,41 +6,23 @@ the check in question, in which it must come out otherwise.
 """
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
 from p2pai import effects, jobs
 from p2pai.chain.fraud import Judgement
 from p2pai.chain.transaction import FraudProof
-from p2pai.node.accusations import Accusations
 from p2pai.node.judging import Judging
-from p2pai.roles.replaying import Finding
-from p2pai.roles.verifier import Verifier
+from testnet.scenario.adversaries import ApprovesAll, FakeWork
 from testnet.simulator.invariants import check_ledgers
 from testnet.simulator.network import name_of, network
-from testnet.simulator.trainer import FastTrainer
+from testnet.simulator.weakened import WEAKNESSES
 
 pytestmark = pytest.mark.usefixtures("shared")
 
-
 AUDITOR, WITNESS, LIAR, BRIBED = 7, 8, 5, (1, 2, 3)
 
-
-class WrongMap(FastTrainer):
-    """A trainer that says of each iteration that it moved nothing."""
-
-    def run(self, job):
-        result = super().run(job)
-        return replace(result, message_map=b"\0\0") if isinstance(job, jobs.Step) else result
-
-
-class Bribed(Verifier):
-    """Approves whatever its replay gave; the miner tells it the precursor."""
-
-    def finding(self, block):
-        found = super().finding(block)
-        return Finding(found.precursor, "") if found else None
+CHEATS = {FakeWork(nodes=("miner",)): (LIAR,), ApprovesAll(nodes=("verifiers",)): BRIBED}
 
 
 class History:
@@ -49,12 +31,7 @@ class History:
     def __init__(self, seed):
         accounts = (AUDITOR, 1, 2, 3, 4, 5, 6, WITNESS)
         roles = {AUDITOR: ("auditor",), WITNESS: ("peer",)}
-        self.net = network(seed, accounts=accounts, roles=roles, workers={LIAR: WrongMap})
-        for account in BRIBED:
-            core = self.net.core(account)
-            core.roles["verifier"] = Bribed(core)
-            core.accuse = lambda block: None
-            self.net.invariants.honesty.distrust(name_of(account))
+        self.net = network(seed, accounts=accounts, roles=roles, dishonest=CHEATS)
         self.price = self.net.spec.params.ticket_price_atoms
         self.owned = self.tickets("miner", LIAR)
 
@@ -222,11 +199,6 @@ def test_who_accuses_an_honest_block_costs_everybody_one_replay_and_gets_nothing
 
 
 @pytest.mark.slow
-def test_nodes_that_believe_every_accuser_lose_an_honest_block(monkeypatch):
-    def weakened(self, block, tx):
-        data = tx.data
-        self._core.judged[block] = Judgement(data.height, data.ticket, data.found, "somebody says so")
-        self._core.admit(tx)
-
-    monkeypatch.setattr(Accusations, "hold", weakened)
-    assert not Accused().goes_on()
+def test_nodes_that_believe_every_accuser_lose_an_honest_block():
+    with WEAKNESSES["accusers-believed"].apply():
+        assert not Accused().goes_on()

@@ -7,20 +7,21 @@ take its place.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from p2pai.chain import dkg, keying
+from p2pai.chain.params import VIEW_MAX
 from p2pai.chain.state import Stage, State, Task
 from p2pai.chain.supervision import DkgComplaint, DkgDeal, WrongShare
 from p2pai.primitives import ecdsa, record
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import Hash32, Outpoint, TaskId
 from p2pai.roles.dealer import Dealer, DealSeen
-from p2pai.roles.recorder import Recorder
-from p2pai.roles.slots import SlotProposal
 from p2pai.roles.supervisor import Supervisor
 from p2pai.vrf import ecvrf
+from testnet.scenario.adversaries import EquivocatingLeader
 from testnet.simulator.network import Network, name_of, network, order
 
 pytestmark = pytest.mark.usefixtures("shared")
@@ -104,10 +105,10 @@ class TwoFaced(Dealer):
         self.node.publish("dkg", self.task_id, record.encode(seen))
 
 
-def lying(make: type[Dealer], seed: int = 3) -> Network:
+def lying(make: type[Dealer], seed: int = 3, **more: Any) -> Network:
     """Start a network in which account 1's dealer is of a kind."""
     accounts, roles = (7, 8, 1, 2, 3, 4, 5, 6, 0), {7: SUPERVISING, 8: SUPERVISING}
-    net = network(seed, accounts=accounts, roles=roles)
+    net = network(seed, accounts=accounts, roles=roles, **more)
     core = net.core(LIAR)
     liar = Liar(core)
     liar.make = make
@@ -207,36 +208,12 @@ def test_who_is_cut_off_while_the_key_is_made_is_replaced():
     net.check()
 
 
-class TwoSlots(Recorder):
-    """A leader that signs two proposals for one place, once."""
-
-    done = False
-
-    def say(self, said):
-        super().say(said)
-        if isinstance(said, SlotProposal) and not TwoSlots.done and self.task.keying is None:
-            TwoSlots.done = True
-            seat = self.agreement.seat
-            other = replace(said.statement, root=Hash32(bytes(32)))
-            signature = seat.sign(seat.proposal_digest(other))
-            super().say(replace(said, statement=other, signature=signature))
-
-
-class Equivocator(Supervisor):
-    """Keeps its record of a client's task with `TwoSlots`."""
-
-    def recorder(self, task: TaskId, ticket: Outpoint) -> Recorder:
-        kind = Recorder if self.node.state.tasks[task].is_predefined else TwoSlots
-        return kind(self.node, task, ticket, self)
+TWO_SLOTS = EquivocatingLeader(nodes=("liar",), views=VIEW_MAX)
 
 
 @pytest.mark.slow
 def test_a_leader_with_two_slots_for_one_place_is_out_and_the_key_is_shared_anew():
-    net = lying(Dealer)
-    core = net.core(LIAR)
-    core.roles["supervisor"] = Equivocator(core)
-    net.invariants.honesty.distrust(name_of(LIAR))
-    TwoSlots.done = False
+    net = lying(Dealer, dishonest={TWO_SLOTS: (LIAR,)})
     task_id = submit_with(net, with_a_reserve(liar_supervises(net)), epochs=40)
     assert net.run_to(task_id, Stage.TRAINING, 200)
     key = net.task(task_id).committee.key

@@ -27,8 +27,8 @@ from p2pai.gossip.topics import parse
 from p2pai.jaxtrain.worker import Worker
 from p2pai.primitives import ecdsa
 from p2pai.primitives.ids import BlobId, Hash32
-from testnet.simulator.network import FEE_ATOMS, HIDDEN, name_of, network, order, quick_spec
-from testnet.simulator.trainer import FastTrainer, real_trainer
+from testnet.simulator.network import FEE_ATOMS, HIDDEN, name_of, network, order
+from testnet.simulator.trainer import real_trainer
 
 pytestmark = pytest.mark.usefixtures("shared")
 
@@ -377,30 +377,6 @@ class NoPeers(Worker):
         return super().run(replace(job, peers=()) if isinstance(job, jobs.Step) else job)
 
 
-class Stale(FastTrainer):
-    """Trains once, then says the same again and again."""
-
-    old = None
-
-    def run(self, job):
-        if isinstance(job, jobs.Step) and self.old is not None:
-            return self.old
-        result = super().run(job)
-        if isinstance(job, jobs.Step):
-            self.old = result
-        return result
-
-
-class Flatterer(FastTrainer):
-    """An evaluator that gives the first miner full marks."""
-
-    def run(self, job):
-        result = super().run(job)
-        if isinstance(result, jobs.Evaluated):
-            return replace(result, scores=(SCORE_MAX, *result.scores[1:]))
-        return result
-
-
 @pytest.fixture(scope="module")
 def found():
     # In this history no block of 5 comes from an iteration with 4 as its only peer, whose maps are empty.
@@ -448,58 +424,6 @@ class TestDishonestMiners:
         assert state.issued == genesis_state(net.spec).issued
 
 
-def test_one_dishonest_miner_earns_nothing_while_the_honest_do():
-    net = network(11, workers={5: Stale})
-    assert net.world.run(lambda: net.core(7).state.height >= 12, 240)
-    assert net.settle()
-    net.check()
-    liar = net.core(5).query("wallet.balance", {})["address"]
-    settled = [b for b in net.core(7).query("block.list", {"count": 100}) if b["settled"]]
-    assert all(b["approvals"] == (0 if b["miner"] == liar else 3) for b in settled)
-    assert any(b["miner"] != liar for b in settled)
-
-
-@pytest.mark.slow
-def test_an_evaluator_that_lies_is_outvoted_and_unpaid():
-    net = network(13, workers={2: Flatterer})
-    task = net.submit(order(epochs=1))
-    end(net, task)
-    conclusion = net.task(task).conclusion
-    assert conclusion.scores[0] < SCORE_MAX
-    payouts = net.core(0).query("task.show", {"task": task.hex()})["result"]["payouts"]
-    liar = net.core(2).query("wallet.balance", {})["address"]
-    assert liar not in [p["address"] for p in payouts if p["role"] == "evaluator"]
-    assert sum(p["atoms"] for p in payouts) == FEE_ATOMS
-
-
-@pytest.mark.slow
-def test_a_client_that_withholds_the_test_data_loses_its_fee_and_gets_no_model():
-    spec = quick_spec()
-    spec = replace(spec, params=replace(spec.params, evaluate_commit_blocks=8))
-    net = network(14, spec=spec)
-    client = net.core(0)
-    honest = client.handle
-
-    def withholding(event, now_ms):
-        reaction = honest(event, now_ms)
-        evaluating = any(t.stage is Stage.EVALUATING for t in client.state.tasks.values())
-        return [e for e in reaction if not (evaluating and isinstance(e, effects.Share))]
-
-    client.handle = withholding
-    net.invariants.honesty.distrust(name_of(0))
-    before = client.query("wallet.balance", {})["total"]
-    task = net.submit(order(epochs=1))
-    end(net, task, Stage.MALFORMED, limit_s=300)
-    after = client.query("wallet.balance", {})
-    assert after["total"] <= before - FEE_ATOMS
-    assert not net.world.hosts[name_of(0)].delivered
-    state = net.core(7).state
-    assert not any(t in state.tickets for _, tickets in net.task(task).workers() for t in tickets)
-    paid = net.core(7).query("task.progress", {"task": task.hex()})["payouts"]
-    assert sum(p["atoms"] for p in paid) == FEE_ATOMS
-    assert {p["role"] for p in paid} == {"miner", "supervisor", "evaluator"}
-
-
 def is_iteration(effect):
     return isinstance(effect, effects.Publish) and effect.topic.endswith("/it_res/1")
 
@@ -516,20 +440,6 @@ def signed_again(core, effect, **changes):
 
 def spoilt(core, effect):
     return signed_again(core, effect, message_map=b"\x01\xff")
-
-
-def test_a_trainer_whose_maps_nobody_could_read_is_not_believed():
-    class Malformed(FastTrainer):
-        def run(self, job):
-            result = super().run(job)
-            return replace(result, message_map=b"\x01\xff") if isinstance(result, jobs.Stepped) else result
-
-    net = network(16, workers={6: Malformed})
-    assert net.world.run(lambda: net.core(7).state.height >= 4, 120)
-    (ticket,) = [outpoint for outpoint, known in net.core(6).roles["miner"].tickets() if known.task]
-    histories = [net.core(n).following[predefined_task_id(net.spec, 0)].history for n in (1, 2, 3)]
-    assert all(ticket not in history.latest for history in histories)
-    assert net.world.rejected == []
 
 
 def test_malformed_message_maps_are_refused_at_the_door():
@@ -549,28 +459,3 @@ def test_malformed_message_maps_are_refused_at_the_door():
     assert net.world.run(lambda: net.core(7).state.height >= 4, 120)
     assert {reason for _, reason in net.world.rejected} == {"message map: malformed number of elements"}
     assert net.settle()
-
-
-def test_a_miner_that_signs_two_messages_for_one_place_does_not_stop_the_record():
-    net = network(17)
-    assert net.world.run(lambda: net.core(7).state.height >= 1, 60)
-    core = net.core(4)
-    honest = core.handle
-    twins = []
-
-    def twice(event, now_ms):
-        """Tell one supervisor's neighbours one thing and, right after, everybody another."""
-        reaction = honest(event, now_ms)
-        for effect in list(reaction):
-            if is_iteration(effect):
-                twins.append(effect)
-                reaction += signed_again(core, effect, finished_s=1)
-        return reaction
-
-    core.handle = twice
-    net.invariants.honesty.distrust(name_of(4))
-    height = net.core(7).state.height
-    assert net.world.run(lambda: net.core(7).state.height >= height + 4, 120), "the record stands still"
-    assert len(twins) > 10
-    assert net.settle()
-    net.check()

@@ -25,6 +25,9 @@ from testnet.simulator.training import Worker
 EXAGGERATION: Final = 1_000
 """How many times the fee that it has an unfunded client stakes."""
 
+AUDIBLE: Final = (effects.Publish, effects.Ask, effects.Answer, effects.PutBlob, effects.Share)
+"""What others could hear of a node."""
+
 
 class Dishonest(Adversary):
     """A client with tasks of its own."""
@@ -101,17 +104,17 @@ class Unfunded(Dishonest):
 
 
 class Vanishing(Dishonest):
-    """Deletes its data, and does nothing any more."""
+    """Deletes its data, and from then on only listens."""
 
     plan: adversaries.VanishingClient
 
     def act(self, event: Event, now_ms: int) -> Sequence[Effect]:
-        if "gone" in self.setting.shared:
-            return ()
         reaction = self.core.handle(event, now_ms)
-        gone = [task for task in self.tasks() if task.stage is Stage(self.plan.stage)]
-        if not gone:
+        left = [task for task in self.tasks() if task.stage is Stage(self.plan.stage)]
+        if "gone" not in self.setting.shared and left:
+            self.setting.shared["gone"] = None
+            self.setting.did()
+            return [effects.Discard(f, ()) for task in left for f in task.definition.dataset.fragments]
+        if "gone" not in self.setting.shared:
             return reaction
-        self.setting.shared["gone"] = None
-        self.setting.did()
-        return [effects.Discard(f, ()) for task in gone for f in task.definition.dataset.fragments]
+        return [effect for effect in reaction if not isinstance(effect, AUDIBLE)]

@@ -77,11 +77,11 @@ class StolenMap(Lying):
 
 
 class StaleWork(Lying):
-    """Says the result of its first iteration again and again, about whatever mini-batch is its turn."""
+    """Says the map of its first iteration again and again."""
 
     def lie(self, job: jobs.Step, result: jobs.Stepped) -> jobs.Stepped:
-        first: jobs.Stepped = self.setting.shared.setdefault(job.session, result)
-        return replace(first, batch=result.batch, batch_kib=result.batch_kib)
+        first: bytes = self.setting.shared.setdefault(job.session, result.message_map)
+        return replace(result, message_map=first)
 
 
 class PoisonedGradients(Lying):

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
-from p2pai.chain.committee import CertifiedSlot, Committee, SlotStatement
+from p2pai.chain.committee import CertifiedSlot, Committee, SlotStatement, verify_slot
 from p2pai.chain.state import State
 from p2pai.node.core import NodeCore
+from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import Hash32, Outpoint, PeerId, PublicKey, TaskId
 from p2pai.roles.slots import Share, SlotOpening, SlotProposal
 from testnet.simulator.invariants.honesty import Honesty
@@ -58,10 +59,21 @@ class Slots:
                     self._check_slot(name, saying.said)
 
     def overhear(self, name: PeerId, saying: Saying) -> None:
-        """Note what a dishonest node says."""
-        del name
+        """Note what a dishonest node says; a certificate that holds speaks for the others, too."""
         if saying.topic.name == "message_history":
             self._note(saying)
+            if isinstance(saying.said, CertifiedSlot) and self._holds(name, saying.said):
+                self._check_slot(name, saying.said)
+
+    def _holds(self, name: PeerId, slot: CertifiedSlot) -> bool:
+        task = self.cores[name].state.tasks.get(slot.statement.task)
+        if task is None or task.committee is None:
+            return False
+        try:
+            verify_slot(slot, task.committee.key)
+        except InvalidInput:
+            return False
+        return True
 
     def _note(self, saying: Saying) -> None:
         match saying.said:
