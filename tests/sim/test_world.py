@@ -9,7 +9,7 @@ from p2pai.primitives.ids import Hash32, PeerId
 from testnet.simulator.fetching import FETCHED_BYTES_MAX
 from testnet.simulator.host import Blobs
 from testnet.simulator.questions import ANSWER_MS_MAX
-from testnet.simulator.world import World
+from testnet.simulator.world import START_MS, World
 
 A, B, C = PeerId("a"), PeerId("b"), PeerId("c")
 
@@ -285,3 +285,111 @@ def test_watchers_see_every_event_with_its_effects():
     w.submit(A, "go", b"")
     run_out(w)
     assert seen == [(A, "Started", 1), (A, "Submitted", 0)]
+
+
+# --- lives, clocks and disks of nodes
+
+
+def test_a_paused_node_handles_nothing_and_then_all_that_came():
+    w = world()
+    w.add(A, Scripted(Submitted=(effects.Publish("t", b"x"),)))
+    paused = joined(Connected=(effects.SetTimer("x", 500),))
+    w.add(B, paused)
+    run_out(w, 0)
+    w.pause(B)
+    w.submit(A, "go", b"")
+    run_out(w, 5)
+    assert [type(e).__name__ for _, e in paused.seen] == ["Started"]
+    w.resume(B)
+    run_out(w, 1)
+    came = [(at_ms - START_MS, type(e).__name__) for at_ms, e in paused.seen[1:]]
+    assert came == [(5_000, "Connected"), (5_000, "Received"), (5_500, "TimerFired")]
+    assert w.fired["pause"] == 2
+
+
+def test_a_node_killed_while_it_starts_starts_later_and_once():
+    w = world()
+    w.add(A, Scripted())
+    first, second = Scripted(), Scripted()
+    w.restart(A, first, down_ms=1_000)
+    run_out(w, 0)
+    w.restart(A, second, down_ms=3_000)
+    run_out(w, 10)
+    assert first.seen == []
+    assert [at_ms for at_ms, _ in second.seen] == [START_MS + 3_000]
+
+
+def test_a_node_that_is_killed_for_good_stays_down():
+    w = world()
+    w.add(A, Scripted())
+    gone = Scripted(Started=(effects.SetTimer("x", 5_000),))
+    w.add(B, gone)
+    run_out(w, 1)
+    w.kill(B)
+    run_out(w, 60)
+    assert len(gone.seen) == 2
+    assert w.hosts[A].remotes == {}
+    again = Scripted()
+    w.start(B, again)
+    run_out(w, 1)
+    assert [type(e).__name__ for _, e in again.seen] == ["Started", "Connected"]
+
+
+def test_a_node_whose_journal_is_damaged_does_not_start():
+    w = world()
+    host = w.add(A, Scripted(Started=(effects.Persist(1, b"promise"),)))
+    run_out(w, 1)
+    host.disk.damage(("record", 0))
+    again = Scripted()
+    w.restart(A, again)
+    run_out(w, 5)
+    assert again.seen == []
+    assert "damaged at record 1" in w.halted[A]
+
+
+def test_a_core_is_given_the_time_of_its_own_clock():
+    w = world()
+    core = Scripted(Submitted=(effects.SetTimer("x", 1_000),))
+    host = w.add(A, core)
+    host.clock.shift("skew", 30_000)
+    w.submit(A, "go", b"")
+    run_out(w, 5)
+    assert [at_ms - START_MS for at_ms, _ in core.seen] == [30_000, 30_000, 31_000]
+    assert w.fired["skew"] == 1
+
+
+@pytest.mark.parametrize(
+    "effect", [effects.PutBlob((b"x",), shared=False), effects.Persist(1, b"x")], ids=["blob", "record"]
+)
+def test_a_full_disk_stops_the_node_that_writes(effect):
+    w = world()
+    host = w.add(A, Scripted(Submitted=(effect,)))
+    host.disk.is_full = True
+    w.submit(A, "go", b"")
+    run_out(w, 5)
+    assert w.halted == {A: "database or disk is full"}
+    assert host.disk.journal == []
+    host.disk.is_full = False
+    w.start(A, Scripted())
+    run_out(w, 1)
+    assert w.halted == {}
+
+
+def test_a_provider_s_damaged_blob_comes_from_somebody_else():
+    w = world()
+    asker = Scripted()
+    w.add(A, asker)
+    owners = [w.add(name, Scripted()) for name in (B, C)]
+    (wanted,) = {owner.blobs.put((b"data",), shared=True) for owner in owners}
+    owners[0].blobs.damage(wanted)
+    asker.reactions["Submitted"] = (effects.Fetch(wanted, (B,)),)
+    w.submit(A, "go", b"")
+    run_out(w, 5)
+    (fetched,) = asker.events(events.Fetched)
+    assert fetched.data == b"data"
+    assert wanted not in owners[0].blobs
+
+
+def test_dice_of_one_concern_know_nothing_of_another():
+    assert world(1).dice("a").random() == world(1).dice("a").random() != world(1).dice("b").random()
+    assert world(1).dice("a").random() != world(2).dice("a").random()
