@@ -106,6 +106,10 @@ Report = Annotated[
     ),
 ]
 ShowList = Annotated[bool, typer.Option("--list", rich_help_panel=_OUT, help="Show the scenarios that ship.")]
+ShowKinds = Annotated[
+    bool,
+    typer.Option("--kinds", rich_help_panel=_OUT, help="Show all kinds of faults and adversaries."),
+]
 
 
 def sim(
@@ -124,6 +128,7 @@ def sim(
     record: Record = None,
     report: Report = None,
     show_list: ShowList = False,
+    show_kinds: ShowKinds = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Simulate a whole network: real nodes, virtual time, every fault drawn from one seed.
@@ -133,6 +138,9 @@ def sim(
     """
     if show_list:
         sim_report.show_list(as_json=as_json)
+        return
+    if show_kinds:
+        sim_report.show_kinds(as_json=as_json)
         return
     if seeds > 1 and (shrink or save or record or report):
         raise InvalidInput("--shrink, --save, --record and --report are for one seed, not for --seeds")

@@ -25,6 +25,16 @@ def show_list(*, as_json: bool) -> None:
         screen.show(screen.table(("scenario", "row", "about"), ((s.name, s.row, s.about) for s in rows)))
 
 
+def show_kinds(*, as_json: bool) -> None:
+    """Show all kinds of faults and adversaries that a file can ask for."""
+    from testnet.scenario.kinds import rows
+
+    if as_json:
+        screen.show_json([dict(zip(("table", "kind", "about", "keys"), row, strict=True)) for row in rows()])
+    else:
+        screen.show(screen.table(("in", "kind", "what it does", "keys and their defaults"), rows()))
+
+
 def one(outcome: "Outcome") -> RenderableType:
     """Show one history: its size, and what came of it."""
     head = outcome.head

@@ -1,6 +1,7 @@
 """Scenario files from where they lie: those that ship by name, any other by its path."""
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -33,10 +34,9 @@ def load(name: str) -> Scenario:
         with path.open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError as error:
-        known = ", ".join(shipped())
-        raise InvalidInput(
-            f"there is no scenario {name}; those that ship are {known}, or give the path of a file"
-        ) from error
+        close = get_close_matches(name, shipped(), n=1)
+        meant = f"did you mean {close[0]}?" if close else "p2pai sim --list shows those that ship"
+        raise InvalidInput(f"there is no scenario {name}; {meant}") from error
     except (OSError, ValueError) as error:
         raise InvalidInput(f"the scenario {name} can't be read") from error
     return read(_text(data, name), name)

@@ -7,6 +7,8 @@ import pytest
 
 from testnet.outcome import Outcome
 from testnet.scenario import shelf
+from testnet.scenario.adversaries import ADVERSARIES
+from testnet.scenario.faults import FAULTS
 
 SMALL = """
 name = "small"
@@ -106,10 +108,10 @@ def test_a_recorded_history_can_be_lived_again(p2pai, small, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--scenario", "calmer"), "there is no scenario calmer; those that ship are calm"),
+        (("--scenario", "calmer"), "there is no scenario calmer; did you mean calm?"),
         (("--train", "slow"), "there is no trainer slow; there are fast and real"),
         (("--weaken", "everything"), "there is no defence everything"),
-        (("--seeds", 2, "--save", "x.toml"), "--shrink, --save and --record are for one seed"),
+        (("--seeds", 2, "--save", "x.toml"), "--shrink, --save, --record and --report are for one seed"),
         (("--chaos", "--nodes", 3), "chaos needs at least 8 nodes"),
         (("--nodes", 3), "can have"),
     ],
@@ -129,3 +131,12 @@ def test_what_does_not_fail_cannot_shrink(p2pai, small):
 def test_the_outcome_of_many_seeds_is_json(p2pai, small):
     _, printed, _ = p2pai("sim", "--scenario", small, "--seeds", 2, "--jobs", 1, "--json")
     assert [brief["seed"] for brief in json.loads(printed)] == [1, 2]
+
+
+def test_every_kind_is_shown_with_its_keys(p2pai, p2pai_json):
+    rows = {row["kind"]: row for row in p2pai_json("sim", "--kinds")}
+    assert set(rows) == {*FAULTS, *ADVERSARIES}
+    assert "every_s = [1, 5]" in rows["kill"]["keys"]
+    assert 'shape = "halves"' in rows["partition"]["keys"]
+    assert all(row["about"].endswith(".") for row in rows.values())
+    assert "crash-in-recovery" in p2pai("sim", "--kinds")[1]

@@ -1,7 +1,8 @@
 """Scenario files: what ships can be read, and each mistake is one sentence that names file and key."""
 
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from p2pai.primitives.errors import InvalidInput
 from testnet.scenario import faults, shelf
 from testnet.scenario.cast import players, scaled, select, shares
 from testnet.scenario.chain import chain_of, chain_text
-from testnet.scenario.model import NodeGroup, Scenario
+from testnet.scenario.model import Expectations, NetworkPlan, NodeGroup, Scenario, TaskPlan
 from testnet.scenario.reading import read
 
 GOOD = """
@@ -188,3 +189,10 @@ def test_a_chain_of_300_nodes_has_a_small_first_group():
     task = next(iter(genesis_state(chain).tasks.values()))
     assert (len(task.supervisors), len(task.miners)) == (3, 9)
     assert sum(bootstrap.ticket.role == "miner" for bootstrap in chain.tickets) == 296 + 9
+
+
+@pytest.mark.parametrize("cls", [Scenario, NodeGroup, NetworkPlan, TaskPlan, Expectations])
+def test_the_manual_names_every_key(cls):
+    manual = (Path(__file__).parents[2] / "docs" / "SIMULATOR.md").read_text()
+    missing = [f.name for f in fields(cls) if f"`{f.name}`" not in manual and f"[{f.name}]" not in manual]
+    assert not missing
