@@ -27,7 +27,8 @@ from testnet.simulator import staging
 from testnet.simulator.customers import Customers
 from testnet.simulator.faulting import Faulting
 from testnet.simulator.host import Blobs
-from testnet.simulator.invariants import Broken, check_ledgers
+from testnet.simulator.invariants import Broken, Liveness, check_ledgers
+from testnet.simulator.metering import metered
 from testnet.simulator.network import Network
 from testnet.simulator.observer import Observer
 from testnet.simulator.recent import Recent
@@ -75,8 +76,10 @@ def simulate(scenario: Scenario, seed: int, options: Options | None = None) -> O
       InvalidInput: there is no such weakness.
     """
     options = options or Options()
-    with _weakness(options.weakened), memo.shared(is_on=options.shares):
-        return Simulation(scenario, seed, options).run()
+    with _weakness(options.weakened), memo.shared(is_on=options.shares), metered() as meter:
+        simulation = Simulation(scenario, seed, options)
+        simulation.network.invariants.meter = meter
+        return simulation.run()
 
 
 def _weakness(name: str) -> AbstractContextManager[None]:
@@ -137,7 +140,8 @@ class Simulation:
 
     def _broken(self, invariant: str, error: Exception) -> outcome.Broken:
         reason = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-        return outcome.Broken(invariant, reason, self.now_ms, self.recent.node)
+        node = error.node if isinstance(error, Broken) else None
+        return outcome.Broken(invariant, reason, self.now_ms, node or self.recent.node)
 
     # --- the four acts
 
@@ -178,8 +182,13 @@ class Simulation:
         height = max(core.state.height for core in self.honest())
         if self.network.world.run(self._is_one, self.scenario.expect.settle_s):
             self.settled_ms = self.now_ms
+        network, honesty = self.network, self.network.invariants.honesty
+        liveness = Liveness(network.world, network.spec, network.cores, honesty)
+        liveness.note_waiting()
         while not self._is_lively(height) and self._is_in_time():
             self._advance()
+        if self._is_lively(height):
+            liveness.demand_confirmations(self.scenario.expect.settle_s)
         self.network.world.run(self._is_one, self.scenario.expect.settle_s)
         if self._is_one():
             check_ledgers(self.network.spec, {core.identity.peer: core for core in self.honest()})

@@ -410,6 +410,7 @@ class TestLiveness:
     def test_what_is_demanded_comes_in_time(self):
         _, liveness = self.liveness()
         liveness.demand_one_tip()
+        liveness.note_waiting()
         liveness.demand_confirmations(60)
 
     def test_two_tips_are_seen_unless_one_is_of_the_dishonest(self):
@@ -427,6 +428,7 @@ class TestLiveness:
         net, liveness = self.liveness()
         net.world.submit(CLIENT, "wallet.send", payment(net.core(0)))
         assert net.world.run(lambda: len(net.core(0).ledger.mempool) > 0, 30)
+        liveness.note_waiting()
         with pytest.raises(Broken, match=r"I20: a [A-Z_]+ of n. waits still, 0 s after the last fault"):
             liveness.demand_confirmations(0)
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from p2pai.chain.spec import ChainSpec
 from p2pai.node.core import NodeCore
-from p2pai.primitives.ids import PeerId, TaskId
+from p2pai.primitives.ids import Hash32, PeerId, TaskId
 from testnet.simulator.invariants.honesty import Honesty
 from testnet.simulator.invariants.step import Broken
 from testnet.simulator.world import World
@@ -27,6 +27,8 @@ class Liveness:
         self, world: World, spec: ChainSpec, cores: Mapping[PeerId, NodeCore], honesty: Honesty
     ) -> None:
         self._world, self._spec, self._cores, self._honesty = world, spec, cores, honesty
+        self._waiting: dict[Hash32, tuple[PeerId, str]] = {}
+        """Transactions that have to be confirmed: at whom they waited, and their kind."""
 
     @property
     def _honest(self) -> dict[PeerId, NodeCore]:
@@ -50,28 +52,30 @@ class Liveness:
     def _tips(self) -> dict[bytes, None]:
         return dict.fromkeys(core.state.tip for core in self._honest.values())
 
-    def demand_confirmations(self, limit_s: int) -> None:
-        """Go on until nothing waits any more that waits now.
-
-        Raises:
-          Broken: something does.
-        """
-        waiting = {
+    def note_waiting(self) -> None:
+        """Note what waits now: it has to be confirmed."""
+        self._waiting = {
             tx.txid: (name, tx.kind)
             for name, core in self._honest.items()
             for tx in core.ledger.mempool.transactions()
         }
 
-        def confirmed() -> bool:
-            for txid in list(waiting):
-                if any(txid in core.ledger.mempool for core in self._honest.values()):
-                    return False
-                del waiting[txid]
-            return True
+    def demand_confirmations(self, limit_s: int) -> None:
+        """Go on until nothing waits any more that was noted.
 
-        if not self._world.run(confirmed, limit_s):
-            name, kind = next(iter(waiting.values()))
+        Raises:
+          Broken: something does.
+        """
+        if not self._world.run(self._are_confirmed, limit_s):
+            name, kind = next(iter(self._waiting.values()))
             raise Broken(f"I20: a {kind} of {name} waits still, {limit_s} s after the last fault", name)
+
+    def _are_confirmed(self) -> bool:
+        for txid in list(self._waiting):
+            if any(txid in core.ledger.mempool for core in self._honest.values()):
+                return False
+            del self._waiting[txid]
+        return True
 
     def demand_ends(self, limit_s: int) -> None:
         """Go on until every task of an honest client has ended.
