@@ -92,9 +92,9 @@ def lengthened(scenario: Scenario, blocks: int) -> Scenario:
     spacing_s = scenario.chain.get("spacing_s", QUICK["spacing_s"])
     heal_s = blocks * spacing_s
     settle_s = max(scenario.expect.settle_s, SETTLE_BLOCKS * spacing_s)
-    return replace(
-        scenario, heal_s=heal_s, limit_s=heal_s + settle_s, expect=replace(scenario.expect, settle_s=settle_s)
-    )
+    height_min = min(scenario.expect.height_min, max(1, blocks // 2))  # blocks come by chance
+    expect = replace(scenario.expect, settle_s=settle_s, height_min=height_min)
+    return replace(scenario, heal_s=heal_s, limit_s=heal_s + settle_s, expect=expect)
 
 
 def _nodes(scenario: Scenario, text: str) -> Scenario:
