@@ -3,6 +3,7 @@
 from testnet.outcome import (
     Account,
     Approval,
+    Ban,
     Block,
     Broken,
     Coins,
@@ -111,5 +112,6 @@ def small():
             Expectation("nobody is slashed", False, "verifier1 was"),
         ),
         broken=Broken("I1", "an atom is gone", 11_000, "verifier1"),
+        bans=(Ban("verifier1", "client1", 10_500),),
         last_events=("11.000 s verifier1 Received block",),
     )  # fmt: skip

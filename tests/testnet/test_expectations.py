@@ -46,3 +46,9 @@ def test_blocks_must_reach_those_who_are_there_in_time():
     assert missed(seen={"peer1": 20_000, "peer2": late}, delivery_percent_min=99) == [what]
     assert missed(seen={"peer1": 20_000}, delivery_percent_min=99) == [what]
     assert missed(seen={"peer1": 59_000}, delivery_percent_min=99) == [what], "too late to say anything"
+
+
+def test_a_block_that_a_dishonest_node_kept_back_came_when_it_was_shown():
+    kept_back = {"bad1": -5, "peer1": 20_000, "peer2": 20_001}
+    assert missed(seen=kept_back) == []
+    assert missed(seen={**kept_back, "peer1": -1}) == ["the chain goes on by 2 blocks after healing"]

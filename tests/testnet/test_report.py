@@ -91,6 +91,7 @@ def test_what_matters_most_stands_at_the_top(page):
         "nobody is slashed: not met, verifier1 was",
         "I1, I2",
         "How blocks spread",
+        "verifier1 client1 10.5 s",
         "11.000 s verifier1 Received block",
     ]
     places = [text.index(words) for words in order]
