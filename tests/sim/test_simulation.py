@@ -1,6 +1,10 @@
 """A scenario, simulated: one seed gives one history, and what fails says how."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +14,8 @@ from testnet.scenario import faults
 from testnet.scenario.model import NodeGroup, Scenario
 from testnet.simulator import simulation
 from testnet.simulator.simulation import simulate
+
+ROOT = Path(__file__).parents[2]
 
 SUPERVISORS = NodeGroup("supervisor", ("supervisor", "verifier", "evaluator"), 3)
 CHAIN = Scenario(
@@ -90,3 +96,25 @@ def test_a_node_that_refuses_its_disk_is_started_again_when_it_heals(monkeypatch
     outcome = simulate(replace(CHAIN, faults=(kill,)), 1)
     assert outcome.is_passed, outcome.verdict
     assert len(starts) == 3
+
+
+def test_a_history_is_the_same_whatever_the_hash_seed_and_without_sharing():
+    program = (
+        "from testnet.scenario.chaos import draw\n"
+        "from dataclasses import replace\n"
+        "from testnet.simulator.simulation import Options, simulate\n"
+        "drawn = replace(draw(3), heal_s=2, limit_s=6, tasks=())\n"
+        "print(simulate(drawn, 3, Options(shares={shares})).head.digest)"
+    )
+    digests = []
+    for hash_seed, shares in ((1, True), (2, False)):
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(shares=shares)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": str(hash_seed)},
+            capture_output=True,
+            timeout=200,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        digests.append(done.stdout.strip())
+    assert digests[0] == digests[1] != ""
