@@ -22,7 +22,6 @@ from p2pai.gossip.conduct import Conduct
 from p2pai.node.accusations import Accusations
 from p2pai.node.core import NodeCore
 from p2pai.node.keeping import Keeping
-from p2pai.node.syncing import Syncing
 from p2pai.primitives.ids import Amount, BlobId, Hash32, Outpoint
 from p2pai.roles import replaying
 from p2pai.roles.agreement import Agreement
@@ -188,10 +187,5 @@ WEAKNESSES: Final[dict[str, Weakness]] = {
     "offences-unblamed": without("nobody minds how a remote behaves", (Conduct, "blame", _nothing)),
     "nothing-offered": without("what a mesh did not bring is offered to nobody", (Mesh, "_offer", _nothing)),
     "nothing-final": without("no checkpoint makes anything final", (Keeping, "settle", _never)),
-    "unblamed-answers": without(
-        "who offers blocks and does not give them is asked again like everybody else",
-        (Syncing, "_miss", _nothing),
-        (Syncing, "_look_at", _nothing),
-    ),
 }
 """By the word that `weakened` and `--weaken` take."""

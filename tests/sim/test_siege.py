@@ -30,7 +30,6 @@ def test_the_row_holds(name):
     ("name", "what"),
     [
         slow("long-range", "I6 was broken"),
-        slow("bad-answers", "on one tip"),
         slow("flood", "every honest node bans flooder1 within 10 s"),
         slow("sybil", "on one tip"),
         slow("version-mix", "outdated happens at least once"),
