@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from testnet.scenario.cast import scaled
 from testnet.scenario.shelf import load
 from testnet.simulator.simulation import Options, Simulation, simulate
 
@@ -79,12 +78,6 @@ def test_nodes_part_at_the_announced_height_and_those_of_one_version_agree():
     assert not {chain[-1] for chain in new} & {block for chain in old for block in chain}
     for chain in old:
         assert not set(chain[plan.height :]) & {block for other in new for block in other}
-
-
-@pytest.mark.slow
-def test_four_names_to_one_do_not_keep_blocks_from_thirty_honest_nodes():
-    outcome = simulate(scaled(load("sybil"), 160), 2)
-    assert outcome.is_passed, outcome.verdict
 
 
 @pytest.mark.slow
