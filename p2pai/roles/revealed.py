@@ -77,11 +77,13 @@ class Revealed:
             restoring.stop()
 
     def _fetch(self) -> None:
-        if self._stopped:
-            return
         for fragment in self._plan.training:
-            if fragment not in self.manifests:
-                self._node.fetch(fragment, self._providers(), self._got)
+            self._ask(fragment)
+
+    def _ask(self, fragment: BlobId) -> None:
+        # Each has one question under way, or the last to come would begin the training more than once.
+        if not self._stopped:
+            self._node.fetch(fragment, self._providers(), self._got)
 
     def _providers(self) -> tuple[PeerId, ...]:
         tickets = self._node.state.tickets
@@ -92,7 +94,8 @@ class Revealed:
         if self._stopped:
             return
         if fetched.chunks is None:
-            self._node.set_timer(f"data:{self._name}:{fetched.blob.hex()}", RETRY_MS, self._fetch_missing)
+            again = lambda: self._ask(fetched.blob)  # noqa: E731
+            self._node.set_timer(f"data:{self._name}:{fetched.blob.hex()}", RETRY_MS, again)
             return
         self.manifests[fetched.blob] = fetched.chunks
         if len(self.manifests) < len(self._plan.training):
@@ -101,10 +104,6 @@ class Revealed:
             self._inspect()
         else:
             self._then()  # supervisors with full replicas look into them
-
-    def _fetch_missing(self) -> None:
-        if len(self.manifests) < len(self._plan.training):
-            self._fetch()
 
     # --- from shards
 
@@ -139,8 +138,7 @@ class Revealed:
         if fault:
             self._fail(fragment, fault)
         else:
-            # It is stored here: this asks for its hashes alone.
-            self._node.fetch(fragment, self._providers(), self._got)
+            self._ask(fragment)  # it is stored here: this asks for its hashes alone
 
     def _inspect(self) -> None:
         if not self._stopped:

@@ -52,6 +52,17 @@ class TestWhole:
         at.serve(at.plan.training[0])
         assert at.complete == 1
 
+    def test_training_begins_once_however_many_were_asked_for_again(self):
+        at = Mined(scheme=WHOLE)
+        for _ in range(3):
+            for fragment in at.plan.training:
+                at.lone.fetched(fragment)
+            assert at.lone.fetches == {}
+            at.lone.wait(RETRY_MS + 1)
+        assert sorted(at.lone.fetches) == sorted(at.plan.training)
+        at.serve(*at.plan.training)
+        assert at.complete == 1
+
 
 class TestShards:
     def test_as_many_as_it_takes_are_fetched_and_the_fragments_restored(self):
