@@ -5,8 +5,9 @@ from typing import Final
 
 from p2pai.chain.params import ATOMS_PER_COIN
 from p2pai.chain.spec import ChainSpec
-from p2pai.chain.task import FRAGMENT_COUNT_MIN, Group, Reward, TaskDefinition
+from p2pai.chain.task import FRAGMENT_COUNT_MIN, Group, Reward, TaskDefinition, check
 from p2pai.primitives import cbor
+from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import ZERO_HASH, BlobId
 from testnet.scenario.model import TaskPlan
 
@@ -48,7 +49,18 @@ def draft_of(plan: TaskPlan, spec: ChainSpec, number: int = 1) -> TaskDefinition
 
 
 def order_of(plan: TaskPlan, spec: ChainSpec, number: int = 1) -> bytes:
-    """Return the order itself."""
-    wanted = draft_of(plan, spec, number).encode().hex()
+    """Return the order itself.
+
+    Raises:
+      InvalidInput: no chain takes such a task, whatever its data are.
+    """
+    draft = draft_of(plan, spec, number)
+    like = spec.tasks[0]
+    data = replace(like.dataset, batch_size=plan.batch_samples)
+    try:
+        check(replace(draft, input_shape=like.input_shape, dataset=data))
+    except InvalidInput as error:
+        raise InvalidInput(f"{name_of_task(number)} would be refused, {error}") from error
+    wanted = draft.encode().hex()
     fee = plan.fee_coins * ATOMS_PER_COIN
     return cbor.encode({"definition": wanted, "data": plan.data, "fee": fee})

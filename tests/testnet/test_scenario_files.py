@@ -12,6 +12,7 @@ from testnet.scenario import faults, shelf
 from testnet.scenario.cast import players, scaled, select, shares
 from testnet.scenario.chain import chain_of, chain_text
 from testnet.scenario.model import Expectations, NetworkPlan, NodeGroup, Scenario, TaskPlan
+from testnet.scenario.orders import order_of
 from testnet.scenario.reading import read
 
 GOOD = """
@@ -196,3 +197,11 @@ def test_the_manual_names_every_key(cls):
     manual = (Path(__file__).parents[2] / "docs" / "SIMULATOR.md").read_text()
     missing = [f.name for f in fields(cls) if f"`{f.name}`" not in manual and f"[{f.name}]" not in manual]
     assert not missing
+
+
+def test_a_task_that_no_chain_takes_is_refused_before_anything_runs():
+    scenario = read(GOOD)
+    plan = replace(scenario.tasks[0], miners=12, supervisors=4)
+    with pytest.raises(InvalidInput, match="task 1 would be refused, task definition: too many supervisors"):
+        order_of(plan, chain_of(scenario))
+    assert order_of(replace(plan, miners=16), chain_of(scenario))
