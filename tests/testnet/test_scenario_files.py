@@ -200,7 +200,7 @@ def test_the_manual_names_every_key(cls):
 
 
 def test_a_task_that_no_chain_takes_is_refused_before_anything_runs():
-    scenario = read(GOOD)
+    scenario = small()
     plan = replace(scenario.tasks[0], miners=12, supervisors=4)
     with pytest.raises(InvalidInput, match="task 1 would be refused, task definition: too many supervisors"):
         order_of(plan, chain_of(scenario))
