@@ -122,13 +122,16 @@ class Evaluator(Role):
         commitment = evaluation.commitment(ticket, task_id, conclusion, salt)
         self.node.post(EvaluateCommit(task_id, ticket, commitment))
 
-    def _reveal(self, task_id: TaskId, ticket: Outpoint, conclusion: Conclusion) -> None:
+    def may_reveal(self, task_id: TaskId) -> bool:
+        """Return whether a task takes reveals in the next block: no more commits."""
         confirmed = self.node.state.tasks.get(task_id)
-        if confirmed is None:
-            return
+        if confirmed is None or confirmed.stage is not Stage.EVALUATING:
+            return False
         everyone = len(confirmed.commits) == len(confirmed.evaluators)
-        closed = self.node.state.height + 1 > confirmed.since + self.node.params.evaluate_commit_blocks
-        if confirmed.stage is Stage.EVALUATING and (everyone or closed):
+        return everyone or self.node.state.height >= confirmed.since + self.node.params.evaluate_commit_blocks
+
+    def _reveal(self, task_id: TaskId, ticket: Outpoint, conclusion: Conclusion) -> None:
+        if self.may_reveal(task_id):
             salt = self._salt(task_id, ticket)
             self.node.post(EvaluateReveal(task_id, ticket, conclusion, salt))
 

@@ -25,9 +25,6 @@ from testnet.simulator.observer import Observer
 from testnet.simulator.recent import Recent
 from testnet.simulator.staging import planned
 
-INVARIANTS: Final = tuple(f"I{number}" for number in range(1, 20))
-"""Of testnet.simulator.invariants; I20, liveness, is what the run itself waits for."""
-
 _US_PER_MS: Final = 1000
 
 
@@ -38,6 +35,7 @@ class Relived:
     past: Past
     observer: Observer
     recent: Recent
+    invariants: Invariants
     broken: outcome.Broken | None
 
 
@@ -58,7 +56,7 @@ def relive(scenario: Scenario, course: Course, directory: Path) -> Relived:
     invariants = Invariants(spec, past.cores, Honesty(has_fault=lambda: True))
     past.watchers.extend((observer, invariants))
     with memo.shared(is_on=True):
-        return Relived(past, observer, recent, _live(past, course))
+        return Relived(past, observer, recent, invariants, _live(past, course))
 
 
 def told(scenario: Scenario, seed: int, course: Course, relived: Relived, command: str) -> Outcome:
@@ -72,7 +70,8 @@ def told(scenario: Scenario, seed: int, course: Course, relived: Relived, comman
       command: runs the same again.
     """
     head, broken = _head(scenario, seed, course, command), relived.broken
-    made = relived.observer.outcome(head, planned=planned(scenario), invariants=INVARIANTS, broken=broken)
+    checked = sorted(relived.invariants.at_work(), key=lambda name: int(name[1:]))
+    made = relived.observer.outcome(head, planned=planned(scenario), invariants=checked, broken=broken)
     nodes = tuple(_as_it_said(node, course) for node in made.nodes)
     made = replace(made, nodes=nodes, fired=tuple(_fired(course)))
     expected = (*judge(scenario, made), *_ledgers(course), *_same(relived.past)) if broken is None else ()

@@ -106,6 +106,8 @@ class Simulation:
     healed_ms: int | None = None
     settled_ms: int | None = None
     """Since the start."""
+    ended: tuple[str, ...] = ()
+    """Invariants of the end that were checked."""
 
     def __post_init__(self) -> None:
         self.network = staging.build(self.scenario, self.seed, _trainer(self.options.trainer))
@@ -188,9 +190,11 @@ class Simulation:
         while not self._is_lively(height) and self._is_in_time():
             self._advance()
         if self._is_lively(height):
+            self.ended += ("I20",)
             liveness.demand_confirmations(self.scenario.expect.settle_s)
         self.network.world.run(self._is_one, self.scenario.expect.settle_s)
         if self._is_one():
+            self.ended += "I7", "I11"
             check_ledgers(self.network.spec, {core.identity.peer: core for core in self.honest()})
 
     def honest(self) -> list[NodeCore]:

@@ -13,7 +13,7 @@ from testnet.simulator.staging import planned
 from testnet.simulator.world import START_MS
 
 INVARIANTS: Final = tuple(f"I{number}" for number in range(1, 21))
-"""Of testnet.simulator.invariants: all are checked."""
+"""Of testnet.simulator.invariants."""
 
 if TYPE_CHECKING:
     from testnet.simulator.simulation import Simulation
@@ -21,16 +21,26 @@ if TYPE_CHECKING:
 
 def summarize(simulation: Simulation, broken: outcome.Broken | None, real_ms: int) -> Outcome:
     """Return what a history gave, and whether that was to be expected."""
+    at_work = (*simulation.network.invariants.at_work(), *simulation.ended)
+    checked = tuple(name for name in INVARIANTS if name in at_work)
     made = simulation.observer.outcome(
         _head(simulation, real_ms),
         planned=planned(simulation.scenario),
-        invariants=INVARIANTS,
+        invariants=checked,
         broken=broken,
         duplicates=simulation.network.world.gossip.duplicates,
     )
     made = replace(made, bans=_bans(simulation))
-    made = replace(made, expectations=judge(simulation.scenario, made) if broken is None else ())
+    if broken is None:
+        made = replace(made, expectations=(*judge(simulation.scenario, made), _all_checked(checked)))
     return made if made.is_passed else replace(made, last_events=simulation.recent.lines())
+
+
+def _all_checked(checked: tuple[str, ...]) -> outcome.Expectation:
+    """Demand every invariant: one that nothing was held to says nothing."""
+    left = [name for name in INVARIANTS if name not in checked]
+    found = f"nothing was held to {', '.join(left)}" if left else ""
+    return outcome.Expectation("all invariants are checked", not left, found)
 
 
 def _bans(simulation: Simulation) -> tuple[outcome.Ban, ...]:

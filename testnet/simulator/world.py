@@ -126,9 +126,13 @@ class World:
     def kill(self, name: PeerId) -> None:
         """Kill a node; it stays down until it is started again."""
         host = self.hosts[name]
-        self.fired["kill"] += 1
+        self.fired["kill"] += self.is_up(name)
         self.fired["lost-record"] += host.disk.crash(self._disk_dice)
         self._end(host)
+
+    def is_up(self, name: PeerId) -> bool:
+        """Return whether a node runs, or is paused."""
+        return self.hosts[name].up_ms <= self.now_ms
 
     def stop(self, name: PeerId, reason: str) -> None:
         """Let a node end itself; it stays down until somebody starts it again."""
@@ -291,7 +295,7 @@ class World:
     def _give(self, host: Host, event: Event) -> None:
         name = host.name
         self.current = (name, event)
-        self._trace.happen(self.now_ms, name, type(event).__name__)
+        self._trace.hear(self.now_ms, name, event)
         clock = host.clock
         try:
             reaction = host.core.handle(event, self.now_ms if clock.is_true else clock.read())

@@ -100,6 +100,14 @@ def test_times_are_the_faults_own():
     assert faulting.is_over
 
 
+def test_one_fault_of_a_kind_ends_alone():
+    ends, lasts = faults.TrainerSlow(until_s=2, factor=2), faults.TrainerSlow(factor=3)
+    world, _ = history(ends, lasts, seconds=1)
+    assert [[a.factor for a in host.ailments] for host in world.hosts.values()] == [[2, 3]] * len(world.hosts)
+    pass_s(world, 2)
+    assert [[a.factor for a in host.ailments] for host in world.hosts.values()] == [[3]] * len(world.hosts)
+
+
 def test_what_did_not_happen_is_told():
     _, faulting = history(faults.Kill(from_s=1_000), faults.Loss(from_s=1_000))
     assert faulting.unfired() == ("kill", "loss")

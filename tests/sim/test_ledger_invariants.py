@@ -15,6 +15,8 @@ from p2pai.chain.state import Checkpoint, Stage, Vote, Voting
 from p2pai.chain.transaction import (
     BuyTickets,
     ChargeForTask,
+    CollectVerifications,
+    EvaluateReveal,
     JoinTask,
     Pay,
     PayForTask,
@@ -25,7 +27,7 @@ from p2pai.node.core import NodeCore
 from p2pai.primitives.ids import ZERO_HASH, Outpoint, PeerId
 from testnet.simulator.disk import Disk
 from testnet.simulator.invariants import STEP_CHECKS, Broken, Honesty, Step, audit, check_step
-from testnet.simulator.invariants.chain import Checkpoints, check_tip
+from testnet.simulator.invariants.chain import Checkpoints, check_time, check_tip
 from testnet.simulator.invariants.earned import Beacons, Earnings
 from testnet.simulator.invariants.replays import check_arrival, check_equal, check_replay, check_same
 from testnet.simulator.invariants.standing import Standing
@@ -386,6 +388,29 @@ def no_conclusion():
     return with_row(step, task_id, conclusion=None, stage=Stage.EVALUATING)
 
 
+def shown(kind, salt):
+    """Return a step that reveals with another salt, or without one what others may commit to still."""
+    step = with_a(kind)
+    if salt is not None:
+        told = [
+            replace(tx, data=replace(tx.data, salt=label(salt))) if isinstance(tx.data, kind) else tx
+            for tx in step.block.transactions
+        ]
+        return with_transactions(step, *told)
+    first = next(tx.data for tx in step.transactions if isinstance(tx.data, kind))
+    tasks, verifications = step.before.tasks, step.before.verifications
+    if kind is EvaluateReveal:
+        task = tasks[first.task]
+        silent = (*task.evaluators, task.miners[0])
+        tasks = tasks.set(first.task, replace(task, evaluators=silent, since=step.after.height))
+    else:
+        opened = replace(verifications[first.block], collected=False, height=step.after.height)
+        verifications = verifications.set(first.block, opened)
+    step = replace(step, before=replace(step.before, tasks=tasks, verifications=verifications))
+    others = [tx for tx in step.block.transactions if not isinstance(tx.data, CollectVerifications)]
+    return with_transactions(step, *others)
+
+
 def message_elsewhere(step):
     lucky = step.block.work_proof.lucky
     return with_proof(step, lucky=replace(lucky, index=lucky.index + 1))
@@ -520,6 +545,14 @@ BREACHES = {
     "a vote twice": ("votes", lambda: voted(votes=2, twice=True), "I14: .* counts twice"),
     "a vote of a stranger": ("votes", lambda: voted(votes=2, drawn=1), "I14: .* was not drawn"),
     "votes not counted": ("votes", lambda: voted(votes=2, counted=1), "I14: votes were not counted"),
+    "a conclusion shown early": ("reveals", lambda: shown(EvaluateReveal, None), "I10: .* may still"),
+    "another conclusion shown": (
+        "reveals",
+        lambda: shown(EvaluateReveal, "x"),
+        "I10: .* not committed",
+    ),
+    "a verdict shown early": ("reveals", lambda: shown(VerifyReveal, None), "I10: .* may still commit"),
+    "another verdict shown": ("reveals", lambda: shown(VerifyReveal, "x"), "I10: a verdict .* not committed"),
     "another conclusion": ("conclusions", other_conclusion, "I14: .* as its evaluators did not"),
     "no conclusion": ("conclusions", no_conclusion, "I14: evaluators agree"),
 }
@@ -609,6 +642,15 @@ def test_height_and_then_the_lowest_hash_break_ties():
     check_tip(higher.tip, [*twins, higher])
     with pytest.raises(Broken, match="I8"):
         check_tip(max(t.tip for t in twins), twins)
+
+
+def test_a_block_of_a_future_that_the_clock_does_not_allow_is_seen():
+    params = replace(devnet().params, half_life_s=80)
+    check_time(1_010, 1_000_999, params)
+    with pytest.raises(Broken, match="I8: a block is 11 s ahead of the node's clock, 10 s may be"):
+        check_time(1_011, 1_000_999, params)
+    with pytest.raises(Broken, match="7200 s may be"):
+        check_time(10_000, 0, replace(params, half_life_s=1 << 30))
 
 
 class TestCheckpoints:

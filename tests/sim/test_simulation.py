@@ -13,6 +13,7 @@ from p2pai.primitives.errors import InvalidInput
 from testnet.scenario import faults
 from testnet.scenario.model import NodeGroup, Scenario
 from testnet.simulator import simulation
+from testnet.simulator.invariants.pools import Pools
 from testnet.simulator.simulation import simulate
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,15 @@ def test_one_seed_is_one_history():
     assert first.is_passed, first.verdict
     assert first.head.digest == again.head.digest != other.head.digest
     assert (first.head.length_ms, first.blocks) == (again.head.length_ms, again.blocks)
+
+
+def test_a_history_says_which_invariants_it_was_held_to(monkeypatch):
+    outcome = simulate(CHAIN, 1)
+    assert outcome.invariants == tuple(f"I{number}" for number in range(1, 21))
+    monkeypatch.setattr(Pools, "look", lambda *_: None)
+    outcome = simulate(CHAIN, 1)
+    assert "I18" not in outcome.invariants
+    assert outcome.verdict == "Failed: all invariants are checked; nothing was held to I18"
 
 
 def test_an_unmet_expectation_is_said_with_the_last_events():

@@ -340,7 +340,7 @@ class TestSecrets:
     def test_a_share_of_a_group_key_is_a_secret_too(self):
         net, _, _ = training()
         secrets, core = net.invariants.secrets, net.core(1)
-        shares = [key for key in secrets._keys[name_of(1)] if key not in vars_of(core.identity.keys)]
+        shares = [key for key in secrets.keys[name_of(1)] if key not in vars_of(core.identity.keys)]
         assert len(shares) == 2  # of the predefined task, and of the client's
         with pytest.raises(Broken, match="I19: n1 gives away a secret key"):
             secrets.look(name_of(1), core, NOTHING, [effects.Answer(1, shares[1])])

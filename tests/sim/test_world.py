@@ -326,6 +326,8 @@ def test_a_node_that_is_killed_for_good_stays_down():
     w.add(B, gone)
     run_out(w, 1)
     w.kill(B)
+    w.kill(B)
+    assert w.fired["kill"] == 1, "the dead are not killed again"
     run_out(w, 60)
     assert len(gone.seen) == 2
     assert w.hosts[A].remotes == {}

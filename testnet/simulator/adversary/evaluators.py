@@ -9,9 +9,8 @@ from dataclasses import replace
 
 from p2pai import jobs
 from p2pai.chain.training import SCORE_MAX
-from p2pai.chain.transaction import Conclusion
 from p2pai.node.core import NodeCore
-from p2pai.primitives.ids import Outpoint, TaskId
+from p2pai.primitives.ids import TaskId
 from p2pai.roles.evaluator import Evaluator
 from testnet.scenario import adversaries
 from testnet.simulator.adversary.base import Adversary, Setting
@@ -27,8 +26,10 @@ class Careless(Adversary):
         result = worker.run(job)
         if not isinstance(result, jobs.Evaluated):
             return result
-        self.setting.did()
-        return replace(result, scores=(SCORE_MAX * self.plan.score_percent // 100,) * len(result.scores))
+        lie = replace(result, scores=(SCORE_MAX * self.plan.score_percent // 100,) * len(result.scores))
+        if lie != result:
+            self.setting.did()
+        return lie
 
 
 class Flattering(Adversary):
@@ -38,8 +39,10 @@ class Flattering(Adversary):
         result = worker.run(job)
         if not isinstance(result, jobs.Evaluated):
             return result
-        self.setting.did()
-        return replace(result, scores=(SCORE_MAX, *result.scores[1:]))
+        lie = replace(result, scores=(SCORE_MAX, *result.scores[1:]))
+        if lie != result:
+            self.setting.did()
+        return lie
 
 
 class SilentEvaluator(Adversary):
@@ -56,8 +59,8 @@ class _Silent(Evaluator):
         super().__init__(core)
         self._core, self._owner = core, owner
 
-    def _reveal(self, task_id: TaskId, ticket: Outpoint, conclusion: Conclusion) -> None:
-        if self._owner.has_begun(self._core.now_ms):
-            self._owner.setting.did()
-        else:
-            super()._reveal(task_id, ticket, conclusion)
+    def may_reveal(self, task_id: TaskId) -> bool:
+        if not super().may_reveal(task_id) or not self._owner.has_begun(self._core.now_ms):
+            return super().may_reveal(task_id)
+        self._owner.setting.did()
+        return False

@@ -17,6 +17,7 @@ from p2pai.node import payments
 from p2pai.node.core import NodeCore
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import Hash32, Outpoint
+from p2pai.roles.proving import commits_closed
 from p2pai.roles.replaying import Finding
 from p2pai.roles.verifier import Verifier
 from testnet.scenario import adversaries
@@ -56,6 +57,8 @@ class _Crooked(Verifier):
         return self._owner.verdict(block, honest)
 
     def _reveal(self, block: Hash32, ticket: Outpoint, finding: Finding) -> None:
+        if not commits_closed(self._core, block):
+            return  # an honest one would not reveal it yet
         if not self._owner.has_begun(self._core.now_ms) or self._owner.reveals():
             super()._reveal(block, ticket, finding)
 

@@ -51,7 +51,7 @@ class CrashesInRecovery(Kills):
         return down_ms
 
     def _kill_again(self, name: PeerId) -> None:
-        self.world.fired[self.kind] += 1
+        self.world.fired[self.kind] += self.world.is_up(name)
         super().kill(name)
 
 

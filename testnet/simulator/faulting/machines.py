@@ -89,7 +89,7 @@ class _Ailments(Course[F]):
     def end(self) -> None:
         """Heal all that fell ill."""
         for host in self.world.hosts.values():
-            host.ailments[:] = [other for other in host.ailments if other.kind != self.kind]
+            host.ailments[:] = [other for other in host.ailments if other is not self.ailment]
 
 
 class Deaths(_Ailments[TrainerDies]):

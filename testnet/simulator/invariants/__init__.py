@@ -7,9 +7,9 @@ then, and at the end. A breach is a `Broken`, an AssertionError that begins with
     I1 supply, I2 no debt and no double spending, I3 splits and slashes sum     money
     I4 a task's stages, I5 a ticket's one task and its stake                    tasks
     I6 checkpoints, I8 links, weight, the best tip                              chain
-    I9 nonces, I10 draws                                                        earned
+    I9 nonces, I10 draws; what is committed to before it is shown               earned, hidden
     I7 replays, I11 equal histories give equal states                           replays
-    I12 one statement for a place, I13 durable before visible                   agreement
+    I12 one statement for a place, I13 durable before visible                   agreement, restarts
     I14 committees: slots; votes and conclusions; who is drawn                  slots, quorums, drawn
     I15 no sound node is thought ill of                                         standing
     I16 what a node holds, I17 what an event costs                              limits

@@ -9,11 +9,18 @@ Source: RELIABILITY (4), I6 and I8; PROTOCOL section 9.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
+from p2pai.chain.params import Params
 from p2pai.chain.state import State, Verification
 from p2pai.chain.transaction import VerifyReveal
 from p2pai.primitives.ids import Hash32, PeerId
 from testnet.simulator.invariants.step import Step, require
+
+AHEAD_S_MAX: Final = 7_200
+"""Seconds that a block may be ahead of a node's clock at most. Source: PROTOCOL section 8."""
+
+MS_PER_S: Final = 1_000
 
 
 def links(step: Step) -> None:
@@ -69,6 +76,13 @@ def _beats(a: State, b: State) -> bool:
 def check_tip(tip: Hash32, known: Iterable[State]) -> None:
     """I8: a node is on the best of the chains that it knows."""
     require(tip == best_tip(known), "I8: the tip is not the best of all blocks known")
+
+
+def check_time(time_s: int, now_ms: int, params: Params) -> None:
+    """I8: a block that a node connects is not further ahead of its clock than an eighth of the half life."""
+    most = min(AHEAD_S_MAX, params.half_life_s // 8)
+    ahead_s = time_s - now_ms // MS_PER_S
+    require(ahead_s <= most, f"I8: a block is {ahead_s} s ahead of the node's clock, {most} s may be")
 
 
 @dataclass

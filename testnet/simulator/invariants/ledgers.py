@@ -15,9 +15,10 @@ from p2pai.chain.spec import ChainSpec
 from p2pai.chain.state import State
 from p2pai.node.core import NodeCore
 from p2pai.primitives.ids import Hash32, PeerId
-from testnet.simulator.invariants.chain import Checkpoints, check_tip, links
+from testnet.simulator.invariants.chain import Checkpoints, check_time, check_tip, links
 from testnet.simulator.invariants.drawn import admissions, public_draws
 from testnet.simulator.invariants.earned import Beacons, Earnings, draws, nonce
+from testnet.simulator.invariants.hidden import reveals
 from testnet.simulator.invariants.honesty import Honesty
 from testnet.simulator.invariants.money import audit_money, no_debt, splits, supply
 from testnet.simulator.invariants.quorums import conclusions, votes
@@ -40,6 +41,7 @@ STEP_CHECKS: Final[dict[str, Callable[[Step], None]]] = {
     "draws": draws,
     "public draws": public_draws,
     "admissions": admissions,
+    "reveals": reveals,
     "votes": votes,
     "conclusions": conclusions,
 }
@@ -95,12 +97,20 @@ class Ledgers:
             return
         self._tips[name] = len(tree), tip
         branches = tree.branches()
+        if not isinstance(event, events.Started):  # what is on the disk was checked by another clock
+            self._check_clock(name, core, branches)
         self._take(name, branches)
         check_tip(tip, (branch.state for branch in branches))
         self.checkpoints.see(name, tree.state, tree.hash_at)
         if tree.state.height % AUDIT_BLOCKS == 0:
             audit(tree.state)
         self._replay(core)
+
+    def _check_clock(self, name: PeerId, core: NodeCore, branches: Sequence[Branch]) -> None:
+        known, root = self._known.get(name, {}), core.ledger.tree.root.state.tip
+        for branch in branches:
+            if branch.state.tip not in known and branch.state.tip != root:
+                check_time(branch.block.header.time, core.now_ms, self.spec.params)
 
     def _take(self, name: PeerId, branches: Sequence[Branch]) -> None:
         known = self._known.get(name, {})

@@ -49,6 +49,8 @@ class Limits:
 
     most: dict[str, int] = field(default_factory=dict)
     """The most that was seen of everything, by name."""
+    tables: int = 0
+    """Looks at a node's tables."""
     _events: dict[PeerId, int] = field(default_factory=dict)
 
     def look(
@@ -67,6 +69,7 @@ class Limits:
 
     def check_tables(self, name: PeerId, core: NodeCore) -> None:
         """I16: look at all that a node holds and waits for."""
+        self.tables += 1
         for what, held, most in holdings(core):
             if held > most:
                 raise Broken(f"I16: {name} holds {held} {what}, at most {most} may be", name)

@@ -57,6 +57,8 @@ class Pools:
     """The mempools of all honest nodes."""
 
     params: Params
+    looked: int = 0
+    """Mempools that had changed."""
     _seen: dict[PeerId, _Pool] = field(default_factory=dict)
 
     def look(self, name: PeerId, core: NodeCore) -> None:
@@ -65,6 +67,7 @@ class Pools:
         pool = self._seen.get(name)
         if pool is not None and pool.version == ledger.pool_version and pool.mempool is ledger.mempool:
             return
+        self.looked += 1
         tip, waiting = ledger.state, ledger.mempool.by_wtxid
         known = pool.known if pool is not None else {}
         if pool is not None and pool.mempool is ledger.mempool and pool.tip == tip.tip:

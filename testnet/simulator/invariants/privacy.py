@@ -47,7 +47,8 @@ class Secrets:
 
     cores: Mapping[PeerId, NodeCore]
     hosts: Mapping[PeerId, Host]
-    _keys: dict[PeerId, dict[bytes, None]] = field(default_factory=dict)
+    keys: dict[PeerId, dict[bytes, None]] = field(default_factory=dict)
+    """Of each node, those that must not leave it."""
     _committees: dict[tuple[PeerId, Hash32], None] = field(default_factory=dict)
     """Whose shares are known."""
     _hidden: dict[TaskId, _Hidden] = field(default_factory=dict)
@@ -75,7 +76,7 @@ class Secrets:
     # --- what is secret
 
     def _learn(self, name: PeerId, core: NodeCore) -> None:
-        keys = self._keys.setdefault(name, {})
+        keys = self.keys.setdefault(name, {})
         secret = core.identity.secret
         if secret is None:
             return
@@ -96,7 +97,7 @@ class Secrets:
             if tickets[member].owner == core.identity.public:
                 share = own_share(committee, core.identity.keys, member)
                 if share is not None:
-                    self._keys[name][share] = None
+                    self.keys[name][share] = None
 
     def _follow(self, name: PeerId, task_id: TaskId, task: Task) -> None:
         """Follow a client's task on the client's own tips: what was revealed once is secret no more."""
@@ -133,7 +134,7 @@ class Secrets:
     # --- what must not be
 
     def _check_data(self, name: PeerId, data: bytes) -> None:
-        for key in self._keys.get(name, ()):
+        for key in self.keys.get(name, ()):
             if key in data:
                 raise Broken(f"I19: {name} gives away a secret key", name)
         for hidden in self._hidden.values():

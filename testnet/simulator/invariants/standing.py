@@ -32,12 +32,15 @@ class Standing:
 
     cores: Mapping[PeerId, NodeCore]
     honesty: Honesty
+    looked: int = 0
+    """Judgements of others that were looked at."""
     _owners: dict[KeyHash, PeerId] = field(default_factory=dict)
 
     def look(self, name: PeerId, event: events.Event, reaction: Sequence[effects.Effect]) -> None:
         """I15: look at whom a node blames for what."""
         for effect in reaction:
             if type(effect) is effects.Judge:
+                self.looked += 1
                 if effect.verdict is Verdict.REJECT and isinstance(event, events.Received):
                     self._blame(name, event.remote, f"rejects what {event.remote} says: {effect.reason}")
             elif type(effect) is effects.Hangup:

@@ -2,6 +2,7 @@
 
     ledgers     I1 to I11, and of I14 and I15 what blocks show
     agreement   I12, I13
+    restarts    I13
     slots       I14
     standing    I15
     limits      I16, I17
@@ -13,6 +14,7 @@ What holds at the end of a history, and I20, is checked by whoever ends it (repl
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Final
 
 from p2pai import effects, events
 from p2pai.chain.spec import ChainSpec
@@ -25,10 +27,14 @@ from testnet.simulator.invariants.ledgers import Ledgers
 from testnet.simulator.invariants.limits import Limits
 from testnet.simulator.invariants.pools import Pools
 from testnet.simulator.invariants.privacy import Secrets
+from testnet.simulator.invariants.restarts import Restarts
 from testnet.simulator.invariants.saying import read, read_any
 from testnet.simulator.invariants.slots import Slots
 from testnet.simulator.invariants.step import Broken
 from testnet.simulator.metering import Meter
+
+OF_BLOCKS: Final = ("I1", "I2", "I3", "I4", "I5", "I8", "I9", "I10", "I14")
+"""Those that every block is held to."""
 
 
 class Invariants:
@@ -54,11 +60,27 @@ class Invariants:
         self.meter: Meter | None = None
         """What measures the nodes' work, where somebody does."""
         self.agreement = Agreement(self.honesty)
+        self.restarts = Restarts()
         self.ledgers = Ledgers(spec, cores, self.honesty)
         self.slots = Slots(cores, self.honesty)
         self.limits = Limits()
         self.pools = Pools(spec.params)
         self.secrets = Secrets(cores, hosts)
+
+    def at_work(self) -> tuple[str, ...]:
+        """Return the invariants whose checkers had something to look at, but for those of the end."""
+        ledgers, limits = self.ledgers, self.limits
+        looked = {
+            OF_BLOCKS: ledgers.checked,
+            ("I6",): ledgers.checkpoints.latest,
+            ("I12", "I13"): self.agreement.counts,
+            ("I15",): ledgers.standing.looked,
+            ("I16",): limits.tables,
+            ("I17",): limits.most.get("effects"),
+            ("I18",): self.pools.looked,
+            ("I19",): self.secrets.keys,
+        }
+        return tuple(name for names, at in looked.items() if at for name in names)
 
     def __call__(self, name: PeerId, event: events.Event, reaction: Sequence[effects.Effect]) -> None:
         """Look at one event of one node."""
@@ -75,6 +97,7 @@ class Invariants:
         core = self._cores[name]
         if self.honesty.remembers(name):
             self.agreement.note(name, event, reaction)
+            self.restarts.look(name, core, event)
         for effect in reaction:
             if isinstance(effect, effects.Publish):
                 saying = read(effect)
