@@ -113,7 +113,7 @@ clean: ## remove .venv, caches and what the demonstration and test networks left
 	rm -rf $(VENV) demo-run testnet-run soak-run soak.html dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -exec rm -rf {} +
 
-setup: $(VENV)/.installed
+setup: $(VENV)/.installed ## install only
 
 # The stamp is newer than pyproject.toml once everything in it is installed.
 $(VENV)/.installed: pyproject.toml | $(VENV)/.checked

@@ -1,6 +1,6 @@
 """What a scenario expects, held against what a run of it gave; the same for simulated and real runs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from p2pai.chain.state import Stage
@@ -21,17 +21,20 @@ DELIVERED_MS: Final = 6_000
 NEVER_MS: Final = 1 << 62
 
 
-def judge(scenario: Scenario, outcome: Outcome) -> tuple[Expectation, ...]:
+def judge(
+    scenario: Scenario, outcome: Outcome, refusals: Mapping[str, str] | None = None
+) -> tuple[Expectation, ...]:
     """Return each expectation, met or not.
 
     Args:
       scenario: that was run.
       outcome: what it gave.
+      refusals: why a client's node refused an order, by its task's name, where that is known.
     """
     return (
         *_fired(outcome),
         *_lively(scenario, outcome),
-        *_tasks(scenario, outcome),
+        *_tasks(scenario, outcome, refusals or {}),
         *_slashed(scenario, outcome),
         *_banned(scenario, outcome),
         *_delivered(scenario, outcome),
@@ -72,13 +75,15 @@ def _shown_ms(block: Block, outcome: Outcome) -> int:
     return min((block.seen_ms[name] for name in honest if name in block.seen_ms), default=block.found_ms)
 
 
-def _tasks(scenario: Scenario, outcome: Outcome) -> Iterator[Expectation]:
+def _tasks(scenario: Scenario, outcome: Outcome, refusals: Mapping[str, str]) -> Iterator[Expectation]:
     allowed = scenario.expect.tasks
     for number, _ in enumerate(scenario.tasks if allowed else (), 1):
         name = name_of_task(number)
         task = next((task for task in outcome.tasks if task.name == name and not task.is_predefined), None)
         stage = task.stages[-1].stage if task and task.stages else ""
         found = f"it is {stage}" if stage else "it never came into the chain"
+        if not stage and name in refusals:
+            found += f"; its client's node refused it: {refusals[name]}"
         yield _expect(f"{name} ends {' or '.join(allowed)}", stage in allowed, found)
         if stage == Stage.PAID.value and task is not None:
             yield from _accurate(scenario.expect.accuracy_percent_min, task)

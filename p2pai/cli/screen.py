@@ -30,11 +30,15 @@ def show_json(value: object) -> None:
 
 def show(*parts: RenderableType) -> None:
     """Print for people; strings are plain text, never markup."""
-    # In a pipe there is no edge to fit into, and a program behind it wants whole words.
-    width = None if sys.stdout.isatty() else PIPE_COLUMNS
-    Console(highlight=False, width=width).print(
-        *(clean(p) if isinstance(p, str) else p for p in parts), sep="\n"
-    )
+    cleaned = [clean(part) if isinstance(part, str) else part for part in parts]
+    if sys.stdout.isatty():
+        Console(highlight=False).print(*cleaned, sep="\n")
+        return
+    # In a pipe there is no edge to fit into, and a program behind it wants whole words and no padding.
+    console = Console(highlight=False, width=PIPE_COLUMNS)
+    with console.capture() as captured:
+        console.print(*cleaned, sep="\n")
+    print("\n".join(line.rstrip(" ") for line in captured.get().split("\n")), end="")  # noqa: T201
 
 
 def show_line(line: str) -> None:

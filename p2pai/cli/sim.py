@@ -6,7 +6,8 @@ testnet.simulator, which is loaded when the command runs.
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -20,6 +21,7 @@ from p2pai.primitives.errors import InvalidInput
 if TYPE_CHECKING:
     from testnet.outcome import Outcome
     from testnet.scenario.model import Scenario
+    from testnet.simulator.many import Brief
     from testnet.simulator.simulation import Options, Simulation
 
 CALM: Final = "calm"
@@ -136,6 +138,8 @@ def sim(
     Exit status 0 only when no invariant was broken and all is as the scenario expects. A history that fails
     says what broke first, where, what happened right before, and how to run the same again.
     """
+    if show_list and show_kinds:
+        raise InvalidInput("--list and --kinds are two questions; ask one of them")
     if show_list:
         sim_report.show_list(as_json=as_json)
         return
@@ -165,14 +169,15 @@ class _Wanted:
     ) -> None:
         self.scenario, self.nodes, self.chaos = scenario, nodes, chaos
         self.weaken, self.train = weaken, train
-        self._read = None if chaos and scenario is None else self._load(scenario or CALM)
+        self._read = self._load()
 
-    def _load(self, name: str) -> "Scenario":
-        from testnet.scenario.cast import scaled
-        from testnet.scenario.shelf import load
+    def _load(self) -> "Scenario | None":
+        """Read the scenario; there is none where all of it is drawn."""
+        from testnet.simulator.loading import load
 
-        read = load(name)
-        return read if self.nodes is None else scaled(read, self.nodes)
+        if self.scenario is None and self.chaos:
+            return None
+        return load(CALM if self.scenario is None else self.scenario, self.nodes)
 
     def played(self, seed: int) -> "Scenario":
         """Return the scenario to be played with a seed."""
@@ -227,16 +232,28 @@ def _run_many(wanted: _Wanted, seeds: range, processes: int, *, as_json: bool) -
     from testnet.simulator import many
 
     jobs = (many.Job(wanted.played(seed), seed, wanted.options(seed)) for seed in seeds)
-    briefs = []
-    with screen.busy(f"{len(seeds)} seeds") as status:
-        for brief in many.play(jobs, min(processes, len(seeds))):
-            briefs.append(brief)
-            failed = sum(not one.is_passed for one in briefs)
-            status.update(screen.clean(f"{len(briefs)} of {len(seeds)} seeds, {failed} failed"))
-            if not brief.is_passed:
-                screen.remark(f"seed {brief.seed}: {brief.verdict}\n  {brief.command}")
+    briefs: list[many.Brief] = []
+    try:
+        with (
+            screen.busy(f"{len(seeds)} seeds") as status,
+            closing(many.play(jobs, min(processes, len(seeds)))) as playing,
+        ):
+            for brief in playing:
+                briefs.append(brief)
+                status.update(_so_far(briefs, seeds))
+                if not brief.is_passed:
+                    screen.remark(f"seed {brief.seed}: {brief.verdict}\n  {brief.command}")
+    except KeyboardInterrupt:
+        screen.remark(f"interrupted after {_so_far(briefs, seeds)}")
+        sim_report.show_many(briefs, as_json=as_json)
+        raise
     sim_report.show_many(briefs, as_json=as_json)
     return all(brief.is_passed for brief in briefs)
+
+
+def _so_far(briefs: "Sequence[Brief]", seeds: range) -> str:
+    failed = sum(not brief.is_passed for brief in briefs)
+    return f"{len(briefs)} of {len(seeds)} seeds, {failed} failed"
 
 
 def _shrink(

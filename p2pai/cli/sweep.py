@@ -2,13 +2,12 @@
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import RenderableType
-from rich.status import Status
 
 from p2pai.cli import options, screen
 from p2pai.cli import report as report_command
@@ -77,7 +76,6 @@ def sweep(
     A run that fails is a row that says so. Exit status 0 when every run came to its end with no invariant
     broken, whether it met the scenario's expectations or not.
     """
-    from testnet.sweep.running import sweep as run_all
     from testnet.sweep.table import sum_up, to_csv
 
     if measures:
@@ -89,8 +87,7 @@ def sweep(
         report_command.check()
     columns = _columns(show)
     plan = _plan(scenario, vary, range(seed, seed + seeds), blocks, train)
-    with screen.busy(f"{plan.scenario.name}: {len(plan.points)} runs") as status:
-        found = run_all(plan, jobs or os.cpu_count() or 1, rows, _progress(status, len(plan.points)))
+    found = _run(plan, jobs or os.cpu_count() or 1, rows)
     if csv is not None:
         csv.write_text(to_csv(found), "utf-8")
     if report is not None:
@@ -105,7 +102,7 @@ def sweep(
 
 
 def _plan(scenario: str, vary: Sequence[str], seeds: range, blocks: int, train: str) -> "Plan":
-    from testnet.scenario.shelf import load
+    from testnet.simulator.loading import load
     from testnet.simulator.simulation import trainer_of
     from testnet.sweep.running import Plan
     from testnet.sweep.varying import axis_of
@@ -128,15 +125,30 @@ def _columns(show: str) -> list[str]:
     return wanted
 
 
-def _progress(status: Status, count: int) -> "Callable[[Row], None]":
-    ended = []
+def _run(plan: "Plan", processes: int, rows: Path | None) -> "list[Row]":
+    """Run all, and say how far it has come: while it runs, and when it is interrupted."""
+    from testnet.sweep.running import sweep as run_all
 
-    def show(row: "Row") -> None:
-        ended.append(row)
-        failed = sum(not one.is_passed for one in ended)
-        status.update(screen.clean(f"{len(ended)} of {count} runs, {failed} not as expected"))
+    ended: list[Row] = []
 
-    return show
+    def so_far() -> str:
+        failed = sum(not row.is_passed for row in ended)
+        return f"{len(ended)} of {len(plan.points)} runs, {failed} not as expected"
+
+    try:
+        with screen.busy(f"{plan.scenario.name}: {len(plan.points)} runs") as status:
+
+            def done(row: "Row") -> None:
+                ended.append(row)
+                status.update(so_far())
+
+            return run_all(plan, processes, rows, done)
+    except KeyboardInterrupt:
+        kept = "nothing is kept, since there is no --rows"
+        if rows is not None:
+            kept = f"{rows} keeps them, and the same command goes on from there"
+        screen.remark(f"interrupted after {so_far()}; {kept}")
+        raise
 
 
 def _write_report(

@@ -21,7 +21,6 @@ from p2pai.primitives.errors import InvalidInput
 if TYPE_CHECKING:
     from testnet.devnet.launch import Node
     from testnet.outcome import Outcome
-    from testnet.scenario.model import Scenario
 
 app = typer.Typer(no_args_is_help=True, help="A network of real nodes on this machine.")
 
@@ -102,6 +101,7 @@ def up(
         return
 
     from testnet.devnet.running import Options, run
+    from testnet.simulator.loading import load
 
     if report is not None:
         report_command.check()
@@ -114,7 +114,7 @@ def up(
         stay=_stay if keep else lambda _: None,
     )
     with _interruptible():
-        outcome = run(_load(scenario, nodes), seed, where, chosen)
+        outcome = run(load(scenario, nodes), seed, where, chosen)
     _show(outcome, report, where, as_json=as_json)
     if not outcome.is_passed:
         raise typer.Exit(1)
@@ -139,14 +139,6 @@ def _interruptible() -> Iterator[None]:
     except KeyboardInterrupt:
         screen.remark("interrupted; all nodes are ended")
         raise
-
-
-def _load(name: str, nodes: int | None) -> "Scenario":
-    from testnet.scenario.cast import scaled
-    from testnet.scenario.shelf import load
-
-    scenario = load(name)
-    return scenario if nodes is None else scaled(scenario, nodes)
 
 
 def _command(

@@ -70,6 +70,8 @@ def _wrong_groups(scenario: Scenario) -> Iterator[str]:
     supervisors = sum(group.count for group in scenario.nodes if "supervisor" in group.roles)
     if supervisors < SUPERVISORS_MIN:
         yield f"{supervisors} nodes have the role supervisor; without {SUPERVISORS_MIN} there is no chain"
+    if not any("miner" in group.roles for group in scenario.nodes):
+        yield "no node has the role miner; without one there is no block"
 
 
 def _wrong_regions(scenario: Scenario) -> Iterator[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from p2pai.primitives.errors import InvalidInput
+from testnet.scenario.files import opened, with_data
 from testnet.scenario.model import Scenario
 from testnet.scenario.reading import read
 
@@ -29,17 +30,21 @@ def load(name: str) -> Scenario:
     Raises:
       InvalidInput: there is no such file, or it says something that it can't; one sentence.
     """
+    if not name:
+        raise InvalidInput("the scenario's name is empty; p2pai sim --list shows those that ship")
     path = LIBRARY / f"{name}.toml" if _NAME.fullmatch(name) else Path(name)
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             data = file.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError as error:
         close = get_close_matches(name, shipped(), n=1)
         meant = f"did you mean {close[0]}?" if close else "p2pai sim --list shows those that ship"
         raise InvalidInput(f"there is no scenario {name}; {meant}") from error
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"the scenario {name} can't be read") from error
-    return read(_text(data, name), name)
+    except InvalidInput as error:
+        raise InvalidInput(f"the scenario {name} {error}") from error
+    except OSError as error:
+        raise InvalidInput(f"the scenario {name} can't be read: {error.strerror}") from error
+    return with_data(read(_text(data, name), name), path.parent, name)
 
 
 def _text(data: bytes, name: str) -> str:

@@ -9,7 +9,7 @@ from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import Hash32, PeerId, TaskId
 from testnet.scenario.cast import client_of
 from testnet.scenario.model import Scenario
-from testnet.scenario.orders import order_of
+from testnet.scenario.orders import name_of_task, order_of
 from testnet.simulator.network import Network
 
 
@@ -24,6 +24,7 @@ class Customer:
     number: int
     task: TaskId | None = None
     error: str = ""
+    """Why its client's node refused the order the last time that it did."""
 
 
 @dataclass
@@ -58,11 +59,15 @@ class Customers:
             answer = core.query("submission", {"id": submission_id(customer.order).hex()})
         except InvalidInput:
             answer = {"state": "failed", "error": None}
-        customer.error = answer["error"] or ""
+        customer.error = answer["error"] or customer.error
         if answer["state"] == "posted":
             customer.task = TaskId(Hash32(bytes.fromhex(answer["task"])))
         elif answer["state"] == "failed":
             self.network.world.submit(customer.client, "task.submit", customer.order)
+
+    def refusals(self) -> dict[str, str]:
+        """Return why orders were refused of which no task came, by the task's name."""
+        return {name_of_task(c.number): c.error for c in self.waiting if c.task is None and c.error}
 
     def are_served(self) -> bool:
         """Return whether every task is over, as its client sees it."""

@@ -1,17 +1,14 @@
 """Many histories, in several processes: what came of each, in short."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_context
 from typing import Final
 
-from p2pai.primitives.errors import Unavailable
 from testnet.outcome import Outcome
 from testnet.scenario.model import Scenario
+from testnet.simulator.crew import crew
 from testnet.simulator.shrinking import symptom
 from testnet.simulator.simulation import Options, simulate
 
@@ -47,7 +44,7 @@ class Brief:
     fired: dict[str, int]
 
 
-def play(jobs: Iterable[Job], processes: int) -> Iterator[Brief]:
+def play(jobs: Iterable[Job], processes: int) -> Generator[Brief, None, None]:
     """Play histories, and yield what came of each, in their order.
 
     Args:
@@ -60,15 +57,10 @@ def play(jobs: Iterable[Job], processes: int) -> Iterator[Brief]:
     if processes <= 1:
         yield from map(_play, jobs)
         return
-    pool = ProcessPoolExecutor(processes, get_context("spawn"))
-    try:
+    with crew(processes) as pool:
         waiting = iter(jobs)
         while batch := tuple(islice(waiting, BATCH * processes)):
             yield from pool.map(_play, batch)
-    except BrokenProcessPool as error:
-        raise Unavailable("a process that simulates ended early, perhaps for want of memory") from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _play(job: Job) -> Brief:

@@ -36,7 +36,7 @@ from testnet.simulator.recordings import Recordings
 from testnet.simulator.summing import summarize
 from testnet.simulator.trainer import FastTrainer, real_trainer
 from testnet.simulator.training import Worker
-from testnet.simulator.weakened import WEAKNESSES
+from testnet.simulator.weakened import weakness_of
 from testnet.simulator.world import START_MS
 
 Trainer = Literal["fast", "real"]
@@ -83,12 +83,7 @@ def simulate(scenario: Scenario, seed: int, options: Options | None = None) -> O
 
 
 def _weakness(name: str) -> AbstractContextManager[None]:
-    if not name:
-        return nullcontext()
-    if name not in WEAKNESSES:
-        known = ", ".join(WEAKNESSES) or "none"
-        raise InvalidInput(f"there is no defence {name} to take away; known are {known}")
-    return WEAKNESSES[name].apply()
+    return weakness_of(name).apply() if name else nullcontext()
 
 
 @dataclass

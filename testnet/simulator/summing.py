@@ -32,7 +32,8 @@ def summarize(simulation: Simulation, broken: outcome.Broken | None, real_ms: in
     )
     made = replace(made, bans=_bans(simulation))
     if broken is None:
-        made = replace(made, expectations=(*judge(simulation.scenario, made), _all_checked(checked)))
+        judged = judge(simulation.scenario, made, simulation.customers.refusals())
+        made = replace(made, expectations=(*judged, _all_checked(checked)))
     return made if made.is_passed else replace(made, last_events=simulation.recent.lines())
 
 

@@ -22,6 +22,7 @@ from p2pai.gossip.conduct import Conduct
 from p2pai.node.accusations import Accusations
 from p2pai.node.core import NodeCore
 from p2pai.node.keeping import Keeping
+from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import Amount, BlobId, Hash32, Outpoint
 from p2pai.roles import replaying
 from p2pai.roles.agreement import Agreement
@@ -189,3 +190,14 @@ WEAKNESSES: Final[dict[str, Weakness]] = {
     "nothing-final": without("no checkpoint makes anything final", (Keeping, "settle", _never)),
 }
 """By the word that `weakened` and `--weaken` take."""
+
+
+def weakness_of(name: str) -> Weakness:
+    """Return a weakness by its word.
+
+    Raises:
+      InvalidInput: there is none.
+    """
+    if name not in WEAKNESSES:
+        raise InvalidInput(f"there is no defence {name} to take away; known are {', '.join(WEAKNESSES)}")
+    return WEAKNESSES[name]

@@ -8,19 +8,18 @@ interrupted.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
 from p2pai import __version__
-from p2pai.primitives.errors import InvalidInput, Unavailable
+from p2pai.primitives.errors import InvalidInput
 from testnet import json_form
 from testnet.measures import MEASURES
 from testnet.scenario.model import Scenario
 from testnet.scenario.writing import write
+from testnet.simulator.crew import crew
 from testnet.simulator.simulation import Options, Trainer, simulate
 from testnet.sweep.varying import Axis, Settings, cells, lengthened, varied
 
@@ -158,15 +157,10 @@ def _played(plan: Plan, points: Sequence[Point], processes: int) -> Iterator[Row
     if processes <= 1 or len(points) <= 1:
         yield from (run(plan, point) for point in points)
         return
-    pool = ProcessPoolExecutor(min(processes, len(points)), get_context("spawn"))
-    try:
+    with crew(min(processes, len(points))) as pool:
         waiting: list[Future[Row]] = [pool.submit(run, plan, point) for point in points]
         for ended in as_completed(waiting):
             yield ended.result()
-    except BrokenProcessPool as error:
-        raise Unavailable("a process that simulates ended early, perhaps for want of memory") from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _begin(plan: Plan, file: Path) -> list[Row]:

@@ -10,7 +10,7 @@ their name or their number from 1, as `nodes.miner.count` or `faults.1.percent`.
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from testnet.scenario.cast import players, scaled, select
 from testnet.scenario.chain import QUICK
 from testnet.scenario.faults import Loss
 from testnet.scenario.model import Scenario
-from testnet.scenario.reading import read
+from testnet.scenario.reading import Table, read
 from testnet.scenario.writing import write
 
 VALUES_MAX: Final = 100
@@ -137,18 +137,19 @@ def _percent(key: str, text: str) -> int:
 
 
 def _set(scenario: Scenario, key: str, text: str) -> Scenario:
-    table = tomllib.loads(write(scenario))
+    lists: Table = {f.name: [] for f in fields(scenario) if isinstance(getattr(scenario, f.name), tuple)}
+    table = lists | tomllib.loads(write(scenario))
     *way, last = key.split(".")
     place: Any = table
-    for step in way:
-        place = _enter(place, step, key)
+    for i, step in enumerate(way):
+        place = _enter(place, step, f"the scenario {scenario.name} has no {'.'.join(way[:i])}")
     if not isinstance(place, dict):
         raise InvalidInput(f"the scenario {scenario.name} has no key {key}")
     place[last] = _value(text, is_pair=isinstance(_present(scenario, key), tuple))
     return read(tomli_w.dumps(table), f"{scenario.name} with {key}={text}")
 
 
-def _enter(place: Any, step: str, key: str) -> Any:  # noqa: ANN401
+def _enter(place: Any, step: str, absent: str) -> Any:  # noqa: ANN401
     """Return what a step of a path leads to; a table that is not there yet is made."""
     if isinstance(place, dict):
         return place.setdefault(step, {})
@@ -156,7 +157,7 @@ def _enter(place: Any, step: str, key: str) -> Any:  # noqa: ANN401
     if isinstance(place, list) and step.isdigit() and 1 <= int(step) <= len(place):
         found = [place[int(step) - 1]]
     if not found:
-        raise InvalidInput(f"{key}: the scenario has no {step} there")
+        raise InvalidInput(f"{absent}[{step}]")
     return found[0]
 
 

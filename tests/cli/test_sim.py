@@ -1,7 +1,13 @@
 """`p2pai sim`: what is run, what is said of it, and what is refused."""
 
 import json
+import os
+import re
 import shlex
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -114,6 +120,8 @@ def test_a_recorded_history_can_be_lived_again(p2pai, small, tmp_path):
         (("--seeds", 2, "--save", "x.toml"), "--shrink, --save, --record and --report are for one seed"),
         (("--chaos", "--nodes", 3), "chaos needs at least 8 nodes"),
         (("--nodes", 3), "can have"),
+        (("--list", "--kinds"), "--list and --kinds are two questions"),
+        (("--scenario", ""), "the scenario's name is empty"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(p2pai, options, sentence):
@@ -121,6 +129,68 @@ def test_what_makes_no_sense_is_one_sentence(p2pai, options, sentence):
     assert (status, printed) == (1, "")
     assert sentence in errors
     assert errors.count("\n") == 1
+
+
+def test_a_scenario_names_a_defence_that_there_is(p2pai, small):
+    small.write_text('weakened = "none-such"' + SMALL)
+    for command in ("sim", "testnet up", "sweep --vary nodes=6"):
+        status, _, errors = p2pai(*command.split(), "--scenario", small)
+        assert status == 1
+        assert f"{small}: weakened: there is no defence none-such" in errors
+
+
+def test_a_refused_order_is_told_with_the_reason(p2pai, small, tmp_path):
+    (tmp_path / "bad.npz").write_bytes(b"no zip")
+    client = '[[nodes]]\nname = "client"\nroles = ["client"]\n[[tasks]]\ndata = "bad.npz"\n'
+    small.write_text(SMALL + client)
+    status, printed, _ = p2pai("sim", "--scenario", small)
+    assert status == 1
+    assert "it never came into the chain; its client's node refused it: " in printed
+    assert "bad.npz" in printed
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("sim --seeds 1000", "interrupted after "),
+        (
+            "sweep --seeds 1000 --vary nodes=6 --rows rows.jsonl",
+            "rows.jsonl keeps them, and the same command",
+        ),
+    ],
+)
+def test_who_interrupts_is_told_how_far_it_came(small, tmp_path, command, sentence):
+    small.write_text(SMALL + "[expect]\nheight_min = 99\n")
+    rows = tmp_path / "rows.jsonl"
+    words = [sys.executable, "-m", "p2pai", *command.split(), "--scenario", small, "--jobs", "2"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        words, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as running:
+        if "sim" in words:
+            assert running.stderr.readline().startswith("seed 1: Failed")
+        else:
+            wait_until(lambda: rows.exists() and rows.read_text().count("\n") > 1)
+        os.killpg(running.pid, signal.SIGINT)
+        printed, errors = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert sentence in errors
+    assert "Traceback" not in errors
+    assert re.search(r"interrupted after (\d+) of 1000 (seeds|runs), \1 ", errors)
+    assert ("the chain has at least # blocks" in printed) == ("sim" in words)
+
+
+def wait_until(is_so):
+    end = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_no_line_of_a_pipe_ends_with_spaces(p2pai, small):
+    for options in (("--list",), ("--scenario", small)):
+        printed = p2pai("sim", *options)[1]
+        assert not re.search(" $", printed, re.MULTILINE)
 
 
 def test_what_does_not_fail_cannot_shrink(p2pai, small):

@@ -1,5 +1,6 @@
 """Scenario files: what ships can be read, and each mistake is one sentence that names file and key."""
 
+import os
 import tomllib
 from dataclasses import fields, replace
 from pathlib import Path
@@ -74,6 +75,7 @@ MISTAKES = {
     ("count = 3", "count = 1001"): "nodes[1].count must be an integer from 1 to 1000, not 1001",
     ("count = 3", "count = 998"): "the scenario has 1997 nodes; at most 1000 fit",
     ("count = 3", "count = 2"): "2 nodes have the role supervisor",
+    ('["miner"]', "[]"): "no node has the role miner",
     ("scales = true", "scales = 1"): "nodes[2].scales must be true or false, not 1",
     ("scales = true", "region = 'moon'"): "nodes[2].region is 'moon', which is no region",
     ('"failed"', '"fails"'): "expect.tasks[2] is 'fails', not one of paid, failed",
@@ -141,9 +143,41 @@ def test_a_file_that_is_no_text_is_refused(tmp_path, data, sentence):
         shelf.load(str(path))
 
 
-def test_a_directory_is_no_scenario(tmp_path):
-    with pytest.raises(InvalidInput, match="can't be read"):
-        shelf.load(str(tmp_path))
+def test_what_is_no_file_is_no_scenario(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for name, sentence in ((tmp_path, "is a directory"), (pipe, "is a named pipe"), ("", "name is empty")):
+        with pytest.raises(InvalidInput, match=sentence):
+            shelf.load(str(name))
+
+
+def test_data_lie_where_the_scenario_lies(tmp_path, monkeypatch):
+    (tmp_path / "here.npz").write_bytes(b"PK")
+    file = tmp_path / "small.toml"
+    file.write_text(GOOD.replace("at_s = 1", 'data = "here.npz"'))
+    monkeypatch.chdir("/")
+    assert shelf.load(str(file)).tasks[0].data == str(tmp_path / "here.npz")
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ("/nowhere.npz", "there is no file /nowhere.npz"),
+        ("nowhere.npz", "but there is no file /"),
+        ("/tmp", "/tmp is a directory, not a file"),
+        ("", "is a directory, not a file"),
+        ("package:digit.npz", "no such file ships with p2pai"),
+        ("package:../py.typed", "no such file ships with p2pai"),
+        ("a\\u0000b", "no file can have this name"),
+    ],
+)
+def test_data_that_cannot_be_read_are_one_sentence_with_file_and_key(tmp_path, data, sentence):
+    file = tmp_path / "small.toml"
+    file.write_text(GOOD.replace("at_s = 1", f'data = "{data}"'))
+    with pytest.raises(InvalidInput) as caught:
+        shelf.load(str(file))
+    assert str(caught.value).startswith(f"{file}: tasks[1].data is ")
+    assert sentence in str(caught.value)
 
 
 def test_nodes_are_numbered_in_their_groups():
