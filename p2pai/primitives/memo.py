@@ -106,9 +106,13 @@ def pure(
 
 
 def know(function: Callable[..., R], result: R, *args: object) -> None:
-    """Keep what a function marked without a key gives for arguments, without calling it."""
-    if _memory.is_on and function in _memory.tables:  # else it stands in another one's place
-        _memory.tables[function].keep(args, result)
+    """Keep what a function marked without a key gives for arguments, without calling it.
+
+    What wraps such a function, to count its calls, stands for it; what stands in its place does not.
+    """
+    table = _memory.tables.get(function) or _memory.tables.get(getattr(function, "__wrapped__", None))
+    if _memory.is_on and table is not None:
+        table.keep(args, result)
 
 
 @contextmanager

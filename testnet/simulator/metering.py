@@ -9,6 +9,7 @@ Source: RELIABILITY (4), I17.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from types import ModuleType
 from typing import Any, Final
 
@@ -42,6 +43,7 @@ class Meter:
     def counted(self, check: Callable[..., Any]) -> Callable[..., Any]:
         """Return a check that is counted."""
 
+        @wraps(check)
         def counting(*args: object, **options: object) -> Any:  # noqa: ANN401
             self.count += 1
             return check(*args, **options)

@@ -5,6 +5,7 @@ import pytest
 from p2pai.primitives import bls, ecdsa, memo
 from p2pai.primitives.errors import InvalidProof
 from p2pai.primitives.memo import Same, pure, shared
+from testnet.simulator.metering import metered
 
 
 class Counted:
@@ -141,3 +142,12 @@ def test_what_was_signed_here_is_not_verified_here(scheme):
         for wrong in ((key, other, signature), (key, digest, scheme.sign(secret, other))):
             with pytest.raises(InvalidProof):
                 scheme.verify(*wrong)
+
+
+def test_what_is_known_is_known_to_those_who_count(monkeypatch):
+    asked = []
+    with metered() as meter, shared():
+        monkeypatch.setattr(ecdsa, "_point", lambda key: asked.append(key))
+        secret, digest = bytes([0] * 31 + [5]), bytes(32)
+        ecdsa.verify(ecdsa.public_key(secret), digest, ecdsa.sign(secret, digest))
+        assert (meter.count, asked) == (1, [])
