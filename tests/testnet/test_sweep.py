@@ -253,7 +253,7 @@ class TestTable:
         assert page == render(made, rows(), ["lost"], "p2pai sweep <x>")
         assert "30.0 ± 14.1 %" in page
         assert "Failed: &lt;b&gt;I1&lt;/b&gt;" in page
-        assert "p2pai sweep &lt;x&gt;" in page
+        assert "<span>sweep</span> <span>&lt;x&gt;</span></code>" in page
         assert "From 30.0 ± 14.1 % at k 15 to 1.0 % at 600." in page
         assert "<h1>mining: k varied</h1>" in page, "the other key has one value"
 
