@@ -32,6 +32,7 @@ from p2pai.node.history import History
 from p2pai.node.judging import Judging
 from p2pai.node.ledger import Ledger
 from p2pai.node.origin import Origin
+from p2pai.node.posted import Posted
 from p2pai.node.services import Services
 from p2pai.primitives.errors import InvalidInput, InvalidMessage, InvalidProof, Unavailable
 from p2pai.primitives.ids import Hash32, Millis, Outpoint, PeerId, PublicKey, TaskId
@@ -107,7 +108,7 @@ class NodeCore(Services):
         self.pausing = Pausing(self)
         self.submissions: dict[Hash32, Submission] = {}
         """Orders of the local user that are not tasks, or failed at once."""
-        self._posted: dict[Hash32, Transaction] = {}
+        self._posted = Posted()
         self._envelopes, self._attending = 0, False
 
     @property
@@ -160,7 +161,7 @@ class NodeCore(Services):
     def _restore(self, entry: journal.Record) -> None:
         if isinstance(entry, journal.TransactionPosted):
             tx = Transaction.decode(entry.transaction)
-            self._posted[tx.txid] = tx
+            self._posted.take(tx)
         elif isinstance(entry, trust.Record):
             self.origin.restore(entry)
         elif isinstance(entry, AccountAdded):
@@ -181,17 +182,14 @@ class NodeCore(Services):
 
     def _announce(self) -> None:
         """Say our own waiting transactions again; put back those that a restart lost."""
-        for txid, tx in list(self._posted.items()):
-            try:
-                if txid not in self.ledger.mempool:
-                    self.admit(tx)
-                self._publish_chain("tx", tx.encoded)
-            except Unavailable:
-                continue  # a proof, of which a crash took the replay
-            except InvalidInput:
-                del self._posted[txid]  # on the chain, or overtaken by it
+        for tx in self._posted.turn(self._put_back):
+            self._publish_chain("tx", tx.encoded)
         self.ledger.forget_orphans()
         self.set_timer("announce", ANNOUNCE_MS, self._announce)
+
+    def _put_back(self, tx: Transaction) -> None:
+        if tx.txid not in self.ledger.mempool:
+            self.admit(tx)
 
     def admit(self, tx: Transaction) -> None:
         """Put a transaction of our own into the mempool; errors as of `Ledger.admit`."""
@@ -376,7 +374,7 @@ class NodeCore(Services):
         data = tx.encoded
 
         def durable() -> None:
-            self._posted[tx.txid] = tx
+            self._posted.take(tx)
             self._publish_chain("tx", data)
 
         self.persist(journal.TransactionPosted(data), durable)

@@ -60,15 +60,23 @@ class Revealed:
 
     def begin(self) -> None:
         """Get the data; a predefined task's ship with the software and only have to be cut."""
-        definition, source = self._task.definition, self._node.spec.task_data
-        if self._task.is_predefined and source:
-            data, regression = definition.dataset, not definition.loss.is_classification
-            job = jobs.Prepare(source[0], data.format, regression, data.batch_size, len(data.fragments))
-            self._node.train(job, lambda _: self._fetch())
-        elif isinstance(definition.redundancy, ReedSolomon):
+        if self._ships:
+            self._cut(self._fetch)
+        elif isinstance(self._task.definition.redundancy, ReedSolomon):
             self._fetch_list()
         else:
             self._fetch()
+
+    @property
+    def _ships(self) -> bool:
+        return self._task.is_predefined and bool(self._node.spec.task_data)
+
+    def _cut(self, then: Callable[[], None]) -> None:
+        """Cut what ships with the software, and go on even if that failed: others may have it."""
+        definition, source = self._task.definition, self._node.spec.task_data[0]
+        data, regression = definition.dataset, not definition.loss.is_classification
+        job = jobs.Prepare(source, data.format, regression, data.batch_size, len(data.fragments))
+        self._node.train(job, lambda _: then())
 
     def stop(self) -> None:
         """Ask no more."""
@@ -85,6 +93,12 @@ class Revealed:
         if not self._stopped:
             self._node.fetch(fragment, self._providers(), self._got)
 
+    def _ask_again(self, fragment: BlobId) -> None:
+        if self._ships and not self._stopped:  # the trainer died of it, or what it cut is damaged
+            self._cut(lambda: self._ask(fragment))
+        else:
+            self._ask(fragment)
+
     def _providers(self) -> tuple[PeerId, ...]:
         tickets = self._node.state.tickets
         peers = [tickets[s].peer for s in self._task.supervisors if s in tickets]
@@ -94,7 +108,7 @@ class Revealed:
         if self._stopped:
             return
         if fetched.chunks is None:
-            again = lambda: self._ask(fetched.blob)  # noqa: E731
+            again = lambda: self._ask_again(fetched.blob)  # noqa: E731
             self._node.set_timer(f"data:{self._name}:{fetched.blob.hex()}", RETRY_MS, again)
             return
         self.manifests[fetched.blob] = fetched.chunks

@@ -42,6 +42,11 @@ class Urn:
             drawn += [f"{group.name}{i}" for i in sorted(self.dice.sample(range(1, group.count + 1), count))]
         return tuple(drawn) or (f"{self.groups[0].name}1",)
 
+    def few_with_data(self) -> tuple[str, ...]:
+        """Draw the same, a miner among them: it has data on its disk from the start."""
+        miner = next((f"{group.name}1" for group in self.groups if "miner" in group.roles), None)
+        return tuple(dict.fromkeys((*((miner,) if miner else ()), *self.few())))
+
 
 Lot = Callable[[Urn], Fault]
 
@@ -78,7 +83,7 @@ LOTS: Final[dict[str, Lot]] = {
     "frozen-clock": lambda urn: faults.FrozenClock(
         nodes=urn.few(), every_s=urn.pair(3, 12), lasts_s=urn.pair(1, 8)
     ),
-    "bit-rot": lambda urn: faults.BitRot(nodes=urn.few(), every_s=urn.pair(1, 8)),
+    "bit-rot": lambda urn: faults.BitRot(nodes=urn.few_with_data(), every_s=urn.pair(1, 8)),
     "disk-full": lambda urn: faults.DiskFull(every_s=urn.pair(3, 12), down_ms=urn.pair(500, 5_000)),
     "fsync-error": lambda urn: faults.FsyncError(every_s=urn.pair(3, 12), within=urn.up_to(30)),
     "slow-disk": lambda urn: faults.SlowDisk(late_ms=urn.pair(10, 1_500)),

@@ -11,6 +11,7 @@ from p2pai.chain.transaction import FraudProof, Pay, Transaction
 from p2pai.effects import Verdict
 from p2pai.gossip import sync
 from p2pai.node.accusations import HELD_MAX
+from p2pai.node.posted import Posted
 from p2pai.primitives import record
 from p2pai.primitives.ids import PeerId
 from tests.chain.ledger import MINERS, VERIFIERS, Chain, key_hash, label
@@ -323,7 +324,7 @@ class TestOwn:
         scene.replayed()
         (tx,) = scene.node.posted(FraudProof)
         scene.core.ledger.mempool.rebase(scene.core.state)
-        scene.core._posted.clear()
+        scene.core._posted = Posted()
         scene.core.ledger.mempool = type(scene.core.ledger.mempool)(
             scene.core.state, scene.core.params, scene.core.judged
         )

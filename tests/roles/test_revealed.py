@@ -1,8 +1,10 @@
 """Target: a miner ends up with all revealed fragments, whole or from shards, or knows of the client's lie."""
 
+from dataclasses import replace
+
 import pytest
 
-from p2pai import jobs
+from p2pai import events, jobs
 from p2pai.chain import shards
 from p2pai.primitives import blob, merkle
 from p2pai.roles.revealed import RETRY_MS, Revealed
@@ -222,3 +224,27 @@ class TestLies:
         assert "list of shards" in at.revealed.fault[1]
         assert at.faults == [at.revealed.fault[0]]
         assert at.lone.fetches == {}
+
+
+class TestShipped:
+    """A predefined task's data are cut here, and need not be anywhere else."""
+
+    def test_what_the_trainer_died_of_is_cut_again(self):
+        at = Part(2, scheme=WHOLE)
+        done = []
+        task = replace(at.task, stake=None)
+        revealed = Revealed(at.node, "own", task, at.plan, lambda: done.append(1), done.append)
+        at.run(revealed.begin)
+        self.end(at, jobs.Failed("it died"))
+        for fragment in at.plan.training:
+            at.lone.fetched(fragment)
+        at.lone.wait(RETRY_MS + 1)
+        assert [type(train.job) for train in at.lone.jobs] == [jobs.Prepare] * len(at.plan.training)
+        for fragment in at.plan.training:
+            at.lone.blobs.put(at.theirs.get(fragment), shared=False)
+        while at.lone.jobs:
+            self.end(at, jobs.Prepared(1, 1, 2, 0, at.plan.training))
+        assert done == [1]
+
+    def end(self, at, result):
+        at.lone.give(events.Trained(at.lone.jobs.pop(0).request, result))

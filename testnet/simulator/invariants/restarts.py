@@ -12,13 +12,14 @@ from p2pai import events
 from p2pai.chain import transition
 from p2pai.chain.transaction import FraudProof, Transaction
 from p2pai.node import journal
-from p2pai.node.core import NodeCore
+from p2pai.node.core import ANNOUNCE_MS, NodeCore
 from p2pai.primitives.errors import InvalidInput
 from p2pai.primitives.ids import PeerId
 from testnet.simulator.invariants.step import Broken
 
-AFTER_MS: Final = 1_000
-"""From a node's start to when it must have put its transactions back."""
+AFTER_MS: Final = 2 * ANNOUNCE_MS
+"""From a node's start to when it must have put its transactions back: some follow a block that a crash lost,
+and are taken at the next announcement after it is there again."""
 
 
 @dataclass
