@@ -14,6 +14,10 @@ limit_s = 60
 name = "supervisor"
 roles = ["supervisor", "verifier", "evaluator"]
 count = 3
+
+[[nodes]]
+name = "miner"
+roles = ["miner"]
 """
 LOSS = '[[faults]]\nkind = "loss"\n'
 LIAR = '[[adversaries]]\nkind = "approves-all"\nnodes = ["supervisor1"]\n'
@@ -58,7 +62,7 @@ def test_faults_of_the_network_need_root(p2pai, tmp_path, file, monkeypatch):
 
 def test_more_nodes_than_memory_are_refused(p2pai, tmp_path, file, monkeypatch):
     monkeypatch.setattr(abilities, "memory_free_mib", lambda: 1000)
-    assert "3 nodes need about" in refused(p2pai, tmp_path, "--scenario", file())
+    assert "4 nodes need about" in refused(p2pai, tmp_path, "--scenario", file())
     assert "8 nodes need about" in refused(p2pai, tmp_path)
 
 
