@@ -3,7 +3,8 @@
 from testnet.scenario.chaos import draw
 from testnet.simulator.simulation import Options, simulate
 
-QUARTER = 50
+QUARTER = 25
+"""Three seconds of a core each: 100 seeds take two and a half minutes of two."""
 
 PAID_PERCENT_MIN = 50
 """Whether one task gets through is not promised; that none does is a bug that no single history shows."""
