@@ -44,18 +44,21 @@ def block(number, prev, height, seen, **fields):
     return Block(hash=hash_of(number), prev=prev, height=height, seen_ms=seen, **{**known, **fields})
 
 
-def small():
-    blocks = (
+def some_blocks():
+    return (
         block(1, GENESIS, 1, {"miner1": 2_000, "verifier1": 2_030, "client1": 2_055}),
         block(2, hash_of(1), 2, {"miner1": 6_000, "verifier1": 6_020, "client1": 6_090}),
         block(3, hash_of(1), 2, {"miner1": 6_010, "verifier1": 6_070}, is_best=False, approvals=()),
         block(4, hash_of(2), 3, {"miner1": 9_000, "verifier1": 9_015, "client1": 9_040}),
     )
+
+
+def a_task():
     points = tuple(
         Iteration(1_000 * i, "miner1", i, 1, 400 * (i + 1), (0.1 * i, 1.0), (0.5, None) if i == 9 else ())
         for i in range(10)
     )
-    task = Task(
+    return Task(
         "bb" * 32,
         "digits",
         False,
@@ -72,7 +75,10 @@ def small():
         points=points,
         payouts=(Payout("miner1", "miner", 70 * 10**8), Payout("verifier1", "supervisor", 30 * 10**8)),
     )
-    accounts = (
+
+
+def some_accounts():
+    return (
         Account(
             "miner1", genesis=10**9, mined=5 * 10**8, worked=70 * 10**8, balance=80 * 10**8, staked=10**8
         ),
@@ -81,6 +87,9 @@ def small():
         ),
         Account("client1", genesis=2 * 10**10, tasks=100 * 10**8, fees=1000, balance=10**10),
     )
+
+
+def small():
     return Outcome(
         Head(
             "calm", "simulator", 7, about="Nothing goes wrong.", row="none", version="0", command="p2pai sim",
@@ -92,10 +101,10 @@ def small():
             Node("verifier1", ("verifier", "supervisor"), 3, hash_of(4), slashed_atoms=10**7, starts=2),
             Node("client1", ("client",), 3, hash_of(4), is_honest=False, is_up=False, halted="disk full"),
         ),
-        blocks=blocks,
+        blocks=some_blocks(),
         reorganisations=(Reorganisation("verifier1", 6_080, 1, 1),),
-        tasks=(task,),
-        coins=Coins(10**11, 6 * 10**8, 10**7, 1000, 10**8, 0, accounts),
+        tasks=(a_task(),),
+        coins=Coins(10**11, 6 * 10**8, 10**7, 1000, 10**8, 0, some_accounts()),
         planned=(
             Planned("loss", ("any",), 1_000, 5_000),
             Planned("lazy-miner", ("miner1",), 0, None, is_adversary=True),
