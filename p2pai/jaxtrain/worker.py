@@ -6,8 +6,7 @@ job contains can raise. Broken rules of our own still do.
 Source: PROTOCOL section 7.
 """
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from p2pai import jobs
 from p2pai.chain.it_res import witness
@@ -15,52 +14,21 @@ from p2pai.chain.task import TaskDefinition
 from p2pai.chain.training import Numerics
 from p2pai.jaxtrain import initialiser, replay, weights
 from p2pai.jaxtrain.dataset import Batch, read_batch
-from p2pai.jaxtrain.fragments import Blobs, Fragments, decode_task
+from p2pai.jaxtrain.fragments import decode_task
 from p2pai.jaxtrain.metrics import NOTHING, Score
 from p2pai.jaxtrain.model import Architecture
 from p2pai.jaxtrain.platform import fingerprint
 from p2pai.jaxtrain.session import Session, State
 from p2pai.jaxtrain.step import Trainer, Values, trainer_of
+from p2pai.jaxtrain.workshop import Workshop
 from p2pai.primitives import blob
-from p2pai.primitives.errors import InvalidInput, InvalidMessage, Unavailable
+from p2pai.primitives.errors import InvalidMessage
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32
 from p2pai.primitives.merkle import leaf_hash
 
-SESSION_COUNT_MAX: Final = 16
-"""Sessions held at once, each with a model, its residual and its data; the longest unused makes room."""
 
-
-class Worker:
-    """Runs jobs one after another; keeps the sessions."""
-
-    def __init__(self, blobs: Blobs) -> None:
-        """Work on one store."""
-        self._blobs = blobs
-        self._data = data = Fragments(blobs)
-        self._sessions: dict[str, Session] = {}
-        self._handlers: dict[type, Callable[[Any], jobs.Result]] = {
-            jobs.Prepare: data.prepare,
-            jobs.Restore: data.restore,
-            jobs.Inspect: data.inspect,
-            jobs.Open: self._open,
-            jobs.Begin: self._begin,
-            jobs.Step: self._step,
-            jobs.Keep: self._keep,
-            jobs.KeepCapsule: self._keep_capsule,
-            jobs.Validate: self._validate,
-            jobs.Replay: self._replay,
-            jobs.Evaluate: self._evaluate,
-            jobs.Export: self._export,
-        }
-
-    def run(self, job: jobs.Job) -> jobs.Result:
-        """Do one job."""
-        try:
-            return self._handlers[type(job)](job)
-        except (InvalidInput, Unavailable) as error:
-            return jobs.Failed(str(error) or "something that the job needs is not here")
-        except MemoryError:
-            return jobs.Failed("the job needs more memory than the trainer may use")
+class Worker(Workshop[Session]):
+    """Trains exactly, by JAX."""
 
     def _open(self, job: jobs.Open) -> jobs.Opened:
         task = decode_task(job.task)
@@ -138,22 +106,6 @@ class Worker:
         theta, statistics = weights.unpack_model(self._bytes(job.weights), architecture)
         file = weights.export_safetensors(theta, statistics, architecture)
         return jobs.Exported(self._blobs.put(blob.cut(file), shared=True))
-
-    def _session(self, name: str) -> Session:
-        if name not in self._sessions:
-            raise InvalidInput(f"there is no training session {name!r}")
-        self._remember(name, self._sessions[name])
-        return self._sessions[name]
-
-    def _remember(self, name: str, session: Session) -> None:
-        """Put a session last in the order of use, and drop the first if there are too many."""
-        self._sessions.pop(name, None)
-        self._sessions[name] = session
-        if len(self._sessions) > SESSION_COUNT_MAX:
-            del self._sessions[next(iter(self._sessions))]
-
-    def _bytes(self, blob_id: BlobId) -> bytes:
-        return b"".join(self._blobs.get(blob_id))
 
     def _load(self, ids: jobs.ModelState, task: TaskDefinition) -> Values:
         parts = (ids.weights, ids.residual, ids.optimiser)

@@ -9,18 +9,19 @@ Source: jobs.py; PROTOCOL section 7.
 
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from p2pai import jobs
 from p2pai.chain.it_res import EndState, witness
 from p2pai.chain.task import TaskDefinition
 from p2pai.chain.training import Numerics
 from p2pai.jaxtrain.dataset import read_batch
-from p2pai.jaxtrain.fragments import Blobs, Fragments, decode_task
+from p2pai.jaxtrain.fragments import Blobs, decode_task
+from p2pai.jaxtrain.workshop import Workshop
 from p2pai.jobs import PeerUpdate, Position
-from p2pai.primitives.errors import InvalidInput, InvalidMessage, Unavailable
+from p2pai.primitives.errors import InvalidInput, InvalidMessage
 from p2pai.primitives.hashing import tagged_hash
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32
 from testnet.simulator.toy import Distance, Outcome, State, leaf_of, read_map, toy_of
@@ -28,9 +29,8 @@ from testnet.simulator.toy import Distance, Outcome, State, leaf_of, read_map, t
 if TYPE_CHECKING:
     from p2pai.jaxtrain.worker import Worker
 
-SESSION_COUNT_MAX: Final = 16
 CAPSULES_KEPT: Final = 16
-"""As the real trainer's, see jaxtrain/worker.py and jaxtrain/session.py."""
+"""As the real trainer's, see jaxtrain/session.py."""
 
 PLATFORM: Final = tagged_hash("p2pai/toy-platform")
 """All simulated machines are alike: what one recorded in native numerics, every other can replay."""
@@ -114,35 +114,8 @@ class Session:
         return self.chunks[index]
 
 
-class FastTrainer:
-    """Runs jobs one after another; keeps the sessions."""
-
-    def __init__(self, blobs: Blobs) -> None:
-        """Work on one store."""
-        self._blobs = blobs
-        self._data = data = Fragments(blobs)
-        self._sessions: dict[str, Session] = {}
-        self._handlers: dict[type, Callable[[Any], jobs.Result]] = {
-            jobs.Prepare: data.prepare,
-            jobs.Restore: data.restore,
-            jobs.Inspect: data.inspect,
-            jobs.Open: self._open,
-            jobs.Begin: self._begin,
-            jobs.Step: self._step,
-            jobs.Keep: self._keep,
-            jobs.KeepCapsule: self._keep_capsule,
-            jobs.Validate: self._validate,
-            jobs.Replay: self._replay,
-            jobs.Evaluate: self._evaluate,
-            jobs.Export: self._export,
-        }
-
-    def run(self, job: jobs.Job) -> jobs.Result:
-        """Do one job."""
-        try:
-            return self._handlers[type(job)](job)
-        except (InvalidInput, Unavailable) as error:
-            return jobs.Failed(str(error) or "something that the job needs is not here")
+class FastTrainer(Workshop[Session]):
+    """Trains toys."""
 
     def _open(self, job: jobs.Open) -> jobs.Opened:
         task = decode_task(job.task)
@@ -213,22 +186,6 @@ class FastTrainer:
         toy, weights = toy_of(decode_task(job.task)), self._bytes(job.weights)
         toy.check_model(weights)
         return jobs.Exported(self._blobs.put((_safetensors(weights, toy.size),), shared=True))
-
-    def _session(self, name: str) -> Session:
-        if name not in self._sessions:
-            raise InvalidInput(f"there is no training session {name!r}")
-        self._remember(name, self._sessions[name])
-        return self._sessions[name]
-
-    def _remember(self, name: str, session: Session) -> None:
-        """Put a session last in the order of use, and drop the first if there are too many."""
-        self._sessions.pop(name, None)
-        self._sessions[name] = session
-        if len(self._sessions) > SESSION_COUNT_MAX:
-            del self._sessions[next(iter(self._sessions))]
-
-    def _bytes(self, blob_id: BlobId) -> bytes:
-        return b"".join(self._blobs.get(blob_id))
 
     def _load(self, ids: jobs.ModelState, task: TaskDefinition) -> State:
         return toy_of(task).read(*map(self._bytes, (ids.weights, ids.residual, ids.optimiser)))

@@ -1,6 +1,5 @@
 """What every trainer promises, whatever its numbers are: the real one and the simulator's."""
 
-import sys
 from dataclasses import replace
 
 import pytest
@@ -12,6 +11,7 @@ from p2pai import jobs
 from p2pai.chain import message_map
 from p2pai.chain.layers import Dense
 from p2pai.chain.training import Numerics
+from p2pai.jaxtrain import workshop
 from p2pai.jaxtrain.session import CAPSULES_KEPT
 from p2pai.jaxtrain.worker import Worker
 from p2pai.primitives.ids import ZERO_HASH, BlobId, Hash32
@@ -95,7 +95,7 @@ def test_a_refused_step_changes_nothing(worker, task):
 
 
 def test_the_longest_unused_session_makes_room(worker, task, monkeypatch):
-    monkeypatch.setattr(sys.modules[type(worker).__module__], "SESSION_COUNT_MAX", 2)
+    monkeypatch.setattr(workshop, "SESSION_COUNT_MAX", 2)
     opened(worker, task, "a")
     opened(worker, task, "b")
     worker.run(jobs.Keep("a"))
