@@ -11,8 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-import tomli_w
-
 from p2pai import chain as chain_package
 from p2pai.chain import difficulty
 from p2pai.chain.params import Params
@@ -21,6 +19,7 @@ from p2pai.primitives.errors import InvalidInput
 from testnet.scenario.adversaries import Outdated
 from testnet.scenario.cast import Player, players
 from testnet.scenario.model import Scenario
+from testnet.scenario.writing import toml_of
 
 FIRST_MINERS_MAX: Final = 9
 FIRST_SUPERVISORS_MAX: Final = 7
@@ -62,7 +61,7 @@ def chain_of(scenario: Scenario) -> ChainSpec:
 
 def chain_text(scenario: Scenario) -> str:
     """Return the same as a TOML file, for real processes."""
-    return tomli_w.dumps(chain_table(scenario))
+    return toml_of(chain_table(scenario))
 
 
 def chain_table(scenario: Scenario) -> dict[str, Any]:

@@ -14,7 +14,12 @@ from testnet.scenario.model import Scenario
 
 def write(scenario: Scenario) -> str:
     """Return the text of a scenario file."""
-    return tomli_w.dumps(_table(scenario))
+    return toml_of(_table(scenario))
+
+
+def toml_of(table: Mapping[str, Any]) -> str:
+    """Return a table as TOML."""
+    return tomli_w.dumps(table)
 
 
 def _table(record: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -14,15 +14,13 @@ from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any, Final
 
-import tomli_w
-
 from p2pai.primitives.errors import InvalidInput
 from testnet.scenario.cast import players, scaled, select
 from testnet.scenario.chain import QUICK
 from testnet.scenario.faults import Loss
 from testnet.scenario.model import Scenario
 from testnet.scenario.reading import Table, read
-from testnet.scenario.writing import write
+from testnet.scenario.writing import toml_of, write
 
 VALUES_MAX: Final = 100
 """Of one key."""
@@ -146,7 +144,7 @@ def _set(scenario: Scenario, key: str, text: str) -> Scenario:
     if not isinstance(place, dict):
         raise InvalidInput(f"the scenario {scenario.name} has no key {key}")
     place[last] = _value(text, is_pair=isinstance(_present(scenario, key), tuple))
-    return read(tomli_w.dumps(table), f"{scenario.name} with {key}={text}")
+    return read(toml_of(table), f"{scenario.name} with {key}={text}")
 
 
 def _enter(place: Any, step: str, absent: str) -> Any:  # noqa: ANN401
